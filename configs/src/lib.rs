@@ -1,1 +1,5 @@
-//! configs
+//! Experiments as data: raw → checked → spec.
+
+pub mod spec;
+
+pub use spec::{Spec, Tier};

@@ -1,1 +1,17 @@
-//! sim/platform
+//! Vocabulary and control plane of serverless sandboxes.
+//!
+//! This package performs no I/O, reads no clock, spawns no thread, holds no `unsafe`, and knows
+//! neither TOML nor CSV. The simulator and the emulator drive the same code: a policy cannot tell
+//! which world it is in.
+#![forbid(unsafe_code)]
+
+pub mod ids;
+pub mod memory;
+pub mod profile;
+pub mod records;
+pub mod system;
+
+pub use ids::{NodeId, SandboxId, Ticket};
+pub use memory::{Behaviour, ByClass, Content, MemoryClass, PageGroups};
+pub use profile::Profile;
+pub use records::{Outcome, RunRecord, StartKind};

@@ -1,0 +1,325 @@
+//! [`Spec`]: what one run does, fully checked. Units are resolved, ranges proven, names known.
+//!
+//! A spec is data: its canonical JSON ([`Spec::canonical`]) is part of the run's key, so two specs
+//! that are written differently and mean the same are the same run.
+
+use platform::system::System;
+use platform::Profile;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use traces::{Bytes, Duration};
+
+/// How much of an experiment is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Minutes on two cores.
+    Kick,
+    /// Tens of minutes.
+    Short,
+    /// Everything.
+    Full,
+}
+
+impl Tier {
+    /// Every tier, smallest first.
+    pub const ALL: [Self; 3] = [Self::Kick, Self::Short, Self::Full];
+
+    /// The word used in files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kick => "kick",
+            Self::Short => "short",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// One run, apart from its seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The system under test.
+    pub system: System,
+    /// The machines.
+    pub cluster: Cluster,
+    /// How long systems with a fixed keep-alive keep an idle sandbox; reset at every use.
+    pub keep_alive_ttl: Duration,
+    /// How a node is chosen.
+    pub placement: Placement,
+    /// What is played.
+    pub workload: WorkloadSpec,
+    /// Step costs and device constants.
+    pub machine: Machine,
+    /// Function profiles by name.
+    pub profiles: BTreeMap<String, Profile>,
+    /// Service times by function name, for generators that have none of their own.
+    pub service_times: BTreeMap<String, ServiceTime>,
+    /// Profile of functions whose workload names none; scaled to the function's memory.
+    pub default_profile: String,
+    /// What is recorded.
+    pub output: Output,
+}
+
+impl Spec {
+    /// Canonical JSON: fields in declaration order, maps sorted, integers in base units.
+    pub fn canonical(&self) -> String {
+        serde_json::to_string(self).expect("a spec is plain data")
+    }
+}
+
+/// The machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Number of nodes, at least 1.
+    pub nodes: u32,
+    /// Cores of a node.
+    pub cores: u32,
+    /// DRAM of a node: a hard limit on what its sandboxes really use.
+    pub dram: Bytes,
+    /// Limit on the sum of declared memory of a node's sandboxes: what the platform accounts.
+    pub memory_cap: Bytes,
+    /// How long an invocation may wait for memory or a start slot.
+    pub queue_timeout: Duration,
+}
+
+/// How a node is chosen for an invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// Any idle sandbox of the function, wherever it is; else the node with most free memory.
+    SandboxAware,
+    /// The function's own node by consistent hash, or the next ones while it is above `bound`
+    /// times the average load (thousandths).
+    HashAffinity {
+        /// Load bound in thousandths of the average: 1250 = 1.25.
+        bound_permille: u32,
+    },
+    /// Nodes in turn.
+    RoundRobin,
+}
+
+/// What is played.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkloadSpec {
+    /// The paper's W1.
+    W1,
+    /// The paper's W2.
+    W2,
+    /// The paper's functional workload.
+    Func,
+    /// The paper's Azure hour, from the user's copy of the full 2019 set.
+    AzureHour {
+        /// Folder with the day-3 files.
+        folder: PathBuf,
+    },
+    /// The same construction on the bundled 500-function sample.
+    AzureHourSample {
+        /// Folder of the bundled sample.
+        folder: PathBuf,
+    },
+    /// The paper's Huawei hours, from the user's copy of the full 2023 set.
+    HuaweiHour {
+        /// Folder with the requests-per-minute files.
+        folder: PathBuf,
+    },
+    /// An Azure Functions 2019 trace: invocations, durations, memory.
+    Azure2019 {
+        /// Invocations per minute.
+        invocations: PathBuf,
+        /// Duration percentiles.
+        durations: PathBuf,
+        /// Memory percentiles.
+        memory: Option<PathBuf>,
+        /// How the calls of a minute are spread over it.
+        spread: Spread,
+        /// Arrivals before this are burn-in.
+        burn_in: Duration,
+        /// Only this much of the trace, from its beginning.
+        window: Option<Duration>,
+    },
+    /// The standard job of simulator benchmarks: Zipf popularity, Poisson arrivals.
+    Zipf {
+        /// Number of functions.
+        functions: u32,
+        /// Number of invocations.
+        invocations: u64,
+        /// Length of the workload.
+        span: Duration,
+        /// Arrivals before this are burn-in.
+        burn_in: Duration,
+    },
+    /// A binary workload file.
+    File {
+        /// The file, as `trenvx trace` writes it.
+        path: PathBuf,
+    },
+}
+
+/// How the calls of a minute are spread over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spread {
+    /// Independent and uniform.
+    Uniform,
+    /// The minute's count is drawn anew from a Poisson distribution with that mean.
+    Poisson,
+    /// A few seconds get most of the calls.
+    Skewed,
+}
+
+/// Distribution of a function's service time on an idle core with local memory.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceTime {
+    /// Always the same.
+    Constant(Duration),
+    /// Log-normal.
+    LogNormal {
+        /// Median.
+        median: Duration,
+        /// Standard deviation of the logarithm.
+        sigma: f64,
+    },
+}
+
+/// What is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Whether every invocation is written, beside the distributions.
+    pub invocations: bool,
+    /// Time between memory samples.
+    pub memory_every: Duration,
+}
+
+/// Step costs and device constants of a machine, as `configs/machines/*.toml` states them with
+/// source for source. Durations are on an idle machine; contention comes from the model's queues.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Costs of making and changing sandboxes.
+    pub sandbox: SandboxCosts,
+    /// Costs of restoring memory.
+    pub restore: RestoreCosts,
+    /// Costs of single page faults.
+    pub fault: FaultCosts,
+    /// Local memory.
+    pub dram: DramConstants,
+    /// CXL memory.
+    pub cxl: CxlConstants,
+    /// RDMA pool.
+    pub rdma: RdmaConstants,
+    /// Virtual machines.
+    pub vm: VmCosts,
+}
+
+/// Costs of making and changing sandboxes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SandboxCosts {
+    /// Container runtime bookkeeping around a new container (no kernel lock held).
+    pub runtime: Duration,
+    /// Network namespace with veth, address and route: serial on a node (rtnl lock).
+    pub netns_create: Duration,
+    /// Its destruction: serial on the same lock.
+    pub netns_destroy: Duration,
+    /// Taking a ready network namespace from the pool.
+    pub netns_enter: Duration,
+    /// Root file system mounted and pivoted into: serial on a node (mount lock).
+    pub rootfs_mount: Duration,
+    /// Overlay of the old function unmounted and that of the new one bound: serial on the mount lock.
+    pub rootfs_swap: Duration,
+    /// Cgroup directories and limits made: serial on a node (cgroup lock).
+    pub cgroup_create: Duration,
+    /// A process moved into its cgroup: serial on the cgroup lock.
+    pub cgroup_migrate: Duration,
+    /// Limits of an existing cgroup rewritten.
+    pub cgroup_limits: Duration,
+    /// A process started (in its cgroup, where it is born there).
+    pub spawn: Duration,
+    /// Processes of the old function killed and reaped, before a sandbox is repurposed.
+    pub kill: Duration,
+}
+
+/// Costs of restoring memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreCosts {
+    /// CRIU's own set-up for a restore, whatever is restored.
+    pub criu_setup: Duration,
+    /// Copy of one page from the image into new anonymous memory.
+    pub criu_page: Duration,
+    /// A thread re-created with its registers.
+    pub thread: Duration,
+    /// Attach of a template, whatever it holds.
+    pub attach: Duration,
+    /// Attach of one mapped region of a template.
+    pub attach_region: Duration,
+    /// Restored task taken over by the platform.
+    pub take_over: Duration,
+    /// Working-set page installed through userfaultfd in a batch.
+    pub prefetch_page: Duration,
+    /// Share of an invocation's working set that the recorded working set covers, 0 to 1.
+    pub prefetch_coverage: f64,
+    /// One region of the loading-set file mapped.
+    pub map_region: Duration,
+    /// Pages in one such region, on average.
+    pub pages_per_region: u32,
+}
+
+/// Costs of single page faults, as the faulting thread sees them on an idle machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultCosts {
+    /// Page already in the host page cache or pool, mapped.
+    pub minor: Duration,
+    /// Shared page copied into a new local page (source in DRAM).
+    pub copy_on_write: Duration,
+    /// Missing page served by a userfaultfd handler.
+    pub userfaultfd: Duration,
+    /// Kernel's part of a fault that fetches over RDMA (the transfer is extra).
+    pub major: Duration,
+}
+
+/// Local memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DramConstants {
+    /// Load latency.
+    pub latency: Duration,
+}
+
+/// CXL memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CxlConstants {
+    /// Load latency.
+    pub latency: Duration,
+    /// Bandwidth of the device in bytes per second.
+    pub bandwidth: u64,
+    /// Loads in flight during a 4 KiB copy (memory-level parallelism).
+    pub copy_parallelism: f64,
+    /// Capacity of the pool.
+    pub capacity: Bytes,
+}
+
+/// RDMA pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RdmaConstants {
+    /// One 4 KiB read, unloaded.
+    pub read_4k: Duration,
+    /// 4 KiB reads a second that a node's NIC sustains.
+    pub reads_per_second: u64,
+    /// Capacity of the pool.
+    pub capacity: Bytes,
+}
+
+/// Virtual machines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VmCosts {
+    /// VMM process started.
+    pub start: Duration,
+    /// Device state of a snapshot loaded.
+    pub load: Duration,
+    /// Connection to the agent in the guest restored.
+    pub reconnect: Duration,
+    /// Memory of the VMM process.
+    pub vmm_memory: Bytes,
+    /// Memory of the guest's kernel and agent that a restored guest touches.
+    pub guest_memory: Bytes,
+}

@@ -1,0 +1,252 @@
+//! What a run leaves behind, whichever world ran it. Schemas only: writing is the business of
+//! package `runs`, estimating that of package `figures`.
+//!
+//! `queueing + startup + service = end_to_end` for every completed invocation:
+//! queueing is the wait for memory or a start slot, startup everything from there to the handler's
+//! first instruction, service the handler itself (page faults and slow memory included).
+
+use crate::memory::{ByClass, MemoryClass};
+use serde::{Deserialize, Serialize};
+use traces::{Bytes, Duration, Instant};
+
+/// Version of the schemas of this module; part of every run's key.
+pub const RECORD_SCHEMA: u32 = 1;
+
+/// How an invocation got its sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartKind {
+    /// New sandbox, initialised from nothing.
+    Cold,
+    /// New sandbox, state from a template or snapshot.
+    Restored,
+    /// Idle sandbox of another function, its user state replaced by a template.
+    Repurposed,
+    /// Idle sandbox of the same function.
+    Warm,
+}
+
+impl StartKind {
+    /// Number of kinds.
+    pub const COUNT: usize = 4;
+    /// Every kind, in the order of output columns.
+    pub const ALL: [Self; Self::COUNT] = [Self::Cold, Self::Restored, Self::Repurposed, Self::Warm];
+
+    /// Column and key name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Restored => "restored",
+            Self::Repurposed => "repurposed",
+            Self::Warm => "warm",
+        }
+    }
+}
+
+/// How an invocation ended. Every arrival ends in exactly one outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The handler ran to its end.
+    Completed,
+    /// Still queued when its queue timeout passed.
+    TimedOut,
+    /// Can never run: its declared memory exceeds every node's cap.
+    Rejected,
+    /// Still queued, starting or running when the run ended.
+    Unfinished,
+}
+
+impl Outcome {
+    /// Number of outcomes.
+    pub const COUNT: usize = 4;
+    /// Every outcome, in the order of output columns.
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Completed, Self::TimedOut, Self::Rejected, Self::Unfinished];
+
+    /// Column and key name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::TimedOut => "timed_out",
+            Self::Rejected => "rejected",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+/// One invocation's fate. Written where the experiment asks for every invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvocationRecord {
+    /// Position in the workload, from 0.
+    pub number: u64,
+    /// Index of the function in the workload's table.
+    pub function: u32,
+    /// Node that ran it; `None` if none did.
+    pub node: Option<u32>,
+    /// How it got its sandbox; `None` if it got none.
+    pub start: Option<StartKind>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Arrived before the end of the burn-in: in no statistic.
+    pub burn_in: bool,
+    /// Arrival.
+    pub arrival_ns: Instant,
+    /// Wait for memory or a start slot.
+    pub queueing_ns: Duration,
+    /// From the end of queueing to the handler's first instruction.
+    pub startup_ns: Duration,
+    /// The handler.
+    pub service_ns: Duration,
+}
+
+impl InvocationRecord {
+    /// Arrival to answer.
+    pub fn end_to_end(&self) -> Duration {
+        self.queueing_ns + self.startup_ns + self.service_ns
+    }
+}
+
+/// A latency distribution: sorted `(value in microseconds, count)` pairs.
+///
+/// Values are exact below 256 us and rounded to 1 part in 128 above (the histogram keeps two
+/// significant digits); a bucket is named by its largest value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// Sorted by value; no zero counts.
+    pub buckets: Vec<(u64, u64)>,
+    /// Sum of the exact values in microseconds, for the mean.
+    pub sum_us: u64,
+}
+
+impl Distribution {
+    /// Number of values.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|&(_, n)| n).sum()
+    }
+
+    /// Mean in microseconds; `None` of nothing.
+    pub fn mean_us(&self) -> Option<f64> {
+        let n = self.count();
+        (n > 0).then(|| self.sum_us as f64 / n as f64)
+    }
+
+    /// The value in microseconds at or below which `q` (0 to 1) of the values lie: the smallest
+    /// bucket whose cumulated count reaches `q × n` (the inverse of the empirical distribution).
+    pub fn quantile_us(&self, q: f64) -> Option<u64> {
+        let rank = (q * self.count() as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        self.buckets.iter().find_map(|&(value, n)| {
+            seen += n;
+            (seen >= rank).then_some(value)
+        })
+    }
+}
+
+/// Counts and latencies of one function, burn-in left out (except `arrivals_in_burn_in`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionRecord {
+    /// Name in the workload.
+    pub name: String,
+    /// Arrivals before the end of the burn-in.
+    pub arrivals_in_burn_in: u64,
+    /// Measured arrivals by outcome, in the order of [`Outcome::ALL`].
+    pub outcomes: [u64; Outcome::COUNT],
+    /// Completed measured invocations by start, in the order of [`StartKind::ALL`].
+    pub starts: [u64; StartKind::COUNT],
+    /// Arrival to answer.
+    pub end_to_end: Distribution,
+    /// Start-up latency, warm starts included.
+    pub startup: Distribution,
+}
+
+/// Latencies over all functions by how the sandbox was got, burn-in left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartRecord {
+    /// Wait for memory or a start slot.
+    pub queueing: Distribution,
+    /// From the end of queueing to the handler's first instruction.
+    pub startup: Distribution,
+    /// The handler.
+    pub service: Distribution,
+    /// Arrival to answer.
+    pub end_to_end: Distribution,
+}
+
+/// Memory of the whole cluster at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemorySample {
+    /// When.
+    pub at: Instant,
+    /// Bytes by class.
+    pub bytes: ByClass,
+    /// Sandboxes running an invocation or starting.
+    pub busy: u32,
+    /// Sandboxes kept idle.
+    pub idle: u32,
+}
+
+/// Memory over the measured part of the run (burn-in left out), computed at every change, not from
+/// the samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryRecord {
+    /// Largest amount of node DRAM in use at once over the cluster.
+    pub peak_local: Bytes,
+    /// Largest amount of each class at once.
+    pub peak: ByClass,
+    /// Memory-time of each class in GiB·s.
+    pub gib_seconds: [f64; MemoryClass::COUNT],
+    /// Length of the measured part.
+    pub measured: Duration,
+    /// The samples, burn-in included.
+    pub samples: Vec<MemorySample>,
+}
+
+impl MemoryRecord {
+    /// Average node DRAM in use, in GiB; `None` of an empty run.
+    pub fn mean_local_gib(&self) -> Option<f64> {
+        let seconds = self.measured.as_secs_f64();
+        let local: f64 = MemoryClass::ALL
+            .iter()
+            .filter(|c| c.is_local())
+            .map(|&c| self.gib_seconds[c as usize])
+            .sum();
+        (seconds > 0.0).then(|| local / seconds)
+    }
+}
+
+/// How often things were done, burn-in included.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Sandboxes made.
+    pub created: u64,
+    /// Sandboxes given another function.
+    pub repurposed: u64,
+    /// Idle sandboxes given up because their keep-alive ended.
+    pub expired: u64,
+    /// Idle sandboxes given up to make room.
+    pub evicted: u64,
+    /// Invocations that had to wait for memory or a start slot.
+    pub queued: u64,
+    /// Times a node's DRAM was exceeded with nothing idle left to evict.
+    pub overcommitted: u64,
+    /// Events the engine took from its queues.
+    pub events: u64,
+}
+
+/// Everything one run produced. The same run gives the same bytes, whatever the thread count.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// One per function of the workload, in its order.
+    pub functions: Vec<FunctionRecord>,
+    /// One per start kind, in the order of [`StartKind::ALL`].
+    pub starts: [StartRecord; StartKind::COUNT],
+    /// Memory of the cluster.
+    pub memory: MemoryRecord,
+    /// How often things were done.
+    pub counters: Counters,
+    /// What to check before believing the results.
+    pub warnings: Vec<String>,
+    /// Every invocation, where the experiment asked for them; else empty.
+    pub invocations: Vec<InvocationRecord>,
+}
