@@ -3,6 +3,7 @@
 //! A spec is data: its canonical JSON ([`Spec::canonical`]) is part of the run's key, so two specs
 //! that are written differently and mean the same are the same run.
 
+pub use platform::policy::Placement;
 use platform::system::System;
 use platform::Profile;
 use serde::{Deserialize, Serialize};
@@ -81,22 +82,6 @@ pub struct Cluster {
     pub memory_cap: Bytes,
     /// How long an invocation may wait for memory or a start slot.
     pub queue_timeout: Duration,
-}
-
-/// How a node is chosen for an invocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Placement {
-    /// Any idle sandbox of the function, wherever it is; else the node with most free memory.
-    SandboxAware,
-    /// The function's own node by consistent hash, or the next ones while it is above `bound`
-    /// times the average load (thousandths).
-    HashAffinity {
-        /// Load bound in thousandths of the average: 1250 = 1.25.
-        bound_permille: u32,
-    },
-    /// Nodes in turn.
-    RoundRobin,
 }
 
 /// What is played.
@@ -322,4 +307,6 @@ pub struct VmCosts {
     pub vmm_memory: Bytes,
     /// Memory of the guest's kernel and agent that a restored guest touches.
     pub guest_memory: Bytes,
+    /// Memory size of a guest: what its snapshot occupies in the pool.
+    pub guest_size: Bytes,
 }

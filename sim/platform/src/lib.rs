@@ -7,6 +7,7 @@
 
 pub mod ids;
 pub mod memory;
+pub mod policy;
 pub mod profile;
 pub mod records;
 pub mod system;

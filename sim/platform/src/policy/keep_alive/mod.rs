@@ -1,0 +1,34 @@
+//! Keep-alive: what happens to a sandbox whose invocation has ended.
+
+pub mod fixed_ttl;
+pub mod lru;
+pub mod none;
+
+use crate::system::KeepAlive;
+use traces::{Duration, FunctionId, Instant};
+
+/// The answer of a keep-alive policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Kept idle; given up at that instant if not used by then.
+    Until(Instant),
+    /// Kept idle until its memory is needed.
+    UntilNeeded,
+    /// Given up at once.
+    Evict,
+}
+
+/// Decides about sandboxes that have become idle.
+pub trait KeepAlivePolicy: Send {
+    /// A sandbox of `function` has become idle at `now`. Called after every use.
+    fn after_use(&mut self, now: Instant, function: FunctionId) -> Keep;
+}
+
+/// The policy of a system; `ttl` is the experiment's fixed keep-alive.
+pub fn build(kind: KeepAlive, ttl: Duration) -> Box<dyn KeepAlivePolicy> {
+    match kind {
+        KeepAlive::FixedTtl => Box::new(fixed_ttl::FixedTtl { ttl }),
+        KeepAlive::Lru => Box::new(lru::Lru),
+        KeepAlive::None => Box::new(none::None),
+    }
+}
