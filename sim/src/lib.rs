@@ -1,1 +1,19 @@
-//! sim
+//! The simulated world: a discrete-event simulator of sandbox reuse and template restore.
+//!
+//! A run is a pure function of (checked spec, workload, [`MODEL_VERSION`]): same bytes out,
+//! whatever the thread count. Randomness lies in the workload alone, which is drawn from the seed's
+//! named streams before the run.
+#![forbid(unsafe_code)]
+
+mod accounting;
+mod costs;
+mod engine;
+mod queue;
+mod recorder;
+mod shared;
+
+pub use engine::{Play, simulate};
+
+/// Version of the model. Results of different versions are different runs; golden numbers move
+/// only with it.
+pub const MODEL_VERSION: u32 = 1;

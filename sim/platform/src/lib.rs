@@ -5,6 +5,7 @@
 //! which world it is in.
 #![forbid(unsafe_code)]
 
+pub mod control;
 pub mod ids;
 pub mod memory;
 pub mod policy;
@@ -12,6 +13,7 @@ pub mod profile;
 pub mod records;
 pub mod system;
 
+pub use control::{Command, ControlConfig, ControlPlane, EvictReason, Input, Timer};
 pub use ids::{NodeId, SandboxId, Ticket};
 pub use memory::{Behaviour, ByClass, Content, MemoryClass, PageGroups};
 pub use profile::Profile;

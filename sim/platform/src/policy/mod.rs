@@ -4,4 +4,4 @@ pub mod keep_alive;
 pub mod placement;
 
 pub use keep_alive::{Keep, KeepAlivePolicy};
-pub use placement::{Placement, PlacementPolicy, Scope};
+pub use placement::{NodeLoads, Placement, PlacementPolicy, Scope};
