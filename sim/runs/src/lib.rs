@@ -1,1 +1,38 @@
-//! sim/runs
+//! Run directories, manifests, the content-addressed store, and the executor.
+//!
+//! A run is a pure function of its [`RunKey`]: what it did before is found, what is missing is run,
+//! and a process that is killed leaves nothing that could be mistaken for a result.
+//!
+//! ```text
+//! out/runs/KEY/            manifest.json, record files, DONE (written last: counts and checksums)
+//! out/runs/KEY.partial-PID/  being written; renamed when complete
+//! out/runs/KEY.lock        who is running it
+//! out/experiments/ID-TIER.json   which keys an experiment's runs have
+//! ```
+#![forbid(unsafe_code)]
+
+mod build;
+mod environment;
+mod error;
+mod execute;
+mod index;
+mod key;
+mod lock;
+mod manifest;
+mod plan;
+mod progress;
+mod records;
+mod store;
+mod workload;
+mod world;
+
+pub use build::{BuildError, build as build_workload};
+pub use environment::Environment;
+pub use error::StoreError;
+pub use execute::{Done, Failed, Options, Outcome, execute};
+pub use index::{Index, IndexedRun};
+pub use key::RunKey;
+pub use manifest::{Manifest, WorkloadNote};
+pub use plan::{Job, Plan, PlanError};
+pub use store::{Claim, Slot, Store, StoredRun};
+pub use world::{World, WorldError};

@@ -153,3 +153,38 @@ pub fn mean_of_20(sample: impl Fn(u64) -> f64) -> (f64, f64) {
     let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 19.0;
     (mean, T_99_19 * (variance / 20.0).sqrt())
 }
+
+/// As [`free_spec`], but every step costs something.
+pub fn costly_spec(name: &str) -> Spec {
+    let mut spec = free_spec(name);
+    let us = Duration::from_micros;
+    spec.machine.sandbox = SandboxCosts {
+        runtime: us(1_396),
+        netns_create: us(2_227),
+        netns_destroy: us(1_400),
+        netns_enter: us(40),
+        rootfs_mount: us(950),
+        rootfs_swap: us(1_000),
+        cgroup_create: us(202),
+        cgroup_migrate: us(1_000),
+        cgroup_limits: us(50),
+        spawn: us(391),
+        kill: us(500),
+    };
+    spec.machine.restore.criu_setup = us(15_000);
+    spec.machine.restore.criu_page = Duration::from_nanos(2_350);
+    spec.machine.fault.copy_on_write = us(2);
+    spec.machine.fault.major = us(2);
+    spec.machine.rdma.read_4k = us(6);
+    spec.machine.rdma.reads_per_second = 1_000_000;
+    spec.machine.cxl.bandwidth = 20_000_000_000;
+    spec.machine.vm.start = us(12_000);
+    spec.profiles.get_mut("plain").expect("the plain profile").init = us(200_000);
+    spec
+}
+
+/// Bytes in pools.
+pub fn pool_bytes(bytes: &platform::ByClass) -> Bytes {
+    use platform::MemoryClass::{PoolCxl, PoolRdma};
+    bytes.get(PoolCxl) + bytes.get(PoolRdma)
+}

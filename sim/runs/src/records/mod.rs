@@ -1,0 +1,78 @@
+//! Record files: one file per table, units in column names, the same bytes for the same run.
+//!
+//! | file | one row per |
+//! |---|---|
+//! | `functions.csv` | function: counts by outcome and by start, sums |
+//! | `starts.csv` | start kind: sums |
+//! | `latency.csv` | filled histogram bucket; `.zst` where there are many |
+//! | `memory.csv` | sample |
+//! | `counters.json` | (one object) counters, and memory over the measured part |
+//! | `warnings.txt` | warning |
+//! | `invocations.csv.zst` | invocation, where the experiment asks for them |
+
+mod counters;
+mod functions;
+mod invocations;
+mod latency;
+mod memory;
+mod sink;
+mod table;
+mod warnings;
+
+use crate::error::StoreError;
+use platform::RunRecord;
+use platform::records::{FunctionRecord, StartRecord};
+pub(crate) use sink::{FileNote, Sink, note_of};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Buckets from which on the distributions are compressed.
+const PLAIN_BUCKETS: usize = 50_000;
+
+/// Writes every record file of a run into a folder; notes what was written, by file name.
+pub(crate) fn write(record: &RunRecord, folder: &Path) -> Result<BTreeMap<String, FileNote>, StoreError> {
+    let mut files = BTreeMap::new();
+    let mut file = |name: &str, fill: &dyn Fn(&mut Sink) -> Result<(), StoreError>| -> Result<(), StoreError> {
+        let mut sink = Sink::create(&folder.join(name))?;
+        fill(&mut sink)?;
+        files.insert(name.to_owned(), sink.finish()?);
+        Ok(())
+    };
+    file("functions.csv", &|sink| functions::write_functions(&record.functions, sink))?;
+    file("starts.csv", &|sink| functions::write_starts(&record.starts, sink))?;
+    file(latency_name(record), &|sink| latency::write(record, sink))?;
+    file("memory.csv", &|sink| memory::write(&record.memory.samples, sink))?;
+    file("counters.json", &|sink| counters::write(record, sink))?;
+    file("warnings.txt", &|sink| warnings::write(&record.warnings, sink))?;
+    if !record.invocations.is_empty() {
+        file("invocations.csv.zst", &|sink| invocations::write(&record.invocations, sink))?;
+    }
+    Ok(files)
+}
+
+/// Reads the record files of a folder; `files` are their names.
+pub(crate) fn read(folder: &Path, files: &BTreeMap<String, FileNote>) -> Result<RunRecord, StoreError> {
+    let mut functions = functions::read_functions(&folder.join("functions.csv"))?;
+    let mut starts = functions::read_starts(&folder.join("starts.csv"))?;
+    let latency = if files.contains_key("latency.csv.zst") { "latency.csv.zst" } else { "latency.csv" };
+    latency::read(&folder.join(latency), &mut functions, &mut starts)?;
+    let (counters, mut memory) = counters::read(&folder.join("counters.json"))?;
+    memory.samples = memory::read(&folder.join("memory.csv"))?;
+    let invocations = if files.contains_key("invocations.csv.zst") {
+        invocations::read(&folder.join("invocations.csv.zst"))?
+    } else {
+        Vec::new()
+    };
+    let warnings = warnings::read(&folder.join("warnings.txt"))?;
+    Ok(RunRecord { functions, starts, memory, counters, warnings, invocations })
+}
+
+fn latency_name(record: &RunRecord) -> &'static str {
+    let of_function = |f: &FunctionRecord| f.end_to_end.buckets.len() + f.startup.buckets.len();
+    let of_start = |s: &StartRecord| {
+        s.queueing.buckets.len() + s.startup.buckets.len() + s.service.buckets.len() + s.end_to_end.buckets.len()
+    };
+    let buckets: usize =
+        record.functions.iter().map(of_function).sum::<usize>() + record.starts.iter().map(of_start).sum::<usize>();
+    if buckets > PLAIN_BUCKETS { "latency.csv.zst" } else { "latency.csv" }
+}
