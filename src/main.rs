@@ -1,2 +1,84 @@
-//! The command.
-fn main() {}
+//! `trenvx`: run experiments on serverless sandboxes whose memory comes from shared pools.
+//!
+//! This package is the command line only: each subcommand is one short file that calls a package.
+//! Exit codes: 0 done; 1 a run failed or a claim was refuted with `--strict`; 2 wrong usage or
+//! input; 3 the environment lacks something.
+
+mod bench;
+mod common;
+mod config;
+mod doctor;
+mod policies;
+mod report;
+mod reproduce;
+mod run;
+mod trace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A research testbed for serverless sandboxes whose memory comes from shared pools.
+#[derive(Debug, Parser)]
+#[command(name = "trenvx", version, max_term_width = 100, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    folders: common::Folders,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tell what this machine can do, and what to do about the rest.
+    Doctor(doctor::DoctorArgs),
+    /// Import, generate, sample, convert and describe traces and workloads.
+    Trace(trace::TraceArgs),
+    /// Run an experiment: every point with every seed that is not in the store yet.
+    Run(run::RunArgs),
+    /// Draw the figures of experiments that were run.
+    Figure(report::FigureArgs),
+    /// Judge the claims of experiments that were run.
+    Claims(report::ClaimsArgs),
+    /// Write report.html over experiments that were run.
+    Report(report::ReportArgs),
+    /// Run, draw, judge and report.
+    Reproduce(reproduce::ReproduceArgs),
+    /// List experiments and show the values in force.
+    Config(config::ConfigArgs),
+    /// List the systems: compositions of policies, with their sources.
+    Systems,
+    /// List the policies that systems are composed of.
+    Policies,
+    /// Measure this build against baselines in the same run.
+    Bench(bench::BenchArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Trace(args) => trace::run(args),
+        Command::Run(args) => run::run(&cli.folders, &args),
+        Command::Figure(args) => report::figures(&cli.folders, &args),
+        Command::Claims(args) => report::claims(&cli.folders, &args),
+        Command::Report(args) => report::report(&cli.folders, &args),
+        Command::Reproduce(args) => reproduce::run(&cli.folders, &args),
+        Command::Config(args) => config::run(&cli.folders, &args),
+        Command::Systems => policies::systems(),
+        Command::Policies => policies::policies(),
+        Command::Bench(args) => bench::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let Some(ended) = error.downcast_ref::<common::Ended>() {
+                if !ended.message.is_empty() {
+                    eprintln!("trenvx: {}", ended.message);
+                }
+                return ExitCode::from(ended.code);
+            }
+            eprintln!("trenvx: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

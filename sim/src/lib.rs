@@ -11,8 +11,10 @@ mod engine;
 mod queue;
 mod recorder;
 mod shared;
+mod world;
 
 pub use engine::{Play, simulate};
+pub use world::SimulatedWorld;
 
 /// Version of the model. Results of different versions are different runs; golden numbers move
 /// only with it.

@@ -11,6 +11,7 @@ pub mod sandbox_aware;
 
 pub use loads::NodeLoads;
 
+use super::PolicyEntry;
 use crate::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use traces::FunctionId;
@@ -49,6 +50,21 @@ pub trait PlacementPolicy: Send {
     /// ([`Scope::Cluster`]).
     fn choose(&mut self, function: FunctionId, loads: &NodeLoads) -> NodeId;
 }
+
+/// Every placement policy.
+pub const PLACEMENTS: &[PolicyEntry] = &[
+    PolicyEntry {
+        name: "sandbox-aware",
+        about: "an idle sandbox of the function on any node; a new one where most memory is free",
+        source: "the paper's single-node pool policy, on many nodes",
+    },
+    PolicyEntry {
+        name: "hash-affinity",
+        about: "the function's home node by hash; its next node above bound_permille of the average load",
+        source: "consistent hashing with bounded loads (SODA'18)",
+    },
+    PolicyEntry { name: "round-robin", about: "nodes in turn", source: "common practice" },
+];
 
 /// The policy of that name and parameters.
 pub fn build(placement: Placement) -> Box<dyn PlacementPolicy> {

@@ -1,0 +1,95 @@
+//! Programs of others that experiments run.
+
+use super::tool::{numbers, output, version};
+use super::{Finding, Host};
+
+/// The machine emulator.
+pub(super) fn qemu(host: &Host) -> Finding {
+    simple(host, &["qemu-system-x86_64"], "QEMU", "qemu-system-x86")
+}
+
+/// The batch system of many clusters.
+pub(super) fn slurm(host: &Host) -> Finding {
+    simple(host, &["sbatch"], "Slurm", "slurm-client")
+}
+
+/// The browser that agents drive.
+pub(super) fn chromium(host: &Host) -> Finding {
+    simple(
+        host,
+        &["chromium", "chromium-browser", "google-chrome"],
+        "Chromium",
+        "chromium",
+    )
+}
+
+/// The JavaScript runtime.
+pub(super) fn node(host: &Host) -> Finding {
+    simple(host, &["node", "nodejs"], "Node", "nodejs")
+}
+
+/// The maker of small Debian roots. It has no runtime of its own to fail, so finding it is enough.
+pub(super) fn debootstrap(host: &Host) -> Finding {
+    match host.program(&["debootstrap"]) {
+        Some(_) => Finding::ok("installed"),
+        None => Finding::missing("not installed", install("debootstrap", "debootstrap")),
+    }
+}
+
+/// Python 3.
+pub(super) fn python(host: &Host) -> Finding {
+    let found = simple(host, &["python3"], "Python 3", "python3");
+    if found.detail.starts_with("2.") {
+        return Finding::missing(found.detail, install("Python 3", "python3"));
+    }
+    found
+}
+
+/// Python's virtual environments, with the part that puts `pip` into them.
+pub(super) fn python_venv(host: &Host) -> Finding {
+    let Some(program) = host.program(&["python3"]) else {
+        return Finding::missing("no Python 3", install("Python 3", "python3"));
+    };
+    match output(&program, &["-c", "import venv, ensurepip; print('there')"]) {
+        Some(_) => Finding::ok("venv and ensurepip"),
+        None => Finding::missing(
+            "no venv or no ensurepip",
+            install("Python's venv", "python3-venv"),
+        ),
+    }
+}
+
+/// Checkpoint and restore of others. Versions before 4 fail on newer kernels ("Unexpected rt vDSO area bounds").
+pub(super) fn criu(host: &Host) -> Finding {
+    let found = simple(host, &["criu"], "CRIU", "criu");
+    let kernel = host.read("proc/sys/kernel/osrelease").unwrap_or_default();
+    let (version, kernel) = (numbers(&found.detail), numbers(kernel.trim()));
+    if !version.is_empty() && version < vec![4] && kernel >= vec![6, 13] {
+        let detail = format!(
+            "{} cannot read this kernel's vDSO (6.13 and later)",
+            found.detail
+        );
+        return Finding::degraded(
+            detail,
+            "the CRIU baseline is NOT RUN; install CRIU 4.1 or later",
+        );
+    }
+    found
+}
+
+fn simple(host: &Host, names: &[&str], title: &str, package: &str) -> Finding {
+    let Some(program) = host.program(names) else {
+        return Finding::missing("not installed", install(title, package));
+    };
+    match version(&program, &["--version"]) {
+        Some(version) => Finding::ok(version),
+        None => Finding::missing(
+            "installed, but does not say its version",
+            install(title, package),
+        ),
+    }
+}
+
+fn install(title: &str, package: &str) -> String {
+    format!("install {title} (Debian: apt-get install {package})")
+}

@@ -1,0 +1,33 @@
+//! The simulator as a [`World`]: what package `runs` executes.
+
+use crate::engine::{Play, simulate};
+use crate::MODEL_VERSION;
+use configs::Spec;
+use platform::RunRecord;
+use runs::{World, WorldError};
+use traces::workload::Workload;
+
+/// The simulated world.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SimulatedWorld;
+
+impl World for SimulatedWorld {
+    fn name(&self) -> &str {
+        "sim"
+    }
+
+    fn model_version(&self) -> u32 {
+        MODEL_VERSION
+    }
+
+    /// The seed has drawn the workload; the model itself draws nothing.
+    fn run(&self, spec: &Spec, workload: &Workload, _seed: u64) -> Result<RunRecord, WorldError> {
+        let play = Play {
+            functions: &workload.functions,
+            invocations: workload.invocations.iter().copied(),
+            burn_in: workload.burn_in,
+            span: workload.span,
+        };
+        Ok(simulate(spec, play))
+    }
+}

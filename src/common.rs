@@ -1,0 +1,77 @@
+//! What several subcommands share: folders, tiers, experiments by name, exit codes.
+
+use clap::{Args, ValueEnum};
+use configs::{Experiment, Tier};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where things are.
+#[derive(Clone, Debug, Args)]
+pub struct Folders {
+    /// Folder of configurations; default: `configs` here or above, or $TRENVX_CONFIGS.
+    #[arg(long, global = true, value_name = "DIR")]
+    configs: Option<PathBuf>,
+    /// Folder of all outputs.
+    #[arg(long, global = true, value_name = "DIR", default_value = "out")]
+    pub out: PathBuf,
+}
+
+impl Folders {
+    /// The folder of configurations.
+    pub fn configs(&self) -> anyhow::Result<PathBuf> {
+        Ok(configs::root(self.configs.as_deref())?)
+    }
+
+    /// The experiment of that name or file, checked.
+    pub fn experiment(&self, name: &str, tier: Tier, sets: &[String]) -> anyhow::Result<Experiment> {
+        let file = configs::find(name, &self.configs()?)?;
+        Ok(configs::load(&file, tier, sets)?)
+    }
+
+    /// Names of the experiments meant: the given ones, or every one for none or `all`.
+    pub fn names(&self, given: &[String]) -> anyhow::Result<Vec<String>> {
+        if given.is_empty() || given.iter().any(|name| name == "all") {
+            let listed = configs::list(&self.configs()?)?;
+            return Ok(listed.into_iter().map(|experiment| experiment.name).collect());
+        }
+        Ok(given.to_vec())
+    }
+}
+
+/// How much of an experiment is meant.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum TierArg {
+    /// Minutes on two cores.
+    Kick,
+    /// Tens of minutes.
+    Short,
+    /// Everything.
+    Full,
+}
+
+impl From<TierArg> for Tier {
+    fn from(tier: TierArg) -> Self {
+        match tier {
+            TierArg::Kick => Self::Kick,
+            TierArg::Short => Self::Short,
+            TierArg::Full => Self::Full,
+        }
+    }
+}
+
+/// The command did what it was asked to, and that came out badly: its exit code is not 2.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code.
+    pub code: u8,
+    /// Last line on standard error; empty: none.
+    pub message: String,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Ended {}
