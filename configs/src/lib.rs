@@ -1,5 +1,33 @@
 //! Experiments as data: raw → checked → spec.
+//!
+//! A value passes three forms. As written it knows its place (`tree`, `source`); checked it is typed and
+//! in base units (`check`, `values`, `units`); put together it is a [`Spec`], which is all that the
+//! worlds see. Nothing here looks at trace data or starts anything.
+//!
+//! ```text
+//! base.toml < experiment file < its [tier.*] < its [[panel]] < its [sweep] ; --set goes over files and panels
+//! ```
+#![forbid(unsafe_code)]
 
+mod check;
+pub mod claims;
+mod diagnostic;
+mod effective;
+mod experiment;
+mod find;
+mod layers;
+mod load;
+mod section;
+mod set;
+mod source;
 pub mod spec;
+mod suggest;
+mod tree;
+mod units;
+mod values;
 
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use experiment::{ConstantNote, EffectiveValue, Experiment, FigureKind, FigureSpec, Point, WorldKind};
+pub use find::{CONFIGS_VARIABLE, Listed, find, list, root};
+pub use load::load;
 pub use spec::{Spec, Tier};

@@ -8,7 +8,7 @@ use platform::system::System;
 use platform::Profile;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use traces::{Bytes, Duration};
 
 /// How much of an experiment is run.
@@ -64,8 +64,12 @@ pub struct Spec {
 
 impl Spec {
     /// Canonical JSON: fields in declaration order, maps sorted, integers in base units.
+    ///
+    /// Of paths only the file names remain: where the data lies is not part of what a run does, and
+    /// what it holds is hashed on its own.
     pub fn canonical(&self) -> String {
-        serde_json::to_string(self).expect("a spec is plain data")
+        let spec = Self { workload: self.workload.without_folders(), ..self.clone() };
+        serde_json::to_string(&spec).expect("a spec is plain data")
     }
 }
 
@@ -100,10 +104,7 @@ pub enum WorkloadSpec {
         folder: PathBuf,
     },
     /// The same construction on the bundled 500-function sample.
-    AzureHourSample {
-        /// Folder of the bundled sample.
-        folder: PathBuf,
-    },
+    AzureHourSample,
     /// The paper's Huawei hours, from the user's copy of the full 2023 set.
     HuaweiHour {
         /// Folder with the requests-per-minute files.
@@ -140,6 +141,53 @@ pub enum WorkloadSpec {
         /// The file, as `trenvx trace` writes it.
         path: PathBuf,
     },
+}
+
+impl WorkloadSpec {
+    /// The word used in files.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::W1 => "w1",
+            Self::W2 => "w2",
+            Self::Func => "func",
+            Self::AzureHour { .. } => "azure-hour",
+            Self::AzureHourSample => "azure-hour-sample",
+            Self::HuaweiHour { .. } => "huawei-hour",
+            Self::Azure2019 { .. } => "azure-2019",
+            Self::Zipf { .. } => "zipf",
+            Self::File { .. } => "file",
+        }
+    }
+
+    /// The paths it reads: files, or folders of files.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::W1 | Self::W2 | Self::Func | Self::AzureHourSample | Self::Zipf { .. } => Vec::new(),
+            Self::AzureHour { folder } | Self::HuaweiHour { folder } => {
+                vec![folder]
+            }
+            Self::Azure2019 { invocations, durations, memory, .. } => {
+                [Some(invocations), Some(durations), memory.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect()
+            }
+            Self::File { path } => vec![path],
+        }
+    }
+
+    fn without_folders(&self) -> Self {
+        let bare = |path: &mut PathBuf| *path = path.file_name().map(PathBuf::from).unwrap_or_default();
+        let mut workload = self.clone();
+        match &mut workload {
+            Self::W1 | Self::W2 | Self::Func | Self::AzureHourSample | Self::Zipf { .. } => {}
+            Self::AzureHour { folder } | Self::HuaweiHour { folder } => bare(folder),
+            Self::Azure2019 { invocations, durations, memory, .. } => {
+                bare(invocations);
+                bare(durations);
+                memory.iter_mut().for_each(bare);
+            }
+            Self::File { path } => bare(path),
+        }
+        workload
+    }
 }
 
 /// How the calls of a minute are spread over it.

@@ -129,7 +129,7 @@ fn function_costs(system: &System, machine: &Machine, profile: &Profile, memory:
         repurpose: plan(stages, |p| repurposed(p, system, machine, profile)),
         first_touch: plan(stages, |p| {
             if system.state == State::TemplateRdma {
-                p.push(Resource::Nic, machine.rdma.read_4k * profile.pages.working_set().0);
+                p.push(Resource::Nic, machine.rdma.read_4k * profile.pages.image().working_set().0);
             }
         }),
         first_faults: first_faults(system, machine, profile),
@@ -210,7 +210,7 @@ fn restore(plan: &mut Plan, system: &System, machine: &Machine, profile: &Profil
         State::Boot => plan.push(Resource::Cores, profile.init),
         State::CriuCopy => {
             plan.push(Resource::Delay, costs.criu_setup + threads);
-            plan.push(Resource::CxlPort, costs.criu_page * profile.pages.footprint().0);
+            plan.push(Resource::CxlPort, costs.criu_page * profile.pages.image().footprint().0);
             plan.push(Resource::Delay, costs.take_over);
         }
         State::WorkingSetPrefetch => {
@@ -233,8 +233,9 @@ fn restore(plan: &mut Plan, system: &System, machine: &Machine, profile: &Profil
     }
 }
 
-/// Pages a restored guest touches: the function's, its file pages (the guest's page cache) and
-/// those of the guest's kernel and agent.
+/// Pages a restored guest touches: the function's (those the invocation makes for itself too: free
+/// pages of the guest are pages of its snapshot), its file pages (the guest's page cache) and those of
+/// the guest's kernel and agent.
 fn guest_working_set(machine: &Machine, profile: &Profile) -> Pages {
     profile.pages.working_set() + profile.file_pages + machine.vm.guest_memory.pages()
 }
@@ -247,8 +248,8 @@ fn copy_from_cxl(machine: &Machine) -> Duration {
 
 fn first_faults(system: &System, machine: &Machine, profile: &Profile) -> Duration {
     let fault = &machine.fault;
-    let pages = &profile.pages;
-    let (read, written) = (pages.with(Behaviour::ReadOnly), pages.with(Behaviour::Written));
+    let image = profile.pages.image();
+    let (read, written) = (image.with(Behaviour::ReadOnly), image.with(Behaviour::Written));
     match system.state {
         State::Boot | State::CriuCopy => Duration::ZERO,
         State::WorkingSetPrefetch => {
@@ -286,12 +287,15 @@ struct MemoryPlan {
 
 impl MemoryPlan {
     fn new(system: &System, machine: &Machine, profile: &Profile) -> Self {
-        let pages = &profile.pages;
-        let (footprint, written) = (pages.footprint().bytes(), pages.with(Behaviour::Written).bytes());
-        let read = pages.with(Behaviour::ReadOnly).bytes();
+        let image = profile.pages.image();
+        let footprint = image.footprint().bytes();
+        let (read, written) =
+            (image.with(Behaviour::ReadOnly).bytes(), image.with(Behaviour::Written).bytes());
+        let made = profile.pages.footprint().bytes() - footprint;
         let mut eager = ByClass::default();
         let mut touched = ByClass::default();
         let mut pooled = ByClass::default();
+        touched.add(MemoryClass::InstancePrivate, made);
         match system.state {
             State::Boot => eager.add(MemoryClass::InstancePrivate, footprint),
             State::CriuCopy => {
@@ -323,4 +327,3 @@ impl MemoryPlan {
         Self { eager, touched, node_shared, pooled }
     }
 }
-

@@ -13,7 +13,7 @@ pub enum Content {
     Library,
     /// The function's own code and initialised data: the same in every instance of the function.
     Function,
-    /// What one instance made for itself: shared with nobody.
+    /// What an invocation makes for itself while it runs: in no image and shared with nobody.
     Instance,
 }
 
@@ -39,7 +39,7 @@ impl Behaviour {
     pub const ALL: [Self; 3] = [Self::ReadOnly, Self::Written, Self::Untouched];
 }
 
-/// Anonymous pages of one initialised instance, by content × behaviour.
+/// Anonymous pages of one instance at the end of an invocation, by content × behaviour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PageGroups([[Pages; 3]; 4]);
@@ -61,6 +61,13 @@ impl PageGroups {
     /// Pages of one behaviour, over all contents.
     pub fn with(&self, behaviour: Behaviour) -> Pages {
         Content::ALL.iter().map(|&c| self.get(c, behaviour)).sum()
+    }
+
+    /// The pages that exist before the invocation: what an image or template of the function holds.
+    pub fn image(&self) -> Self {
+        let mut image = *self;
+        image.0[Content::Instance as usize] = [Pages::ZERO; 3];
+        image
     }
 
     /// Pages an invocation touches.
@@ -179,6 +186,9 @@ mod tests {
         groups.set(Content::Function, Behaviour::Written, Pages(300));
         groups.set(Content::Library, Behaviour::Untouched, Pages(100));
         assert_eq!((groups.footprint(), groups.working_set()), (Pages(1000), Pages(900)));
+        groups.set(Content::Instance, Behaviour::Written, Pages(70));
+        assert_eq!((groups.footprint(), groups.image().footprint()), (Pages(1070), Pages(1000)));
+        groups.set(Content::Instance, Behaviour::Written, Pages::ZERO);
         assert_eq!(groups.scaled_to(Pages(2000)).get(Content::Function, Behaviour::Written), Pages(600));
     }
 }

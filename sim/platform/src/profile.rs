@@ -10,7 +10,7 @@ use traces::{Duration, Pages};
 pub struct Profile {
     /// Processor time from exec to the first accepted call, on an idle core.
     pub init: Duration,
-    /// Anonymous memory of one initialised instance.
+    /// Anonymous memory of one instance at the end of an invocation.
     pub pages: PageGroups,
     /// File-backed pages (runtime, shared libraries, sources) that are resident while it runs.
     /// Sandboxes that share a host page cache hold them once; a guest holds its own.

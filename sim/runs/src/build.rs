@@ -1,8 +1,11 @@
 //! A workload from its spec and a seed.
 
-use configs::spec::{ServiceTime, Spec, WorkloadSpec};
-use traces::generate::{func, w1, w2};
+use configs::spec::{ServiceTime, Spec, Spread, WorkloadSpec};
+use std::path::Path;
+use traces::formats::{OnDefect, azure_functions_2019 as azure};
+use traces::generate::{azure_hour, func, huawei_hour, w1, w2, zipf};
 use traces::workload::Workload;
+use traces::{Duration, Source, binary};
 
 /// A workload cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -15,18 +18,96 @@ pub enum BuildError {
         /// Why.
         source: traces::Error,
     },
+    /// A function names a profile that the spec does not have.
+    #[error(
+        "workload {name}: function \"{function}\" has the profile \"{profile}\", which the experiment's profiles file \
+         does not have: add it there, or name a file that has it with profiles = \"…\""
+    )]
+    NoProfile {
+        /// Name of the workload in experiment files.
+        name: &'static str,
+        /// The function.
+        function: String,
+        /// The profile.
+        profile: String,
+    },
+    /// Nothing is left to be measured.
+    #[error("workload {name}: no invocation arrives after the burn-in of {burn_in}: shorten it, or take a longer workload")]
+    NothingMeasured {
+        /// Name of the workload in experiment files.
+        name: &'static str,
+        /// The burn-in.
+        burn_in: Duration,
+    },
 }
 
 /// Builds what a spec plays, with service times from the spec where the source has none. The same
 /// spec and seed give the same workload.
 pub fn build(spec: &Spec, seed: u64) -> Result<Workload, BuildError> {
+    let name = spec.workload.name();
+    let workload = source(spec, seed).map_err(|source| BuildError::Trace { name, source })?;
+    for function in &workload.functions {
+        if let Some(profile) = function.profile.as_ref().filter(|profile| !spec.profiles.contains_key(*profile)) {
+            let (function, profile) = (function.name.clone(), profile.clone());
+            return Err(BuildError::NoProfile { name, function, profile });
+        }
+    }
+    if workload.measured().is_empty() {
+        return Err(BuildError::NothingMeasured { name, burn_in: workload.burn_in });
+    }
+    Ok(workload)
+}
+
+fn source(spec: &Spec, seed: u64) -> traces::Result<Workload> {
     let service = |name: &str| spec.service_times.get(name).map(|time| service_time(*time));
-    let built = match &spec.workload {
+    match &spec.workload {
         WorkloadSpec::W1 => w1::generate(seed, &service),
         WorkloadSpec::W2 => w2::generate(seed, &service),
-        _ => func::generate(seed, &service),
-    };
-    built.map_err(|source| BuildError::Trace { name: spec.workload.name(), source })
+        WorkloadSpec::Func => func::generate(seed, &service),
+        WorkloadSpec::AzureHour { folder } => azure_hour::generate(folder, seed, &service),
+        WorkloadSpec::AzureHourSample => azure_hour::generate_sample(seed, &service),
+        WorkloadSpec::HuaweiHour { folder } => huawei_hour::generate(folder, seed, &service),
+        WorkloadSpec::Azure2019 { invocations, durations, memory, spread, burn_in, window } => {
+            let table = |path: &Path| Source::path(path);
+            let files = azure::Files {
+                invocations: table(invocations),
+                durations: table(durations),
+                memory: memory.as_deref().map(table),
+            };
+            // A function without durations cannot be played; how many there were is in the provenance.
+            let options =
+                azure::Options { spread: spread_of(*spread), unjoined: OnDefect::Drop, malformed: OnDefect::Stop, seed };
+            let workload = azure::import(&files, &options)?.workload;
+            Ok(cut(workload, *burn_in, *window))
+        }
+        WorkloadSpec::Zipf { functions, invocations, span, burn_in } => {
+            let job = zipf::Job { functions: *functions, span: *span, ..zipf::Job::standard(*invocations, seed) };
+            Ok(cut(job.generate()?, *burn_in, None))
+        }
+        WorkloadSpec::File { path } => binary::open(path),
+    }
+}
+
+/// The first `window` of a workload, with another burn-in.
+fn cut(mut workload: Workload, burn_in: Duration, window: Option<Duration>) -> Workload {
+    if let Some(window) = window.filter(|window| *window < workload.span) {
+        let mut invocations = workload.invocations.into_vec();
+        invocations.truncate(invocations.partition_point(|i| i.arrival().as_nanos() < window.as_nanos()));
+        workload.invocations = invocations.into();
+        workload.span = window;
+        workload.provenance.push(format!("cut to its first {window}"));
+    }
+    workload.burn_in = burn_in.min(workload.span);
+    workload.provenance.push(format!("burn-in {burn_in}"));
+    workload
+}
+
+fn spread_of(spread: Spread) -> traces::Spread {
+    match spread {
+        Spread::Uniform => traces::Spread::Uniform,
+        Spread::Poisson => traces::Spread::Poisson,
+        Spread::Skewed => traces::Spread::Skewed,
+    }
 }
 
 fn service_time(time: ServiceTime) -> traces::ServiceTime {

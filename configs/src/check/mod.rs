@@ -1,0 +1,9 @@
+//! From trees to checked types: one file per part of the spec.
+
+pub(crate) mod cluster;
+pub(crate) mod constants;
+pub(crate) mod figures;
+pub(crate) mod machine;
+pub(crate) mod profiles;
+pub(crate) mod systems;
+pub(crate) mod workload;

@@ -1,0 +1,136 @@
+//! `profiles/*.toml`: one table per function.
+//!
+//! ```toml
+//! [default]                        # profile of functions whose trace names none
+//! profile = "json-serde"           # one of this file, or a whole profile written here
+//!
+//! [json-serde]
+//! source = "measured by …"         # covers every plain value below
+//! init = "310 ms"
+//! service = { log-normal = { median = "48 ms", sigma = 0.05 } }
+//! regions = 180
+//! threads = 5
+//! file = "21 MiB"
+//! memory_intensity = { value = 0.2, source = "…", assumed = true, why = "…" }
+//! read_only_accesses = 0.6
+//! [json-serde.pages.runtime]       # and library, function, instance
+//! read_only = "6 MiB"
+//! written = "2 MiB"
+//! untouched = "3 MiB"
+//! ```
+
+use super::constants::{Constants, Provenance};
+use crate::section::Section;
+use crate::spec::ServiceTime;
+use crate::suggest;
+use crate::values;
+use platform::{Behaviour, Content, PageGroups, Profile};
+use std::collections::BTreeMap;
+
+/// Name under which a whole profile written in `[default]` is known.
+const DEFAULT: &str = "default";
+
+/// What a profiles file gives.
+#[derive(Default)]
+pub(crate) struct Profiles {
+    pub profiles: BTreeMap<String, Profile>,
+    pub service_times: BTreeMap<String, ServiceTime>,
+    pub default_profile: String,
+}
+
+/// The profiles of a file.
+pub(crate) fn profiles(file: &Section<'_, '_>, constants: &Constants) -> Profiles {
+    let mut found = Profiles::default();
+    for (name, entry) in file.entries() {
+        let path = crate::tree::join(&file.path, name);
+        if name == DEFAULT && entry.node.get("profile").is_some() {
+            continue;
+        }
+        let section = Section::of(file.checker, &path, &entry.node);
+        let (profile, service) = profile(&section, constants);
+        section.finish();
+        found.profiles.insert(name.to_owned(), profile);
+        if let Some(service) = service {
+            found.service_times.insert(name.to_owned(), service);
+        }
+    }
+    found.default_profile = default_profile(file, &found.profiles);
+    found
+}
+
+fn default_profile(file: &Section<'_, '_>, profiles: &BTreeMap<String, Profile>) -> String {
+    if profiles.contains_key(DEFAULT) {
+        return DEFAULT.to_owned();
+    }
+    let Some(section) = file.section(DEFAULT) else { return String::new() };
+    let name = section.get("profile", values::text);
+    if !name.is_empty() && !profiles.contains_key(&name) {
+        let hint = suggest::hint(&name, profiles.keys().map(String::as_str));
+        section.problem("profile", format!("no profile \"{name}\" in this file: {hint}"));
+    }
+    Provenance::of(&section);
+    section.finish();
+    name
+}
+
+fn profile(section: &Section<'_, '_>, constants: &Constants) -> (Profile, Option<ServiceTime>) {
+    let provenance = Provenance::of(section);
+    let service = section.has("service").then(|| service_time(section, &provenance, constants)).flatten();
+    let profile = Profile {
+        init: constants.get(section, &provenance, "init", values::duration),
+        pages: pages(section, &provenance, constants),
+        file_pages: constants.get(section, &provenance, "file", values::size).pages(),
+        regions: constants.get(section, &provenance, "regions", values::count),
+        threads: constants.get(section, &provenance, "threads", values::count),
+        memory_intensity: constants.get(section, &provenance, "memory_intensity", values::share),
+        read_only_accesses: constants.get(section, &provenance, "read_only_accesses", values::share),
+    };
+    (profile, service)
+}
+
+fn service_time(section: &Section<'_, '_>, provenance: &Provenance, constants: &Constants) -> Option<ServiceTime> {
+    match section.choice("service", &["constant", "log-normal"])? {
+        ("constant", _) => {
+            let inner = section.section("service")?;
+            let time = constants.get(&inner, provenance, "constant", values::positive_duration);
+            Some(ServiceTime::Constant(time))
+        }
+        (_, node) => {
+            let inner = Section::of(section.checker, &format!("{}.service.log-normal", section.path), node);
+            let time = ServiceTime::LogNormal {
+                median: constants.get(&inner, provenance, "median", values::positive_duration),
+                sigma: constants.get(&inner, provenance, "sigma", values::non_negative),
+            };
+            inner.finish();
+            Some(time)
+        }
+    }
+}
+
+fn pages(section: &Section<'_, '_>, provenance: &Provenance, constants: &Constants) -> PageGroups {
+    const CONTENTS: [(Content, &str); 4] = [
+        (Content::Runtime, "runtime"),
+        (Content::Library, "library"),
+        (Content::Function, "function"),
+        (Content::Instance, "instance"),
+    ];
+    const BEHAVIOURS: [(Behaviour, &str); 3] =
+        [(Behaviour::ReadOnly, "read_only"), (Behaviour::Written, "written"), (Behaviour::Untouched, "untouched")];
+    let mut groups = PageGroups::EMPTY;
+    let Some(pages) = section.section("pages") else { return groups };
+    for (content, name) in CONTENTS {
+        // A content class without a table has no pages.
+        if !pages.has(name) {
+            continue;
+        }
+        let Some(group) = pages.section(name) else { continue };
+        // A group may have a source of its own.
+        let own = Provenance::of(&group).or(provenance);
+        for (behaviour, key) in BEHAVIOURS {
+            groups.set(content, behaviour, constants.get(&group, &own, key, values::size).pages());
+        }
+        group.finish();
+    }
+    pages.finish();
+    groups
+}

@@ -1,0 +1,94 @@
+//! `systems = […]` and `[override.systems.NAME]`.
+
+use crate::section::{Checker, Section};
+use crate::suggest;
+use crate::tree::{Node, Value, join};
+use crate::values;
+use platform::system::{CgroupEntry, Isolating, Isolation, KeepAlive, SYSTEMS, State, System, system};
+use serde::de::DeserializeOwned;
+
+/// The systems an experiment compares, in its order.
+pub(crate) fn systems(root: &Section<'_, '_>) -> Vec<System> {
+    let named = root.list("systems", values::text);
+    let listed = root.required("systems").is_some_and(|entry| matches!(entry.node.value, Value::List(_)));
+    if listed && named.is_empty() {
+        root.problem("systems", format!("no system named: known are {}", names().collect::<Vec<_>>().join(", ")));
+    }
+    let mut found: Vec<System> = Vec::new();
+    for (name, origin) in named {
+        if found.iter().any(|system| system.name == name) {
+            root.checker.problem(origin, "systems", format!("\"{name}\" is named twice: keep one"));
+        } else if let Some(system) = system(&name) {
+            found.push(system);
+        } else if !name.is_empty() {
+            let hint = suggest::hint(&name, names());
+            root.checker.problem(origin, "systems", format!("no system \"{name}\": {hint}"));
+        }
+    }
+    found
+}
+
+/// Names of the registered systems.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> + Clone {
+    SYSTEMS.iter().map(|entry| entry.name)
+}
+
+/// Applies `[override.systems.NAME]`, for ablations.
+pub(crate) fn change(checker: &Checker<'_>, systems: &mut [System], over: &Node) {
+    let Some(table) = over.table() else {
+        checker.problem(over.origin, "override.systems", format!("{} where a table belongs", over.value.kind()));
+        return;
+    };
+    for (name, entry) in table {
+        let path = join("override.systems", name);
+        if !names().any(|known| known == name) {
+            checker.problem(entry.key_origin, &path, format!("no system \"{name}\": {}", suggest::hint(name, names())));
+            continue;
+        }
+        let section = Section::of(checker, &path, &entry.node);
+        // A system that this tier leaves out is still checked.
+        let mut spare = system(name);
+        if let Some(target) = systems.iter_mut().find(|system| system.name == *name).or(spare.as_mut()) {
+            change_one(&section, target);
+        }
+        section.finish();
+    }
+}
+
+fn change_one(section: &Section<'_, '_>, system: &mut System) {
+    word::<Isolation>(section, "isolation", &["container", "micro-vm"], &mut system.isolation);
+    word::<Isolating>(section, "isolating", &["create", "pooled-netns", "repurpose"], &mut system.isolating);
+    word::<CgroupEntry>(section, "cgroup", &["migrate", "clone-into"], &mut system.cgroup);
+    word::<State>(
+        section,
+        "state",
+        &["boot", "criu-copy", "working-set-prefetch", "working-set-regions", "template-cxl", "template-rdma"],
+        &mut system.state,
+    );
+    word::<KeepAlive>(section, "keep_alive", &["fixed-ttl", "lru", "none"], &mut system.keep_alive);
+    let set = |key, target: &mut u32, parse| {
+        if let Some(value) = section.optional(key, parse) {
+            *target = value;
+        }
+    };
+    set("start_slots", &mut system.start_slots, values::count);
+    set("prepopulated", &mut system.prepopulated, values::small);
+    set("pooled_netns", &mut system.pooled_netns, values::small);
+    if let Some(memory) = section.optional("prepopulated_memory", values::size) {
+        system.prepopulated_memory = memory;
+    }
+}
+
+fn word<T: DeserializeOwned>(section: &Section<'_, '_>, key: &'static str, words: &[&'static str], target: &mut T) {
+    let Some(entry) = section.entry(key) else { return };
+    let Value::Text(written) = &entry.node.value else {
+        section.problem(key, format!("{} where one of {} belongs", entry.node.value.kind(), words.join(", ")));
+        return;
+    };
+    match serde_json::from_value(serde_json::Value::String(written.clone())) {
+        Ok(value) => *target = value,
+        Err(_) => {
+            section.problem(key, format!("\"{written}\" is not known: {}", suggest::hint(written, words.iter().copied())));
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! `claims.toml`: sentences of the paper that an experiment can refute.
+//!
+//! A claim names an experiment, what is measured, and what is expected of it. Package `figures`
+//! judges; here it is only made sure that it can.
+
+mod read;
+
+pub use read::load;
+
+use crate::spec::Tier;
+use platform::memory::MemoryClass;
+use platform::records::{Outcome, StartKind};
+
+/// A sentence that an experiment can refute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// Short name: `c01`.
+    pub id: String,
+    /// The sentence.
+    pub text: String,
+    /// Section or figure of the paper.
+    pub paper: String,
+    /// Where the published number was read.
+    pub source: String,
+    /// Id of the experiment.
+    pub experiment: String,
+    /// Smallest tier at which the experiment can decide.
+    pub tier: Tier,
+    /// What is measured.
+    pub measure: Measure,
+    /// What is expected of it.
+    pub expectation: Expectation,
+    /// The published number, in the expectation's own measure (a factor, a share, ms); for people,
+    /// never compared with.
+    pub published: Option<f64>,
+    /// What on another machine, or in the model, can move the result.
+    pub why_yours_may_differ: String,
+}
+
+/// What is measured, per system.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measure {
+    /// The quantity.
+    pub metric: Metric,
+    /// Which statistic of it.
+    pub statistic: Statistic,
+    /// Of which functions.
+    pub functions: Functions,
+    /// In which panels; empty: all.
+    pub panels: Vec<String>,
+    /// Only invocations that got their sandbox this way; latencies of all functions together only.
+    pub start: Option<StartKind>,
+}
+
+/// Of which functions something is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Functions {
+    /// All invocations together.
+    Together,
+    /// Every function on its own.
+    Each,
+    /// These, each on its own.
+    Named(Vec<String>),
+}
+
+/// What is expected.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expectation {
+    /// The rival's value divided by the system's lies in a range.
+    Speedup(Comparison),
+    /// One minus the system's value divided by the rival's lies in a range.
+    Saving(Comparison),
+    /// The values rise from the first system to the last, in every panel and function.
+    Ordering {
+        /// Smallest first.
+        systems: Vec<String>,
+    },
+    /// The system's own value lies in a range.
+    Value {
+        /// The system.
+        system: String,
+        /// What is made of the values of several panels and functions.
+        take: Take,
+        /// The range, in ms, GiB, GiB·s or as a share, by the metric.
+        range: Range,
+    },
+}
+
+/// A system against its rivals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The system.
+    pub system: String,
+    /// Its rivals; each gives a ratio in every panel and function.
+    pub rivals: Vec<String>,
+    /// What is made of these ratios.
+    pub take: Take,
+    /// Where it must lie.
+    pub range: Range,
+}
+
+/// What is made of several values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// The largest ("up to").
+    Max,
+    /// The smallest ("at least, everywhere").
+    Min,
+    /// The mean ("on average").
+    Mean,
+}
+
+/// A range, open where an end is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Range {
+    /// Smallest accepted value.
+    pub at_least: Option<f64>,
+    /// Largest accepted value.
+    pub at_most: Option<f64>,
+}
+
+/// How a result may differ from the published one and still count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToleranceKind {
+    /// A factor or share within a range.
+    RatioRange,
+    /// Only the order counts.
+    RankOrder,
+    /// A value within bounds.
+    Bound,
+}
+
+/// A quantity of a run. Names are those of the summary tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Arrival to answer, ms.
+    EndToEnd,
+    /// From the end of queueing to the handler's first instruction, ms.
+    Startup,
+    /// Wait for memory or a start slot, ms.
+    Queueing,
+    /// The handler, ms.
+    Service,
+    /// Share of completed invocations with a cold start.
+    ColdFraction,
+    /// Share of completed invocations with this start.
+    StartShare(StartKind),
+    /// Measured arrivals that ended this way.
+    Outcomes(Outcome),
+    /// Node DRAM in use over the cluster, GiB.
+    Local,
+    /// Memory-time of one class, GiB·s.
+    GibSeconds(MemoryClass),
+}
+
+/// Which statistic of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistic {
+    /// Median.
+    P50,
+    /// 75th percentile.
+    P75,
+    /// 90th percentile.
+    P90,
+    /// 99th percentile.
+    P99,
+    /// Mean; of memory over time.
+    Mean,
+    /// Largest.
+    Peak,
+    /// The quantity itself: shares, counts, sums.
+    Total,
+}
+
+impl Metric {
+    /// Every metric.
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![Self::EndToEnd, Self::Startup, Self::Queueing, Self::Service, Self::ColdFraction];
+        all.extend(StartKind::ALL.map(Self::StartShare));
+        all.extend(Outcome::ALL.map(Self::Outcomes));
+        all.push(Self::Local);
+        all.extend(MemoryClass::ALL.map(Self::GibSeconds));
+        all
+    }
+
+    /// The word used in files and summary tables.
+    pub fn name(self) -> String {
+        match self {
+            Self::EndToEnd => "end_to_end".into(),
+            Self::Startup => "startup".into(),
+            Self::Queueing => "queueing".into(),
+            Self::Service => "service".into(),
+            Self::ColdFraction => "cold_fraction".into(),
+            Self::StartShare(start) => format!("start_share.{}", start.name()),
+            Self::Outcomes(outcome) => format!("outcomes.{}", outcome.name()),
+            Self::Local => "local".into(),
+            Self::GibSeconds(class) => format!("gib_seconds.{}", class.name()),
+        }
+    }
+
+    /// The statistics it has.
+    pub const fn statistics(self) -> &'static [Statistic] {
+        match self {
+            Self::EndToEnd | Self::Startup | Self::Queueing | Self::Service => {
+                &[Statistic::P50, Statistic::P75, Statistic::P90, Statistic::P99, Statistic::Mean]
+            }
+            Self::Local => &[Statistic::Peak, Statistic::Mean],
+            _ => &[Statistic::Total],
+        }
+    }
+
+    /// Whether it is kept for every function.
+    pub const fn per_function(self) -> bool {
+        matches!(self, Self::EndToEnd | Self::Startup | Self::ColdFraction | Self::Outcomes(_))
+    }
+
+    /// Whether it is a latency.
+    pub const fn is_latency(self) -> bool {
+        matches!(self, Self::EndToEnd | Self::Startup | Self::Queueing | Self::Service)
+    }
+}
+
+impl Statistic {
+    /// Every statistic.
+    pub const ALL: [Self; 7] = [Self::P50, Self::P75, Self::P90, Self::P99, Self::Mean, Self::Peak, Self::Total];
+
+    /// The word used in files and summary tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::P75 => "p75",
+            Self::P90 => "p90",
+            Self::P99 => "p99",
+            Self::Mean => "mean",
+            Self::Peak => "peak",
+            Self::Total => "total",
+        }
+    }
+}
+
+impl Range {
+    /// Whether a value lies in it.
+    pub fn contains(self, value: f64) -> bool {
+        self.at_least.is_none_or(|least| value >= least) && self.at_most.is_none_or(|most| value <= most)
+    }
+}
+
+impl Take {
+    /// Of no values there is none.
+    pub fn of(self, values: &[f64]) -> Option<f64> {
+        let all = values.iter().copied();
+        match self {
+            Self::Max => all.reduce(f64::max),
+            Self::Min => all.reduce(f64::min),
+            Self::Mean => (!values.is_empty()).then(|| all.sum::<f64>() / values.len() as f64),
+        }
+    }
+}
+
+impl Expectation {
+    /// How a result may differ and still count.
+    pub const fn tolerance(&self) -> ToleranceKind {
+        match self {
+            Self::Speedup(_) | Self::Saving(_) => ToleranceKind::RatioRange,
+            Self::Ordering { .. } => ToleranceKind::RankOrder,
+            Self::Value { .. } => ToleranceKind::Bound,
+        }
+    }
+
+    /// Every system it names.
+    pub fn systems(&self) -> Vec<&str> {
+        match self {
+            Self::Speedup(c) | Self::Saving(c) => {
+                std::iter::once(&c.system).chain(&c.rivals).map(String::as_str).collect()
+            }
+            Self::Ordering { systems } => systems.iter().map(String::as_str).collect(),
+            Self::Value { system, .. } => vec![system],
+        }
+    }
+}
+
+impl ToleranceKind {
+    /// In words, for the claims table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RatioRange => "ratio range",
+            Self::RankOrder => "rank order",
+            Self::Bound => "bound",
+        }
+    }
+}

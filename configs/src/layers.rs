@@ -1,0 +1,310 @@
+//! The files of one load and how they lie on each other.
+
+use crate::check::constants;
+use crate::diagnostic::Diagnostic;
+use crate::load::read;
+use crate::section::{Checker, Section};
+use crate::set;
+use crate::source::{Sources, resolve};
+use crate::spec::Tier;
+use crate::suggest;
+use crate::tree::{self, Entry, Node, Table, Value, join};
+use crate::values;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Keys of files whose content is part of the configuration.
+const FILES: [&str; 2] = ["machine", "profiles"];
+
+/// Keys that a panel may change; everything else is the same in all of an experiment's panels.
+const PANEL_KEYS: [&str; 9] =
+    ["name", "cluster", "keep_alive", "placement", "workload", "output", "override", "machine", "profiles"];
+
+/// Most points a sweep may have: beyond it, a list was probably written by mistake.
+const SWEEP_LIMIT: usize = 100_000;
+
+/// What was read.
+pub(crate) struct Layers {
+    pub sources: Sources,
+    base: Node,
+    experiment: Node,
+    tiers: BTreeMap<Tier, Node>,
+    sets: Vec<Node>,
+    files: BTreeMap<PathBuf, Node>,
+}
+
+/// A value of the axis `panel`, and its layer.
+pub(crate) struct Panel {
+    pub value: String,
+    layer: Node,
+}
+
+/// One combination of panel and swept values.
+pub(crate) struct Variant {
+    /// Name and value of each axis, without `system`.
+    pub axes: Vec<(String, String)>,
+    /// Everything in force.
+    pub tree: Node,
+}
+
+impl Layers {
+    /// Reads the experiment file, the base under it, what they name, and `--set`.
+    pub fn read(path: &Path, sets: &[String]) -> Result<Self, Vec<Diagnostic>> {
+        let mut sources = Sources::default();
+        let mut problems = Vec::new();
+        let index = sources.add_file(path, read(path).map_err(|problem| vec![problem])?);
+        let mut experiment = tree::parse(&sources, index)?;
+        let base = read_base(&mut sources, path, &experiment)?;
+        let tiers = take_tiers(&sources, &mut experiment, &mut problems);
+        let mut parsed = Vec::new();
+        for one in sets {
+            match set::parse(&mut sources, one) {
+                Ok(node) => parsed.push(node),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let mut layers = Self { sources, base, experiment, tiers, sets: parsed, files: BTreeMap::new() };
+        layers.read_files(&mut problems);
+        if problems.is_empty() { Ok(layers) } else { Err(problems) }
+    }
+
+    /// Every machine and profiles file that any layer names and no later one replaces.
+    fn read_files(&mut self, problems: &mut Vec<Diagnostic>) {
+        let mut named = Vec::new();
+        for tier in Tier::ALL {
+            let common = self.common(tier, true);
+            let mut trees = vec![common.clone()];
+            if let Some(Value::List(panels)) = common.get("panel").map(|node| &node.value) {
+                trees.extend(panels.iter().cloned());
+            }
+            for tree in &trees {
+                named.extend(FILES.iter().filter_map(|key| Some((*key, tree.get(key)?.clone()))));
+            }
+            for key in FILES {
+                if let Some(Value::List(swept)) = common.get("sweep").and_then(|s| s.get(key)).map(|node| &node.value) {
+                    named.extend(swept.iter().map(|node| (key, node.clone())));
+                }
+            }
+        }
+        for (key, node) in named {
+            let Value::Text(written) = &node.value else { continue };
+            let path = resolve(&self.sources.of(node.origin).folder, written);
+            if self.files.contains_key(&path) {
+                continue;
+            }
+            match read(&path) {
+                Ok(text) => {
+                    let index = self.sources.add_file(&path, text);
+                    match tree::parse(&self.sources, index) {
+                        Ok(tree) => {
+                            self.files.insert(path, tree);
+                        }
+                        Err(more) => problems.extend(more),
+                    }
+                }
+                Err(problem) => {
+                    let message = format!("{}: {}", path.display(), problem.message);
+                    problems.push(Diagnostic::at(&self.sources, node.origin, key, message));
+                }
+            }
+        }
+    }
+
+    /// The content of the file that a key names.
+    pub fn file(&self, root: &Section<'_, '_>, key: &'static str) -> Option<&Node> {
+        let written = root.get(key, values::text);
+        let origin = root.entry(key)?.node.origin;
+        let file = self.files.get(&resolve(&self.sources.of(origin).folder, &written));
+        if file.is_none() && !written.is_empty() {
+            root.checker.problem(origin, key, "this file was not read: name it in the file, a panel or [sweep]");
+        }
+        file
+    }
+
+    /// The files of constants that a tree names, with the tree's `[override]` applied.
+    pub fn constant_files(&self, tree: &Node) -> Vec<(&'static str, Node)> {
+        let mut found = Vec::new();
+        for key in FILES {
+            let Some(Node { value: Value::Text(written), origin }) = tree.get(key) else { continue };
+            let path = resolve(&self.sources.of(*origin).folder, written);
+            let Some(mut file) = self.files.get(&path).cloned() else { continue };
+            if let Some(over) = tree.get("override").and_then(|over| over.get(key)) {
+                constants::change(&self.sources, &mut file, over);
+            }
+            found.push((key, file));
+        }
+        found
+    }
+
+    /// Base, experiment, tier and `--set`.
+    pub fn common(&self, tier: Tier, with_sets: bool) -> Node {
+        let mut tree = self.base.clone();
+        tree.overlay(&self.experiment);
+        if let Some(layer) = self.tiers.get(&tier) {
+            tree.overlay(layer);
+        }
+        if with_sets {
+            self.overlay_sets(&mut tree);
+        }
+        tree
+    }
+
+    fn overlay_sets(&self, tree: &mut Node) {
+        let origin = tree.origin;
+        for set in &self.sets {
+            tree.overlay(set);
+        }
+        tree.origin = origin;
+    }
+
+    /// The panels of an experiment; none where it has only one.
+    pub fn panels(&self, common: &Node, checker: &Checker<'_>) -> Vec<Panel> {
+        let mut panels: Vec<Panel> = Vec::new();
+        for section in Section::of(checker, "", common).sections("panel") {
+            let value = section.get("name", values::text);
+            let mut layer = Node::empty(section.origin);
+            for (key, entry) in section.entries() {
+                if !PANEL_KEYS.contains(&key) {
+                    let hint = suggest::hint(key, PANEL_KEYS);
+                    checker.problem(entry.key_origin, &join("panel", key), format!("a panel has no such key: {hint}"));
+                } else if key != "name" {
+                    layer.table_mut().map(|table| table.insert(key.to_owned(), entry.clone()));
+                }
+            }
+            if panels.iter().any(|other| other.value == value) {
+                section.problem("name", format!("two panels are named \"{value}\""));
+            }
+            panels.push(Panel { value, layer });
+        }
+        panels
+    }
+
+    /// Every combination of panel and swept values. `--set` wins over a panel.
+    pub fn variants(
+        &self,
+        tier: Tier,
+        with_sets: bool,
+        common: &Node,
+        panels: Vec<Panel>,
+        checker: &Checker<'_>,
+    ) -> Vec<Variant> {
+        let mut variants: Vec<Variant> = if panels.is_empty() {
+            vec![Variant { axes: Vec::new(), tree: common.clone() }]
+        } else {
+            panels.into_iter().map(|panel| self.with_panel(tier, with_sets, panel)).collect()
+        };
+        for (key, values) in sweep_axes(common, checker) {
+            if variants.len().saturating_mul(values.len()) > SWEEP_LIMIT {
+                let origin = common.get("sweep").map_or(common.origin, |node| node.origin);
+                checker.problem(origin, "sweep", format!("more than {SWEEP_LIMIT} combinations: sweep less at once"));
+                return Vec::new();
+            }
+            variants = variants.iter().flat_map(|variant| values.iter().map(|value| variant.at(&key, value))).collect();
+        }
+        variants
+    }
+
+    fn with_panel(&self, tier: Tier, with_sets: bool, panel: Panel) -> Variant {
+        let mut tree = self.common(tier, false);
+        tree.overlay(&panel.layer);
+        if with_sets {
+            self.overlay_sets(&mut tree);
+        }
+        Variant { axes: vec![("panel".to_owned(), panel.value)], tree }
+    }
+}
+
+impl Variant {
+    /// The same with one more key set.
+    fn at(&self, key: &str, value: &Node) -> Self {
+        let mut layer = value.clone();
+        for part in key.rsplit('.') {
+            let entry = Entry { key_origin: value.origin, node: layer };
+            layer = Node { origin: value.origin, value: Value::Table(Table::from([(part.to_owned(), entry)])) };
+        }
+        let mut tree = self.tree.clone();
+        let origin = tree.origin;
+        tree.overlay(&layer);
+        tree.origin = origin;
+        let mut axes = self.axes.clone();
+        let shown = match &value.value {
+            Value::Text(text) => text.clone(),
+            other => other.written(),
+        };
+        axes.push((key.to_owned(), shown));
+        Self { axes, tree }
+    }
+}
+
+/// `[sweep]`: dotted key = list of values.
+fn sweep_axes(common: &Node, checker: &Checker<'_>) -> Vec<(String, Vec<Node>)> {
+    let mut axes = Vec::new();
+    let Some(sweep) = common.get("sweep") else { return axes };
+    for (key, entry) in Section::of(checker, "sweep", sweep).entries() {
+        let path = join("sweep", key);
+        match &entry.node.value {
+            Value::List(values) if !values.is_empty() => axes.push((key.to_owned(), values.clone())),
+            Value::Table(_) => {
+                let message = format!("quote the whole key: \"{key}.…\" = [ … ]");
+                checker.problem(entry.key_origin, &path, message);
+            }
+            _ => checker.problem(entry.node.origin, &path, "write a list of values that is not empty"),
+        }
+    }
+    axes
+}
+
+/// The base under an experiment: the file it names, or the nearest `base.toml` above it.
+fn read_base(sources: &mut Sources, path: &Path, experiment: &Node) -> Result<Node, Vec<Diagnostic>> {
+    let named = match experiment.get("base") {
+        Some(Node { value: Value::Text(written), origin }) => Some(resolve(&sources.of(*origin).folder, written)),
+        _ => None,
+    };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let nearest = || {
+        let up = [folder.to_owned(), resolve(folder, "..")];
+        up.into_iter().map(|folder| folder.join("base.toml")).find(|file| file.is_file())
+    };
+    let Some(file) = named.or_else(nearest) else {
+        let message = "no base.toml beside it or in the folder above: name one with base = \"path/to/base.toml\"";
+        return Err(vec![Diagnostic::file(path, message)]);
+    };
+    let text = read(&file).map_err(|problem| vec![problem])?;
+    let index = sources.add_file(&file, text);
+    tree::parse(sources, index)
+}
+
+/// Takes `[tier.*]` out of an experiment.
+fn take_tiers(sources: &Sources, experiment: &mut Node, problems: &mut Vec<Diagnostic>) -> BTreeMap<Tier, Node> {
+    let mut tiers = BTreeMap::new();
+    let origin = experiment.origin;
+    let Some(entry) = experiment.table_mut().and_then(|table| table.remove("tier")) else { return tiers };
+    let Some(table) = entry.node.table() else {
+        let message = format!("{} where a table belongs: write [tier.kick]", entry.node.value.kind());
+        problems.push(Diagnostic::at(sources, entry.node.origin, "tier", message));
+        return tiers;
+    };
+    for (name, layer) in table {
+        let mut problem = |message: String| {
+            problems.push(Diagnostic::at(sources, layer.key_origin, &join("tier", name), message));
+        };
+        let Some(tier) = Tier::ALL.into_iter().find(|tier| tier.name() == name) else {
+            problem(format!("no tier \"{name}\": {}", suggest::hint(name, Tier::ALL.iter().map(|tier| tier.name()))));
+            continue;
+        };
+        if layer.node.table().is_none() {
+            problem(format!("{} where a table belongs", layer.node.value.kind()));
+            continue;
+        }
+        for fixed in ["id", "base", "tier"] {
+            if layer.node.get(fixed).is_some() {
+                problem(format!("a tier cannot change \"{fixed}\""));
+            }
+        }
+        // What is missing from a table is to be added where the table begins, not where a tier does.
+        let mut node = layer.node.clone();
+        node.origin = origin;
+        tiers.insert(tier, node);
+    }
+    tiers
+}
