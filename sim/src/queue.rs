@@ -26,13 +26,12 @@ pub enum Class {
 #[derive(Clone, Copy, Debug)]
 struct Entry<E> {
     at: Instant,
-    /// Class in the high 8 bits, insertion number below.
     order: u64,
     event: E,
 }
 
 impl<E> Entry<E> {
-    fn key(&self) -> (Instant, u64) {
+    fn key(&self) -> Key {
         (self.at, self.order)
     }
 }
@@ -45,22 +44,28 @@ pub struct Queue<E> {
     timers: Heap<E>,
     /// Timers that were set in order.
     lane: VecDeque<Entry<E>>,
+    /// Key of the first timer, so that the two structures above are not looked at for every event.
+    first_timer: Key,
     inserted: u64,
     now: Instant,
 }
 
-/// Where the next event is.
-#[derive(Clone, Copy)]
-enum Source {
-    Work,
-    Timers,
-    Lane,
-}
+/// Time, then class in the high 8 bits and insertion number below.
+type Key = (Instant, u64);
+
+const NEVER: Key = (Instant::MAX, u64::MAX);
 
 impl<E: Copy> Queue<E> {
     /// An empty queue at time zero.
     pub fn new() -> Self {
-        Self { work: Heap(Vec::new()), timers: Heap(Vec::new()), lane: VecDeque::new(), inserted: 0, now: Instant::ZERO }
+        Self {
+            work: Heap(Vec::new()),
+            timers: Heap(Vec::new()),
+            lane: VecDeque::new(),
+            first_timer: NEVER,
+            inserted: 0,
+            now: Instant::ZERO,
+        }
     }
 
     /// Adds an event.
@@ -73,46 +78,44 @@ impl<E: Copy> Queue<E> {
         let entry = Entry { at, order: ((class as u64) << 56) | self.inserted, event };
         if class != Class::Timer {
             self.work.push(entry);
-        } else if self.lane.back().is_none_or(|last| last.key() < entry.key()) {
+            return;
+        }
+        if self.lane.back().is_none_or(|last| last.key() < entry.key()) {
             self.lane.push_back(entry);
         } else {
             self.timers.push(entry);
         }
+        self.first_timer = self.first_timer.min(entry.key());
     }
 
     /// Time and class of the next event.
+    #[inline]
     pub fn next(&self) -> Option<(Instant, Class)> {
-        let ((at, order), _) = self.first()?;
+        let (at, order) = self.work.first().min(self.first_timer);
         let class = match order >> 56 {
             0 => Class::Work,
             1 => Class::Timer,
             2 => Class::Arrival,
-            _ => Class::Sample,
+            3 => Class::Sample,
+            _ => return None,
         };
         Some((at, class))
     }
 
     /// Takes the next event.
+    #[inline]
     pub fn pop(&mut self) -> Option<(Instant, E)> {
-        let entry = match self.first()?.1 {
-            Source::Work => self.work.pop(),
-            Source::Timers => self.timers.pop(),
-            Source::Lane => self.lane.pop_front(),
-        }?;
+        let entry = if self.first_timer < self.work.first() { self.pop_timer() } else { self.work.pop() }?;
         self.now = entry.at;
         Some((entry.at, entry.event))
     }
 
-    fn first(&self) -> Option<((Instant, u64), Source)> {
-        let heads = [
-            (self.work.0.first(), Source::Work),
-            (self.timers.0.first(), Source::Timers),
-            (self.lane.front(), Source::Lane),
-        ];
-        heads
-            .into_iter()
-            .filter_map(|(entry, source)| Some((entry?.key(), source)))
-            .min_by_key(|&(key, _)| key)
+    fn pop_timer(&mut self) -> Option<Entry<E>> {
+        let lane = |lane: &VecDeque<Entry<E>>| lane.front().map_or(NEVER, Entry::key);
+        let entry =
+            if lane(&self.lane) < self.timers.first() { self.lane.pop_front() } else { self.timers.pop() };
+        self.first_timer = lane(&self.lane).min(self.timers.first());
+        entry
     }
 }
 
@@ -122,6 +125,10 @@ struct Heap<E>(Vec<Entry<E>>);
 const ARITY: usize = 4;
 
 impl<E: Copy> Heap<E> {
+    fn first(&self) -> Key {
+        self.0.first().map_or(NEVER, Entry::key)
+    }
+
     fn push(&mut self, entry: Entry<E>) {
         let mut hole = self.0.len();
         self.0.push(entry);

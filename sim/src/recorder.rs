@@ -11,27 +11,34 @@ const DIGITS: u8 = 2;
 
 struct Latencies {
     histogram: Histogram<u32>,
+    /// Values of zero: most start-up and queueing times are, and need no look-up.
+    zeros: u64,
     sum_us: u64,
 }
 
 impl Latencies {
     fn new() -> Self {
         let histogram = Histogram::new(DIGITS).expect("two digits are within the histogram's range");
-        Self { histogram, sum_us: 0 }
+        Self { histogram, zeros: 0, sum_us: 0 }
     }
 
     fn record(&mut self, length: Duration) {
         let us = length.as_micros();
+        if us == 0 {
+            self.zeros += 1;
+            return;
+        }
         self.histogram.record(us).expect("the histogram resizes itself");
         self.sum_us += us;
     }
 
     fn distribution(&self) -> Distribution {
-        let buckets = self
+        let zeros = (self.zeros > 0).then_some((0, self.zeros));
+        let recorded = self
             .histogram
             .iter_recorded()
-            .map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration()))
-            .collect();
+            .map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration()));
+        let buckets = zeros.into_iter().chain(recorded).collect();
         Distribution { buckets, sum_us: self.sum_us }
     }
 }

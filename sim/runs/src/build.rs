@@ -32,7 +32,9 @@ pub enum BuildError {
         profile: String,
     },
     /// Nothing is left to be measured.
-    #[error("workload {name}: no invocation arrives after the burn-in of {burn_in}: shorten it, or take a longer workload")]
+    #[error(
+        "workload {name}: no invocation arrives after the burn-in of {burn_in}: shorten it, or take a longer workload"
+    )]
     NothingMeasured {
         /// Name of the workload in experiment files.
         name: &'static str,
@@ -47,7 +49,9 @@ pub fn build(spec: &Spec, seed: u64) -> Result<Workload, BuildError> {
     let name = spec.workload.name();
     let workload = source(spec, seed).map_err(|source| BuildError::Trace { name, source })?;
     for function in &workload.functions {
-        if let Some(profile) = function.profile.as_ref().filter(|profile| !spec.profiles.contains_key(*profile)) {
+        if let Some(profile) =
+            function.profile.as_ref().filter(|profile| !spec.profiles.contains_key(*profile))
+        {
             let (function, profile) = (function.name.clone(), profile.clone());
             return Err(BuildError::NoProfile { name, function, profile });
         }
@@ -75,13 +79,18 @@ fn source(spec: &Spec, seed: u64) -> traces::Result<Workload> {
                 memory: memory.as_deref().map(table),
             };
             // A function without durations cannot be played; how many there were is in the provenance.
-            let options =
-                azure::Options { spread: spread_of(*spread), unjoined: OnDefect::Drop, malformed: OnDefect::Stop, seed };
+            let options = azure::Options {
+                spread: spread_of(*spread),
+                unjoined: OnDefect::Drop,
+                malformed: OnDefect::Stop,
+                seed,
+            };
             let workload = azure::import(&files, &options)?.workload;
             Ok(cut(workload, *burn_in, *window))
         }
         WorkloadSpec::Zipf { functions, invocations, span, burn_in } => {
-            let job = zipf::Job { functions: *functions, span: *span, ..zipf::Job::standard(*invocations, seed) };
+            let job =
+                zipf::Job { functions: *functions, span: *span, ..zipf::Job::standard(*invocations, seed) };
             Ok(cut(job.generate()?, *burn_in, None))
         }
         WorkloadSpec::File { path } => binary::open(path),

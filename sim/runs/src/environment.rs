@@ -78,7 +78,8 @@ fn repository(folder: &Path) -> Option<PathBuf> {
 fn commit(git: &Path) -> Option<String> {
     let head = read_to_string(git.join("HEAD")).ok()?;
     let Some(reference) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().to_owned()) };
-    let common = read_to_string(git.join("commondir")).map_or_else(|_| git.to_owned(), |text| git.join(text.trim()));
+    let common =
+        read_to_string(git.join("commondir")).map_or_else(|_| git.to_owned(), |text| git.join(text.trim()));
     if let Ok(text) = read_to_string(common.join(reference)) {
         return Some(text.trim().to_owned());
     }
@@ -89,9 +90,13 @@ fn commit(git: &Path) -> Option<String> {
 /// Whether tracked files differ; needs git.
 fn dirty(git: &Path) -> Option<bool> {
     let folder = git.parent()?;
-    let output =
-        Command::new("git").arg("-C").arg(folder).args(["status", "--porcelain", "--untracked-files=no"]).output().ok()?;
-    output.status.success().then(|| !output.stdout.is_empty())
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(["status", "--porcelain", "--untracked-files=no"])
+        .output()
+        .ok()?;
+    output.status.success().then_some(!output.stdout.is_empty())
 }
 
 /// Processor time of this thread so far, in nanoseconds.

@@ -114,7 +114,8 @@ pub(crate) fn execute_with(
     let environment = Environment::look();
     let workloads = Workloads::new(plan, build);
     let progress = Progress::new(&plan.experiment.id, plan.jobs.len(), options.progress);
-    let run = Run { plan, store, world, workloads: &workloads, environment: &environment, progress: &progress };
+    let run =
+        Run { plan, store, world, workloads: &workloads, environment: &environment, progress: &progress };
     let ends: Mutex<Vec<(usize, Result<Done, Failed>)>> = Mutex::default();
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     // Threads take jobs strictly in the plan's order, so that those that share a workload run
@@ -149,7 +150,7 @@ pub(crate) fn execute_with(
             Err(failed) => outcome.failed.push(failed),
         }
     }
-    Index::merge(out, plan, world.name(), outcome.done.iter().map(|done| indexed(plan, done)).collect())?;
+    Index::merge(out, plan, store, world, outcome.done.iter().map(|done| indexed(plan, done)).collect())?;
     Ok(outcome)
 }
 
@@ -165,8 +166,13 @@ fn indexed(plan: &Plan, done: &Done) -> IndexedRun {
 impl Run<'_> {
     fn one(&self, job: Job) -> Result<Done, Failed> {
         let tried = catch_unwind(AssertUnwindSafe(|| self.try_one(job))).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            Err(format!("the {} world stopped at a broken invariant: {}", self.world.name(), text.unwrap_or("no message")))
+            let text =
+                panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            Err(format!(
+                "the {} world stopped at a broken invariant: {}",
+                self.world.name(),
+                text.unwrap_or("no message")
+            ))
         });
         let label = self.plan.point(job).label.clone();
         match tried {

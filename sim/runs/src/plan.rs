@@ -71,7 +71,9 @@ impl Plan {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for &point in points {
             let same = |group: &&mut Vec<usize>| {
-                group.first().is_some_and(|&first| shares_workload(&experiment.points[first], &experiment.points[point]))
+                group.first().is_some_and(|&first| {
+                    shares_workload(&experiment.points[first], &experiment.points[point])
+                })
             };
             match groups.iter_mut().find(same) {
                 Some(group) => group.push(point),
@@ -117,5 +119,9 @@ pub(crate) fn shares_workload(a: &Point, b: &Point) -> bool {
 /// A word as a shell reads it back.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:+,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }

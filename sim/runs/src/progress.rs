@@ -37,7 +37,9 @@ impl Progress {
             return Self { bar: None, lines: None };
         }
         if stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} runs, {elapsed}, {eta} left {msg}");
+            let style = ProgressStyle::with_template(
+                "{prefix} {wide_bar} {pos}/{len} runs, {elapsed}, {eta} left {msg}",
+            );
             let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(title.to_owned());
@@ -111,10 +113,32 @@ impl Lines {
     fn line(&self, state: &State) -> String {
         let seconds = self.began.elapsed().as_secs();
         let left = match state.done {
-            0 => "unknown".to_owned(),
+            0 => "unknown time".to_owned(),
             done => format!("about {} s", seconds * (self.total - done.min(self.total)) as u64 / done as u64),
         };
         let failed = if state.failed > 0 { format!(", {} failed", state.failed) } else { String::new() };
         format!("{}: {}/{} runs{failed}, {seconds} s so far, {left} left", self.title, state.done, self.total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_it_is_and_how_long_it_will_take() {
+        let ago =
+            |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap_or_else(Instant::now);
+        let lines = |began| Lines {
+            state: Mutex::default(),
+            woken: Condvar::new(),
+            title: "e04".into(),
+            total: 30,
+            began,
+        };
+        let line = lines(ago(60)).line(&State { done: 10, failed: 1, over: false });
+        assert_eq!(line, "e04: 10/30 runs, 1 failed, 60 s so far, about 120 s left");
+        let line = lines(ago(5)).line(&State::default());
+        assert_eq!(line, "e04: 0/30 runs, 5 s so far, unknown time left");
     }
 }

@@ -157,7 +157,11 @@ impl Store {
         }
         let record = records::read(&path, &complete.files)?;
         let counts = |record: &RunRecord| {
-            (record.functions.len() as u64, record.memory.samples.len() as u64, record.invocations.len() as u64)
+            (
+                record.functions.len() as u64,
+                record.memory.samples.len() as u64,
+                record.invocations.len() as u64,
+            )
         };
         if counts(&record) != (complete.functions, complete.memory_samples, complete.invocations) {
             let what = format!("row counts differ from the files': {:?}", counts(&record));
@@ -179,7 +183,8 @@ fn complete(path: &Path) -> Result<Complete, StoreError> {
     struct Schema {
         record_schema: u32,
     }
-    let malformed = |error: serde_json::Error| StoreError::malformed(&file, Some(error.line() as u64), error.to_string());
+    let malformed =
+        |error: serde_json::Error| StoreError::malformed(&file, Some(error.line() as u64), error.to_string());
     let Schema { record_schema } = serde_json::from_str(&text).map_err(malformed)?;
     if record_schema != RECORD_SCHEMA {
         return Err(StoreError::ForeignSchema { path: file, found: record_schema, expected: RECORD_SCHEMA });
@@ -217,13 +222,15 @@ impl Slot {
         };
         self.json(DONE, &complete)?;
         sync_folder(&self.partial)?;
-        fs::rename(&self.partial, &self.final_path).map_err(StoreError::io(&self.final_path, "renaming to"))?;
+        fs::rename(&self.partial, &self.final_path)
+            .map_err(StoreError::io(&self.final_path, "renaming to"))?;
         self.final_path.parent().map_or(Ok(()), sync_folder)
     }
 
     fn json<T: Serialize>(&self, name: &str, value: &T) -> Result<FileNote, StoreError> {
         let path = self.partial.join(name);
-        let text = serde_json::to_string_pretty(value).map_err(|e| StoreError::malformed(&path, None, e.to_string()))?;
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|e| StoreError::malformed(&path, None, e.to_string()))?;
         let mut sink = Sink::create(&path)?;
         writeln!(sink, "{text}").map_err(StoreError::io(&path, "writing"))?;
         sink.finish()

@@ -79,7 +79,9 @@ fn a_claim_that_is_given_up_leaves_nothing() {
     let house = House::new();
     let key = RunKey::parse("0123456789abcdef0123456789abcdef").unwrap();
     let Claim::Mine(slot) = house.store().claim(&key).unwrap() else { panic!("nobody else is here") };
-    assert!(matches!(house.store().claim(&key).unwrap(), Claim::Busy { pid, .. } if pid == std::process::id()));
+    assert!(
+        matches!(house.store().claim(&key).unwrap(), Claim::Busy { pid, .. } if pid == std::process::id())
+    );
     drop(slot);
     assert!(files(&house.out("out").join("runs")).is_empty());
     assert!(house.store().keys().unwrap().is_empty());

@@ -15,7 +15,10 @@ fn a_rerun_does_nothing() {
     let again = house.run(&world, 2);
     assert_eq!(world.runs.load(Ordering::SeqCst), 4);
     assert!(first.done.iter().all(|done| !done.cached) && again.done.iter().all(|done| done.cached));
-    assert_eq!(first.done.iter().map(|d| &d.key).collect::<Vec<_>>(), again.done.iter().map(|d| &d.key).collect::<Vec<_>>());
+    assert_eq!(
+        first.done.iter().map(|d| &d.key).collect::<Vec<_>>(),
+        again.done.iter().map(|d| &d.key).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -73,4 +76,18 @@ fn a_part_of_a_plan_adds_to_the_index() {
     assert_eq!(runs, [("criu", 1), ("t-cxl", 2), ("t-cxl", 8)]);
     let error = Plan::only(house.experiment(&[]), &["t-clx".to_owned()], &[]).unwrap_err();
     assert_eq!(error.to_string(), "e99: no point \"t-clx\": it has criu, t-cxl");
+}
+
+#[test]
+fn runs_of_an_experiment_that_has_changed_leave_its_index() {
+    let house = House::new();
+    house.run(&Fake::default(), 1);
+    house.replace(
+        "systems = [\"criu\", \"t-cxl\"]",
+        "systems = [\"criu\", \"t-cxl\"]\nkeep_alive.ttl = \"1 min\"",
+    );
+    let plan = Plan::only(house.experiment(&[]), &["criu".to_owned()], &[1]).unwrap();
+    house.run_plan(&plan, &Fake::default(), 1);
+    let index = runs::Index::load(&house.out("out"), "e99", configs::Tier::Kick, "fake", &[]).unwrap();
+    assert_eq!(index.runs.len(), 1, "the others were made with another keep-alive");
 }

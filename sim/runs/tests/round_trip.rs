@@ -37,7 +37,15 @@ fn record_files_are_the_same_bytes_with_one_job_and_with_two() {
         let names: Vec<String> = records(&one).into_iter().map(|(name, _)| name).collect();
         assert_eq!(
             names,
-            ["counters.json", "functions.csv", "invocations.csv.zst", "latency.csv", "memory.csv", "starts.csv", "warnings.txt"]
+            [
+                "counters.json",
+                "functions.csv",
+                "invocations.csv.zst",
+                "latency.csv",
+                "memory.csv",
+                "starts.csv",
+                "warnings.txt"
+            ]
         );
         assert_eq!(records(&one), records(&two));
     }

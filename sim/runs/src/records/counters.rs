@@ -37,7 +37,8 @@ pub(crate) fn write(record: &RunRecord, sink: &mut Sink) -> Result<(), StoreErro
     let classes = MemoryClass::ALL
         .iter()
         .map(|&class| {
-            let totals = Class { peak_bytes: memory.peak.get(class), gib_seconds: memory.gib_seconds[class as usize] };
+            let totals =
+                Class { peak_bytes: memory.peak.get(class), gib_seconds: memory.gib_seconds[class as usize] };
             (class.name().to_owned(), totals)
         })
         .collect();
@@ -46,7 +47,8 @@ pub(crate) fn write(record: &RunRecord, sink: &mut Sink) -> Result<(), StoreErro
         memory: Memory { measured_ns: memory.measured, peak_local_bytes: memory.peak_local, classes },
     };
     let path = sink.path().to_owned();
-    let text = serde_json::to_string_pretty(&file).map_err(|e| StoreError::malformed(&path, None, e.to_string()))?;
+    let text =
+        serde_json::to_string_pretty(&file).map_err(|e| StoreError::malformed(&path, None, e.to_string()))?;
     writeln!(sink, "{text}").map_err(StoreError::io(&path, "writing"))
 }
 
@@ -58,11 +60,10 @@ pub(crate) fn read(path: &Path) -> Result<(Counters, MemoryRecord), StoreError> 
     let mut peak = ByClass::default();
     let mut gib_seconds = [0.0; MemoryClass::COUNT];
     for class in MemoryClass::ALL {
-        let totals = file
-            .memory
-            .classes
-            .get(class.name())
-            .ok_or_else(|| StoreError::malformed(path, None, format!("no memory class {}", class.name())))?;
+        let totals =
+            file.memory.classes.get(class.name()).ok_or_else(|| {
+                StoreError::malformed(path, None, format!("no memory class {}", class.name()))
+            })?;
         peak.add(class, totals.peak_bytes);
         gib_seconds[class as usize] = totals.gib_seconds;
     }

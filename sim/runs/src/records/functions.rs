@@ -34,8 +34,11 @@ pub(crate) fn write_functions(functions: &[FunctionRecord], sink: &mut Sink) -> 
 pub(crate) fn read_functions(path: &Path) -> Result<Vec<FunctionRecord>, StoreError> {
     let mut functions = Vec::new();
     each_row(path, &function_header(), |row| {
-        let mut function =
-            FunctionRecord { name: row.text()?.to_owned(), arrivals_in_burn_in: row.value()?, ..Default::default() };
+        let mut function = FunctionRecord {
+            name: row.text()?.to_owned(),
+            arrivals_in_burn_in: row.value()?,
+            ..Default::default()
+        };
         for count in function.outcomes.iter_mut().chain(&mut function.starts) {
             *count = row.value()?;
         }
@@ -47,10 +50,14 @@ pub(crate) fn read_functions(path: &Path) -> Result<Vec<FunctionRecord>, StoreEr
     Ok(functions)
 }
 
-pub(crate) fn write_starts(starts: &[StartRecord; StartKind::COUNT], sink: &mut Sink) -> Result<(), StoreError> {
+pub(crate) fn write_starts(
+    starts: &[StartRecord; StartKind::COUNT],
+    sink: &mut Sink,
+) -> Result<(), StoreError> {
     let mut rows = Rows::new(sink, &START_HEADER)?;
     for (kind, start) in StartKind::ALL.iter().zip(starts) {
-        let sums = [&start.queueing, &start.startup, &start.service, &start.end_to_end].map(|d| d.sum_us.to_string());
+        let sums = [&start.queueing, &start.startup, &start.service, &start.end_to_end]
+            .map(|d| d.sum_us.to_string());
         let [queueing, startup, service, end_to_end] = sums;
         rows.push(&[kind.name(), &queueing, &startup, &service, &end_to_end])?;
     }
@@ -67,11 +74,17 @@ pub(crate) fn read_starts(path: &Path) -> Result<[StartRecord; StartKind::COUNT]
             return Err(row.problem(format!("the start kind must be {expected}")));
         }
         let start = &mut starts[seen];
-        for distribution in [&mut start.queueing, &mut start.startup, &mut start.service, &mut start.end_to_end] {
+        for distribution in
+            [&mut start.queueing, &mut start.startup, &mut start.service, &mut start.end_to_end]
+        {
             distribution.sum_us = row.value()?;
         }
         seen += 1;
         Ok(())
     })?;
-    if seen == StartKind::COUNT { Ok(starts) } else { Err(StoreError::malformed(path, None, "start kinds are missing")) }
+    if seen == StartKind::COUNT {
+        Ok(starts)
+    } else {
+        Err(StoreError::malformed(path, None, "start kinds are missing"))
+    }
 }

@@ -13,10 +13,9 @@ const HEADER: [&str; 5] = ["scope", "function_or_start", "metric", "value_us", "
 pub(crate) fn write(record: &RunRecord, sink: &mut Sink) -> Result<(), StoreError> {
     let mut rows = Rows::new(sink, &HEADER)?;
     let mut distribution = |scope: &str, name: &str, metric: &str, distribution: &Distribution| {
-        distribution
-            .buckets
-            .iter()
-            .try_for_each(|(value, count)| rows.push(&[scope, name, metric, &value.to_string(), &count.to_string()]))
+        distribution.buckets.iter().try_for_each(|(value, count)| {
+            rows.push(&[scope, name, metric, &value.to_string(), &count.to_string()])
+        })
     };
     for function in &record.functions {
         distribution("function", &function.name, "end_to_end", &function.end_to_end)?;

@@ -32,12 +32,13 @@ const PLAIN_BUCKETS: usize = 50_000;
 /// Writes every record file of a run into a folder; notes what was written, by file name.
 pub(crate) fn write(record: &RunRecord, folder: &Path) -> Result<BTreeMap<String, FileNote>, StoreError> {
     let mut files = BTreeMap::new();
-    let mut file = |name: &str, fill: &dyn Fn(&mut Sink) -> Result<(), StoreError>| -> Result<(), StoreError> {
-        let mut sink = Sink::create(&folder.join(name))?;
-        fill(&mut sink)?;
-        files.insert(name.to_owned(), sink.finish()?);
-        Ok(())
-    };
+    let mut file =
+        |name: &str, fill: &dyn Fn(&mut Sink) -> Result<(), StoreError>| -> Result<(), StoreError> {
+            let mut sink = Sink::create(&folder.join(name))?;
+            fill(&mut sink)?;
+            files.insert(name.to_owned(), sink.finish()?);
+            Ok(())
+        };
     file("functions.csv", &|sink| functions::write_functions(&record.functions, sink))?;
     file("starts.csv", &|sink| functions::write_starts(&record.starts, sink))?;
     file(latency_name(record), &|sink| latency::write(record, sink))?;
@@ -70,9 +71,12 @@ pub(crate) fn read(folder: &Path, files: &BTreeMap<String, FileNote>) -> Result<
 fn latency_name(record: &RunRecord) -> &'static str {
     let of_function = |f: &FunctionRecord| f.end_to_end.buckets.len() + f.startup.buckets.len();
     let of_start = |s: &StartRecord| {
-        s.queueing.buckets.len() + s.startup.buckets.len() + s.service.buckets.len() + s.end_to_end.buckets.len()
+        s.queueing.buckets.len()
+            + s.startup.buckets.len()
+            + s.service.buckets.len()
+            + s.end_to_end.buckets.len()
     };
-    let buckets: usize =
-        record.functions.iter().map(of_function).sum::<usize>() + record.starts.iter().map(of_start).sum::<usize>();
+    let buckets: usize = record.functions.iter().map(of_function).sum::<usize>()
+        + record.starts.iter().map(of_start).sum::<usize>();
     if buckets > PLAIN_BUCKETS { "latency.csv.zst" } else { "latency.csv" }
 }

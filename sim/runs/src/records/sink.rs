@@ -40,7 +40,8 @@ impl Sink {
         let file = File::create_new(path).map_err(StoreError::io(path, "creating"))?;
         let hashed = Hashed { file: BufWriter::new(file), hasher: blake3::Hasher::new(), bytes: 0 };
         let inner = if path.extension().is_some_and(|ending| ending == "zst") {
-            let encoder = zstd::Encoder::new(hashed, COMPRESSION_LEVEL).map_err(StoreError::io(path, "compressing"))?;
+            let encoder =
+                zstd::Encoder::new(hashed, COMPRESSION_LEVEL).map_err(StoreError::io(path, "compressing"))?;
             Inner::Zstd(encoder)
         } else {
             Inner::Plain(hashed)

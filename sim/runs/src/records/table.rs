@@ -22,7 +22,9 @@ impl<'a> Rows<'a> {
     }
 
     pub fn push<T: AsRef<[u8]>>(&mut self, row: &[T]) -> Result<(), StoreError> {
-        self.writer.write_record(row).map_err(|error| StoreError::malformed(&self.path, None, error.to_string()))
+        self.writer
+            .write_record(row)
+            .map_err(|error| StoreError::malformed(&self.path, None, error.to_string()))
     }
 
     pub fn finish(mut self) -> Result<(), StoreError> {
@@ -43,7 +45,9 @@ impl Row<'_> {
     /// The next column's text.
     pub fn text(&mut self) -> Result<&str, StoreError> {
         self.next += 1;
-        self.record.get(self.next - 1).ok_or_else(|| StoreError::malformed(self.path, Some(self.line), "too few columns"))
+        self.record
+            .get(self.next - 1)
+            .ok_or_else(|| StoreError::malformed(self.path, Some(self.line), "too few columns"))
     }
 
     /// The next column's value.
@@ -51,7 +55,8 @@ impl Row<'_> {
         let (path, line) = (self.path, self.line);
         let column = self.header.get(self.next).copied().unwrap_or("?");
         let text = self.text()?;
-        text.parse().map_err(|_| StoreError::malformed(path, Some(line), format!("{column}: cannot read {text:?}")))
+        text.parse()
+            .map_err(|_| StoreError::malformed(path, Some(line), format!("{column}: cannot read {text:?}")))
     }
 
     /// The next column's value; `None` where it is empty.
@@ -85,7 +90,8 @@ pub(crate) fn each_row(
     let malformed = |error: csv::Error| StoreError::malformed(path, None, error.to_string());
     let found = reader.headers().map_err(malformed)?;
     if found != header {
-        let what = format!("columns are {}, not {}", found.iter().collect::<Vec<_>>().join(","), header.join(","));
+        let what =
+            format!("columns are {}, not {}", found.iter().collect::<Vec<_>>().join(","), header.join(","));
         return Err(StoreError::malformed(path, Some(1), what));
     }
     let mut record = csv::StringRecord::new();

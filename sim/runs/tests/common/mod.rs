@@ -62,6 +62,12 @@ impl House {
         fs::write(path, text).unwrap();
     }
 
+    /// Replaces a text in the experiment file.
+    pub fn replace(&self, from: &str, to: &str) {
+        assert!(EXPERIMENT.contains(from));
+        self.write("experiments/e99-test.toml", &EXPERIMENT.replacen(from, to, 1));
+    }
+
     pub fn experiment(&self, sets: &[&str]) -> Experiment {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         let file = self.root.path().join("experiments/e99-test.toml");
@@ -125,7 +131,10 @@ impl World for Fake {
 
 /// A record with something in every field.
 pub fn record(spec: &Spec, workload: &Workload, seed: u64) -> RunRecord {
-    let distribution = |n: u64| Distribution { buckets: (1..=n).map(|i| (i * 10 + seed, i)).collect(), sum_us: n * 1000 + seed };
+    let distribution = |n: u64| Distribution {
+        buckets: (1..=n).map(|i| (i * 10 + seed, i)).collect(),
+        sum_us: n * 1000 + seed,
+    };
     let functions = workload
         .functions
         .iter()
