@@ -48,8 +48,9 @@ pub struct Measure {
     pub functions: Functions,
     /// In which panels; empty: all.
     pub panels: Vec<String>,
-    /// Only invocations that got their sandbox this way; latencies of all functions together only.
-    pub start: Option<StartKind>,
+    /// Only invocations that got their sandbox in one of these ways; empty: all. Latencies of all
+    /// functions together only.
+    pub starts: Vec<StartKind>,
 }
 
 /// Of which functions something is measured.
@@ -222,7 +223,8 @@ impl Metric {
 
 impl Statistic {
     /// Every statistic.
-    pub const ALL: [Self; 7] = [Self::P50, Self::P75, Self::P90, Self::P99, Self::Mean, Self::Peak, Self::Total];
+    pub const ALL: [Self; 7] =
+        [Self::P50, Self::P75, Self::P90, Self::P99, Self::Mean, Self::Peak, Self::Total];
 
     /// The word used in files and summary tables.
     pub const fn name(self) -> &'static str {

@@ -15,7 +15,7 @@ pub struct Diagnostic {
     pub key: String,
     /// What is wrong and what to do.
     pub message: String,
-    excerpt: Option<Excerpt>,
+    excerpt: Option<Box<Excerpt>>,
 }
 
 /// The line that a problem points at.
@@ -43,7 +43,7 @@ impl Diagnostic {
             position: source.is_file.then_some((line, column)),
             key: key.to_owned(),
             message: message.into(),
-            excerpt: source.is_file.then(|| Excerpt { line: text.to_owned(), width }),
+            excerpt: source.is_file.then(|| Box::new(Excerpt { line: text.to_owned(), width })),
         }
     }
 

@@ -41,5 +41,9 @@ fn collect(layers: &Layers, path: &str, node: &Node, found: &mut Vec<EffectiveVa
 }
 
 fn value(layers: &Layers, key: &str, node: &Node) -> EffectiveValue {
-    EffectiveValue { key: key.to_owned(), value: node.value.written(), origin: layers.sources.place(node.origin) }
+    EffectiveValue {
+        key: key.to_owned(),
+        value: node.value.written(),
+        origin: layers.sources.place(node.origin),
+    }
 }

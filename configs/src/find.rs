@@ -36,7 +36,9 @@ pub fn root(given: Option<&Path>) -> Result<PathBuf, Diagnostics> {
         let looked = candidates.first().cloned().unwrap_or_default();
         Diagnostic::file(
             &looked,
-            format!("no base.toml here: run inside the repository, or give --configs DIR or {CONFIGS_VARIABLE}"),
+            format!(
+                "no base.toml here: run inside the repository, or give --configs DIR or {CONFIGS_VARIABLE}"
+            ),
         )
         .into()
     })
@@ -45,8 +47,9 @@ pub fn root(given: Option<&Path>) -> Result<PathBuf, Diagnostics> {
 /// Every experiment file of a folder of configurations, sorted by name.
 pub fn list(root: &Path) -> Result<Vec<Listed>, Diagnostics> {
     let folder = root.join("experiments");
-    let entries = std::fs::read_dir(&folder)
-        .map_err(|error| Diagnostic::file(&folder, format!("cannot be listed ({error}): is this a folder of configurations?")))?;
+    let entries = std::fs::read_dir(&folder).map_err(|error| {
+        Diagnostic::file(&folder, format!("cannot be listed ({error}): is this a folder of configurations?"))
+    })?;
     let mut found: Vec<Listed> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
@@ -67,24 +70,42 @@ pub fn find(id_or_path: &str, root: &Path) -> Result<PathBuf, Diagnostics> {
         return Ok(as_path.to_owned());
     }
     if id_or_path.contains('/') || as_path.extension().is_some() {
-        return Err(Diagnostic::file(as_path, "no such file: give an experiment's id, or the path of its file").into());
+        return Err(Diagnostic::file(
+            as_path,
+            "no such file: give an experiment's id, or the path of its file",
+        )
+        .into());
     }
     let all = list(root)?;
-    let matching: Vec<&Listed> = all.iter().filter(|one| one.id == id_or_path || one.name == id_or_path).collect();
+    let matching: Vec<&Listed> =
+        all.iter().filter(|one| one.id == id_or_path || one.name == id_or_path).collect();
     match matching[..] {
         [one] => Ok(one.path.clone()),
         [] => {
             let names = all.iter().flat_map(|one| [one.id.as_str(), one.name.as_str()]);
             let near = suggest::nearest(id_or_path, names);
             let hint = near.map_or_else(
-                || format!("known are {}", all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")),
+                || {
+                    format!(
+                        "known are {}",
+                        all.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")
+                    )
+                },
                 |name| format!("did you mean \"{name}\"?"),
             );
-            Err(Diagnostic::named(id_or_path, format!("no such experiment in {}: {hint}", root.join("experiments").display())).into())
+            Err(Diagnostic::named(
+                id_or_path,
+                format!("no such experiment in {}: {hint}", root.join("experiments").display()),
+            )
+            .into())
         }
         _ => {
             let names: Vec<&str> = matching.iter().map(|one| one.name.as_str()).collect();
-            Err(Diagnostic::named(id_or_path, format!("several experiments have this id: write one of {}", names.join(", "))).into())
+            Err(Diagnostic::named(
+                id_or_path,
+                format!("several experiments have this id: write one of {}", names.join(", ")),
+            )
+            .into())
         }
     }
 }

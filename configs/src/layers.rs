@@ -81,7 +81,9 @@ impl Layers {
                 named.extend(FILES.iter().filter_map(|key| Some((*key, tree.get(key)?.clone()))));
             }
             for key in FILES {
-                if let Some(Value::List(swept)) = common.get("sweep").and_then(|s| s.get(key)).map(|node| &node.value) {
+                if let Some(Value::List(swept)) =
+                    common.get("sweep").and_then(|s| s.get(key)).map(|node| &node.value)
+                {
                     named.extend(swept.iter().map(|node| (key, node.clone())));
                 }
             }
@@ -116,7 +118,11 @@ impl Layers {
         let origin = root.entry(key)?.node.origin;
         let file = self.files.get(&resolve(&self.sources.of(origin).folder, &written));
         if file.is_none() && !written.is_empty() {
-            root.checker.problem(origin, key, "this file was not read: name it in the file, a panel or [sweep]");
+            root.checker.problem(
+                origin,
+                key,
+                "this file was not read: name it in the file, a panel or [sweep]",
+            );
         }
         file
     }
@@ -166,7 +172,11 @@ impl Layers {
             for (key, entry) in section.entries() {
                 if !PANEL_KEYS.contains(&key) {
                     let hint = suggest::hint(key, PANEL_KEYS);
-                    checker.problem(entry.key_origin, &join("panel", key), format!("a panel has no such key: {hint}"));
+                    checker.problem(
+                        entry.key_origin,
+                        &join("panel", key),
+                        format!("a panel has no such key: {hint}"),
+                    );
                 } else if key != "name" {
                     layer.table_mut().map(|table| table.insert(key.to_owned(), entry.clone()));
                 }
@@ -196,10 +206,17 @@ impl Layers {
         for (key, values) in sweep_axes(common, checker) {
             if variants.len().saturating_mul(values.len()) > SWEEP_LIMIT {
                 let origin = common.get("sweep").map_or(common.origin, |node| node.origin);
-                checker.problem(origin, "sweep", format!("more than {SWEEP_LIMIT} combinations: sweep less at once"));
+                checker.problem(
+                    origin,
+                    "sweep",
+                    format!("more than {SWEEP_LIMIT} combinations: sweep less at once"),
+                );
                 return Vec::new();
             }
-            variants = variants.iter().flat_map(|variant| values.iter().map(|value| variant.at(&key, value))).collect();
+            variants = variants
+                .iter()
+                .flat_map(|variant| values.iter().map(|value| variant.at(&key, value)))
+                .collect();
         }
         variants
     }
@@ -220,7 +237,8 @@ impl Variant {
         let mut layer = value.clone();
         for part in key.rsplit('.') {
             let entry = Entry { key_origin: value.origin, node: layer };
-            layer = Node { origin: value.origin, value: Value::Table(Table::from([(part.to_owned(), entry)])) };
+            layer =
+                Node { origin: value.origin, value: Value::Table(Table::from([(part.to_owned(), entry)])) };
         }
         let mut tree = self.tree.clone();
         let origin = tree.origin;
@@ -257,7 +275,9 @@ fn sweep_axes(common: &Node, checker: &Checker<'_>) -> Vec<(String, Vec<Node>)> 
 /// The base under an experiment: the file it names, or the nearest `base.toml` above it.
 fn read_base(sources: &mut Sources, path: &Path, experiment: &Node) -> Result<Node, Vec<Diagnostic>> {
     let named = match experiment.get("base") {
-        Some(Node { value: Value::Text(written), origin }) => Some(resolve(&sources.of(*origin).folder, written)),
+        Some(Node { value: Value::Text(written), origin }) => {
+            Some(resolve(&sources.of(*origin).folder, written))
+        }
         _ => None,
     };
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -266,7 +286,8 @@ fn read_base(sources: &mut Sources, path: &Path, experiment: &Node) -> Result<No
         up.into_iter().map(|folder| folder.join("base.toml")).find(|file| file.is_file())
     };
     let Some(file) = named.or_else(nearest) else {
-        let message = "no base.toml beside it or in the folder above: name one with base = \"path/to/base.toml\"";
+        let message =
+            "no base.toml beside it or in the folder above: name one with base = \"path/to/base.toml\"";
         return Err(vec![Diagnostic::file(path, message)]);
     };
     let text = read(&file).map_err(|problem| vec![problem])?;
@@ -275,7 +296,11 @@ fn read_base(sources: &mut Sources, path: &Path, experiment: &Node) -> Result<No
 }
 
 /// Takes `[tier.*]` out of an experiment.
-fn take_tiers(sources: &Sources, experiment: &mut Node, problems: &mut Vec<Diagnostic>) -> BTreeMap<Tier, Node> {
+fn take_tiers(
+    sources: &Sources,
+    experiment: &mut Node,
+    problems: &mut Vec<Diagnostic>,
+) -> BTreeMap<Tier, Node> {
     let mut tiers = BTreeMap::new();
     let origin = experiment.origin;
     let Some(entry) = experiment.table_mut().and_then(|table| table.remove("tier")) else { return tiers };
@@ -289,7 +314,10 @@ fn take_tiers(sources: &Sources, experiment: &mut Node, problems: &mut Vec<Diagn
             problems.push(Diagnostic::at(sources, layer.key_origin, &join("tier", name), message));
         };
         let Some(tier) = Tier::ALL.into_iter().find(|tier| tier.name() == name) else {
-            problem(format!("no tier \"{name}\": {}", suggest::hint(name, Tier::ALL.iter().map(|tier| tier.name()))));
+            problem(format!(
+                "no tier \"{name}\": {}",
+                suggest::hint(name, Tier::ALL.iter().map(|tier| tier.name()))
+            ));
             continue;
         };
         if layer.node.table().is_none() {

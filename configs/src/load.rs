@@ -157,7 +157,9 @@ fn points_of(
     root.finish();
     notes.extend(constants.into_notes());
 
-    let (Some(cluster), Some(keep_alive_ttl), Some(placement), Some(workload), Some(output)) = parts else { return };
+    let (Some(cluster), Some(keep_alive_ttl), Some(placement), Some(workload), Some(output)) = parts else {
+        return;
+    };
     let (Some(machine), Some(profiles)) = (machine, profiles) else { return };
     for system in systems {
         let mut axes = variant.axes.clone();
@@ -193,7 +195,12 @@ fn overrides(checker: &Checker<'_>, over: &Node, systems: &mut [System]) {
     section.finish();
 }
 
-fn read_machine(layers: &Layers, root: &Section<'_, '_>, over: Option<&Node>, constants: &Constants) -> Option<Machine> {
+fn read_machine(
+    layers: &Layers,
+    root: &Section<'_, '_>,
+    over: Option<&Node>,
+    constants: &Constants,
+) -> Option<Machine> {
     let file = layers.file(root, "machine")?;
     let mut tree = file.clone();
     if let Some(over) = over {
@@ -218,7 +225,11 @@ fn read_profiles(
         for (name, entry) in over.table().into_iter().flatten() {
             if !known.contains(&name.as_str()) {
                 let hint = suggest::hint(name, known.iter().copied());
-                root.checker.problem(entry.key_origin, &join("override.profiles", name), format!("no profile \"{name}\": {hint}"));
+                root.checker.problem(
+                    entry.key_origin,
+                    &join("override.profiles", name),
+                    format!("no profile \"{name}\": {hint}"),
+                );
                 return None;
             }
         }

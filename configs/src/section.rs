@@ -100,7 +100,9 @@ impl<'c, 's> Section<'c, 's> {
     pub fn list<T: Default>(&self, key: &'static str, parse: Parse<T>) -> Vec<(T, Origin)> {
         let Some(entry) = self.entry(key) else { return Vec::new() };
         match &entry.node.value {
-            Value::List(items) => items.iter().map(|item| (self.parse(key, item, parse), item.origin)).collect(),
+            Value::List(items) => {
+                items.iter().map(|item| (self.parse(key, item, parse), item.origin)).collect()
+            }
             other => {
                 let message = format!("{} where a list belongs: write it in [ ]", other.kind());
                 self.checker.problem(entry.node.origin, &join(&self.path, key), message);
@@ -114,6 +116,11 @@ impl<'c, 's> Section<'c, 's> {
         self.required(key).map(|entry| self.below(key, &entry.node))
     }
 
+    /// A table inside this one that may be left out.
+    pub fn optional_section(&self, key: &'static str) -> Option<Section<'c, 's>> {
+        self.entry(key).map(|entry| self.below(key, &entry.node))
+    }
+
     fn below(&self, key: &str, node: &'c Node) -> Section<'c, 's> {
         Section::of(self.checker, &join(&self.path, key), node)
     }
@@ -122,9 +129,11 @@ impl<'c, 's> Section<'c, 's> {
     pub fn sections(&self, key: &'static str) -> Vec<Section<'c, 's>> {
         let Some(entry) = self.entry(key) else { return Vec::new() };
         match &entry.node.value {
-            Value::List(items) => {
-                items.iter().enumerate().map(|(i, item)| self.below(&format!("{key}-{}", i + 1), item)).collect()
-            }
+            Value::List(items) => items
+                .iter()
+                .enumerate()
+                .map(|(i, item)| self.below(&format!("{key}-{}", i + 1), item))
+                .collect(),
             other => {
                 let message = format!("{} where a list of tables belongs: write [[{key}]]", other.kind());
                 self.checker.problem(entry.node.origin, &join(&self.path, key), message);
@@ -140,7 +149,11 @@ impl<'c, 's> Section<'c, 's> {
 
     /// The chosen alternative of a table that holds exactly one, and its own table (`None` where
     /// the alternative is written as a plain text or value).
-    pub fn choice(&self, key: &'static str, alternatives: &'static [&'static str]) -> Option<(&'static str, &'c Node)> {
+    pub fn choice(
+        &self,
+        key: &'static str,
+        alternatives: &'static [&'static str],
+    ) -> Option<(&'static str, &'c Node)> {
         let entry = self.required(key)?;
         let path = join(&self.path, key);
         let list = || alternatives.join(", ");
@@ -181,7 +194,11 @@ impl<'c, 's> Section<'c, 's> {
         for (key, entry) in self.table {
             if !known.contains(&key.as_str()) {
                 let hint = suggest::hint(key, known.iter().copied());
-                self.checker.problem(entry.key_origin, &join(&self.path, key), format!("unknown key: {hint}"));
+                self.checker.problem(
+                    entry.key_origin,
+                    &join(&self.path, key),
+                    format!("unknown key: {hint}"),
+                );
             }
         }
     }

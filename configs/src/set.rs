@@ -7,7 +7,9 @@ use crate::tree::{self, Node};
 /// The tree of one `--set`. The value is read as TOML, and as a plain text where it is none:
 /// `cluster.nodes=4`, `cluster.memory_cap=32 GiB`, `systems=["t-cxl"]`.
 pub(crate) fn parse(sources: &mut Sources, as_typed: &str) -> Result<Node, Diagnostic> {
-    let usage = |what: &str| Diagnostic::named(format!("--set {as_typed}"), format!("{what}: write --set key.path=VALUE"));
+    let usage = |what: &str| {
+        Diagnostic::named(format!("--set {as_typed}"), format!("{what}: write --set key.path=VALUE"))
+    };
     let Some((key, value)) = as_typed.split_once('=') else {
         return Err(usage("there is no \"=\""));
     };

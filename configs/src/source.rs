@@ -109,7 +109,9 @@ pub(crate) fn resolve(folder: &Path, path: &str) -> PathBuf {
     for part in folder.join(path).components() {
         match part {
             Component::CurDir => {}
-            Component::ParentDir if matches!(resolved.components().next_back(), Some(Component::Normal(_))) => {
+            Component::ParentDir
+                if matches!(resolved.components().next_back(), Some(Component::Normal(_))) =>
+            {
                 resolved.pop();
             }
             part => resolved.push(part),

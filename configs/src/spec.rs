@@ -3,12 +3,12 @@
 //! A spec is data: its canonical JSON ([`Spec::canonical`]) is part of the run's key, so two specs
 //! that are written differently and mean the same are the same run.
 
+use platform::Profile;
 pub use platform::policy::Placement;
 use platform::system::System;
-use platform::Profile;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use traces::{Bytes, Duration};
 
 /// How much of an experiment is run.
@@ -156,20 +156,6 @@ impl WorkloadSpec {
             Self::Azure2019 { .. } => "azure-2019",
             Self::Zipf { .. } => "zipf",
             Self::File { .. } => "file",
-        }
-    }
-
-    /// The paths it reads: files, or folders of files.
-    pub fn paths(&self) -> Vec<&Path> {
-        match self {
-            Self::W1 | Self::W2 | Self::Func | Self::AzureHourSample | Self::Zipf { .. } => Vec::new(),
-            Self::AzureHour { folder } | Self::HuaweiHour { folder } => {
-                vec![folder]
-            }
-            Self::Azure2019 { invocations, durations, memory, .. } => {
-                [Some(invocations), Some(durations), memory.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect()
-            }
-            Self::File { path } => vec![path],
         }
     }
 

@@ -63,20 +63,31 @@ fn table_of(sources: &Sources, source: usize, table: DeTable<'_>, problems: &mut
         .into_iter()
         .map(|(key, value)| {
             let key_origin = Origin::new(source, key.span());
-            (key.into_inner().into_owned(), Entry { key_origin, node: node_of(sources, source, value, problems) })
+            (
+                key.into_inner().into_owned(),
+                Entry { key_origin, node: node_of(sources, source, value, problems) },
+            )
         })
         .collect()
 }
 
-fn node_of(sources: &Sources, source: usize, value: Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) -> Node {
+fn node_of(
+    sources: &Sources,
+    source: usize,
+    value: Spanned<DeValue<'_>>,
+    problems: &mut Vec<Diagnostic>,
+) -> Node {
     let origin = Origin::new(source, value.span());
-    let mut out_of_range = || problems.push(Diagnostic::at(sources, origin, "", "this number is out of range"));
+    let mut out_of_range =
+        || problems.push(Diagnostic::at(sources, origin, "", "this number is out of range"));
     let value = match value.into_inner() {
         DeValue::String(text) => Value::Text(text.into_owned()),
-        DeValue::Integer(n) => Value::Integer(i128::from_str_radix(n.as_str(), n.radix()).unwrap_or_else(|_| {
-            out_of_range();
-            0
-        })),
+        DeValue::Integer(n) => {
+            Value::Integer(i128::from_str_radix(n.as_str(), n.radix()).unwrap_or_else(|_| {
+                out_of_range();
+                0
+            }))
+        }
         DeValue::Float(n) => Value::Float(n.as_str().parse().unwrap_or_else(|_| {
             out_of_range();
             0.0
@@ -117,8 +128,10 @@ impl Value {
                 format!("[{}]", items.join(", "))
             }
             Self::Table(table) => {
-                let entries: Vec<String> =
-                    table.iter().map(|(key, entry)| format!("{} = {}", key_written(key), entry.node.value.written())).collect();
+                let entries: Vec<String> = table
+                    .iter()
+                    .map(|(key, entry)| format!("{} = {}", key_written(key), entry.node.value.written()))
+                    .collect();
                 format!("{{ {} }}", entries.join(", "))
             }
         }
@@ -169,7 +182,9 @@ impl Node {
             (Value::Table(under), Value::Table(over_table)) => {
                 for (key, entry) in over_table {
                     match under.get_mut(key) {
-                        Some(old) if !chooses_anew(key, &old.node, &entry.node) => old.node.overlay(&entry.node),
+                        Some(old) if !chooses_anew(key, &old.node, &entry.node) => {
+                            old.node.overlay(&entry.node);
+                        }
                         _ => {
                             under.insert(key.clone(), entry.clone());
                         }

@@ -87,7 +87,12 @@ impl Kind {
 
     /// The complaint about a number without a unit.
     pub fn needs_unit(self, written: &str) -> String {
-        format!("{written} is not {}: write a unit, for example \"{} {}\"", self.name, written.trim_matches('"'), self.example)
+        format!(
+            "{written} is not {}: write a unit, for example \"{} {}\"",
+            self.name,
+            written.trim_matches('"'),
+            self.example
+        )
     }
 
     /// The amount in base units (nanoseconds, bytes, bytes per second, reads per second), to the
@@ -161,11 +166,20 @@ mod tests {
         assert_eq!(duration("10m"), "\"10m\" is not a duration: did you mean \"10 min\"?");
         assert_eq!(duration("10 sec"), "\"10 sec\" is not a duration: did you mean \"10 s\"?");
         assert_eq!(duration("10 MS"), "\"10 MS\" is not a duration: did you mean \"10 ms\"?");
-        assert_eq!(duration("soon"), "\"soon\" is not a duration: write a number and a unit, for example \"10 ms\"");
+        assert_eq!(
+            duration("soon"),
+            "\"soon\" is not a duration: write a number and a unit, for example \"10 ms\""
+        );
         assert_eq!(duration("-1 s"), "\"-1 s\" is not a duration: it must not be negative");
         assert_eq!(duration("99999999 d"), "\"99999999 d\" is not a duration: it is too large");
-        assert_eq!(SIZE.parse("64").unwrap_err(), "\"64\" is not a size: write a unit, for example \"64 GiB\"");
+        assert_eq!(
+            SIZE.parse("64").unwrap_err(),
+            "\"64\" is not a size: write a unit, for example \"64 GiB\""
+        );
         assert_eq!(SIZE.parse("64 gib").unwrap_err(), "\"64 gib\" is not a size: did you mean \"64 GiB\"?");
-        assert_eq!(SIZE.parse("3 ms").unwrap_err(), "\"3 ms\" is not a size: its unit must be one of B, KiB, MiB, GiB, TiB, kB, MB, GB, TB");
+        assert_eq!(
+            SIZE.parse("3 ms").unwrap_err(),
+            "\"3 ms\" is not a size: its unit must be one of B, KiB, MiB, GiB, TiB, kB, MB, GB, TB"
+        );
     }
 }

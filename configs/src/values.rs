@@ -19,7 +19,7 @@ pub(crate) fn duration(value: &Value) -> Result<Duration, String> {
 
 /// A length of time above zero.
 pub(crate) fn positive_duration(value: &Value) -> Result<Duration, String> {
-    positive(value, duration(value)?, Duration::ZERO)
+    positive(value, duration(value)?)
 }
 
 /// An amount of memory.
@@ -29,21 +29,21 @@ pub(crate) fn size(value: &Value) -> Result<Bytes, String> {
 
 /// An amount of memory above zero.
 pub(crate) fn positive_size(value: &Value) -> Result<Bytes, String> {
-    positive(value, size(value)?, Bytes::ZERO)
+    positive(value, size(value)?)
 }
 
 /// Bytes per second, above zero.
 pub(crate) fn bandwidth(value: &Value) -> Result<u64, String> {
-    positive(value, amount(value, units::BANDWIDTH)?, 0)
+    positive(value, amount(value, units::BANDWIDTH)?)
 }
 
 /// Reads per second, above zero.
 pub(crate) fn read_rate(value: &Value) -> Result<u64, String> {
-    positive(value, amount(value, units::READ_RATE)?, 0)
+    positive(value, amount(value, units::READ_RATE)?)
 }
 
-fn positive<T: PartialEq>(value: &Value, amount: T, zero: T) -> Result<T, String> {
-    if amount == zero { Err(format!("{} must be above zero", value.written())) } else { Ok(amount) }
+fn positive<T: PartialEq + Default>(value: &Value, amount: T) -> Result<T, String> {
+    if amount == T::default() { Err(format!("{} must be above zero", value.written())) } else { Ok(amount) }
 }
 
 /// A whole number from 0.

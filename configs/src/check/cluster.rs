@@ -36,7 +36,8 @@ pub(crate) fn placement(root: &Section<'_, '_>) -> Option<Placement> {
         "sandbox-aware" => Placement::SandboxAware,
         "round-robin" => Placement::RoundRobin,
         _ => {
-            let bound = section.as_ref().and_then(|s| s.optional("bound", values::at_least_one)).unwrap_or(1.25);
+            let bound =
+                section.as_ref().and_then(|s| s.optional("bound", values::at_least_one)).unwrap_or(1.25);
             Placement::HashAffinity { bound_permille: (bound.min(1e6) * 1000.0).round() as u32 }
         }
     };

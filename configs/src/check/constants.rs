@@ -89,7 +89,10 @@ pub(crate) fn change(sources: &Sources, under: &mut Node, over: &Node) {
     let Some(table) = under.table_mut() else { return };
     for (key, entry) in over_table {
         match table.get_mut(key) {
-            Some(old) if old.node.table().is_some_and(|old| !old.contains_key("value")) && entry.node.table().is_some() => {
+            Some(old)
+                if old.node.table().is_some_and(|old| !old.contains_key("value"))
+                    && entry.node.table().is_some() =>
+            {
                 change(sources, &mut old.node, &entry.node);
             }
             Some(old) if entry.node.table().is_none() => old.node = changed(sources, &entry.node),

@@ -11,7 +11,10 @@ pub(crate) fn figures(root: &Section<'_, '_>, panels: &[String]) -> Vec<FigureSp
     for section in root.sections("figures") {
         let figure = figure(&section, panels);
         if !figure.name.is_empty() && found.iter().any(|other| other.name == figure.name) {
-            section.problem("name", format!("two figures are named \"{}\": their files would be the same", figure.name));
+            section.problem(
+                "name",
+                format!("two figures are named \"{}\": their files would be the same", figure.name),
+            );
         }
         section.finish();
         found.push(figure);

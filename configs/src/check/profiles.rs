@@ -13,7 +13,7 @@
 //! file = "21 MiB"
 //! memory_intensity = { value = 0.2, source = "…", assumed = true, why = "…" }
 //! read_only_accesses = 0.6
-//! [json-serde.pages.runtime]       # and library, function, instance
+//! [json-serde.pages.runtime]       # and library, function, instance, where it has any
 //! read_only = "6 MiB"
 //! written = "2 MiB"
 //! untouched = "3 MiB"
@@ -88,7 +88,11 @@ fn profile(section: &Section<'_, '_>, constants: &Constants) -> (Profile, Option
     (profile, service)
 }
 
-fn service_time(section: &Section<'_, '_>, provenance: &Provenance, constants: &Constants) -> Option<ServiceTime> {
+fn service_time(
+    section: &Section<'_, '_>,
+    provenance: &Provenance,
+    constants: &Constants,
+) -> Option<ServiceTime> {
     match section.choice("service", &["constant", "log-normal"])? {
         ("constant", _) => {
             let inner = section.section("service")?;
@@ -114,8 +118,11 @@ fn pages(section: &Section<'_, '_>, provenance: &Provenance, constants: &Constan
         (Content::Function, "function"),
         (Content::Instance, "instance"),
     ];
-    const BEHAVIOURS: [(Behaviour, &str); 3] =
-        [(Behaviour::ReadOnly, "read_only"), (Behaviour::Written, "written"), (Behaviour::Untouched, "untouched")];
+    const BEHAVIOURS: [(Behaviour, &str); 3] = [
+        (Behaviour::ReadOnly, "read_only"),
+        (Behaviour::Written, "written"),
+        (Behaviour::Untouched, "untouched"),
+    ];
     let mut groups = PageGroups::EMPTY;
     let Some(pages) = section.section("pages") else { return groups };
     for (content, name) in CONTENTS {
@@ -123,13 +130,18 @@ fn pages(section: &Section<'_, '_>, provenance: &Provenance, constants: &Constan
         if !pages.has(name) {
             continue;
         }
-        let Some(group) = pages.section(name) else { continue };
+        // A function without pages of a content leaves its table out.
+        let Some(group) = pages.optional_section(name) else { continue };
         // A group may have a source of its own.
         let own = Provenance::of(&group).or(provenance);
         for (behaviour, key) in BEHAVIOURS {
             groups.set(content, behaviour, constants.get(&group, &own, key, values::size).pages());
         }
         group.finish();
+    }
+    if groups.footprint() == traces::Pages::ZERO {
+        section
+            .problem("pages", "no pages at all: give at least one of runtime, library, function, instance");
     }
     pages.finish();
     groups

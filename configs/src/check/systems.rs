@@ -12,7 +12,10 @@ pub(crate) fn systems(root: &Section<'_, '_>) -> Vec<System> {
     let named = root.list("systems", values::text);
     let listed = root.required("systems").is_some_and(|entry| matches!(entry.node.value, Value::List(_)));
     if listed && named.is_empty() {
-        root.problem("systems", format!("no system named: known are {}", names().collect::<Vec<_>>().join(", ")));
+        root.problem(
+            "systems",
+            format!("no system named: known are {}", names().collect::<Vec<_>>().join(", ")),
+        );
     }
     let mut found: Vec<System> = Vec::new();
     for (name, origin) in named {
@@ -36,13 +39,21 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> + Clone {
 /// Applies `[override.systems.NAME]`, for ablations.
 pub(crate) fn change(checker: &Checker<'_>, systems: &mut [System], over: &Node) {
     let Some(table) = over.table() else {
-        checker.problem(over.origin, "override.systems", format!("{} where a table belongs", over.value.kind()));
+        checker.problem(
+            over.origin,
+            "override.systems",
+            format!("{} where a table belongs", over.value.kind()),
+        );
         return;
     };
     for (name, entry) in table {
         let path = join("override.systems", name);
         if !names().any(|known| known == name) {
-            checker.problem(entry.key_origin, &path, format!("no system \"{name}\": {}", suggest::hint(name, names())));
+            checker.problem(
+                entry.key_origin,
+                &path,
+                format!("no system \"{name}\": {}", suggest::hint(name, names())),
+            );
             continue;
         }
         let section = Section::of(checker, &path, &entry.node);
@@ -62,7 +73,14 @@ fn change_one(section: &Section<'_, '_>, system: &mut System) {
     word::<State>(
         section,
         "state",
-        &["boot", "criu-copy", "working-set-prefetch", "working-set-regions", "template-cxl", "template-rdma"],
+        &[
+            "boot",
+            "criu-copy",
+            "working-set-prefetch",
+            "working-set-regions",
+            "template-cxl",
+            "template-rdma",
+        ],
         &mut system.state,
     );
     word::<KeepAlive>(section, "keep_alive", &["fixed-ttl", "lru", "none"], &mut system.keep_alive);
@@ -79,16 +97,25 @@ fn change_one(section: &Section<'_, '_>, system: &mut System) {
     }
 }
 
-fn word<T: DeserializeOwned>(section: &Section<'_, '_>, key: &'static str, words: &[&'static str], target: &mut T) {
+fn word<T: DeserializeOwned>(
+    section: &Section<'_, '_>,
+    key: &'static str,
+    words: &[&'static str],
+    target: &mut T,
+) {
     let Some(entry) = section.entry(key) else { return };
     let Value::Text(written) = &entry.node.value else {
-        section.problem(key, format!("{} where one of {} belongs", entry.node.value.kind(), words.join(", ")));
+        section
+            .problem(key, format!("{} where one of {} belongs", entry.node.value.kind(), words.join(", ")));
         return;
     };
     match serde_json::from_value(serde_json::Value::String(written.clone())) {
         Ok(value) => *target = value,
         Err(_) => {
-            section.problem(key, format!("\"{written}\" is not known: {}", suggest::hint(written, words.iter().copied())));
+            section.problem(
+                key,
+                format!("\"{written}\" is not known: {}", suggest::hint(written, words.iter().copied())),
+            );
         }
     }
 }

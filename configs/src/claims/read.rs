@@ -60,33 +60,59 @@ fn claim(section: &Section<'_, '_>, experiments: &[String]) -> Claim {
 }
 
 fn measure(section: &Section<'_, '_>) -> Measure {
-    let metrics: Vec<(String, Metric)> = Metric::all().into_iter().map(|metric| (metric.name(), metric)).collect();
+    let metrics: Vec<(String, Metric)> =
+        Metric::all().into_iter().map(|metric| (metric.name(), metric)).collect();
     let statistics = Statistic::ALL.map(|statistic| (statistic.name().to_owned(), statistic));
-    let starts = StartKind::ALL.map(|start| (start.name().to_owned(), start));
     let metric = word(section, "metric", &metrics, true);
     let statistic = word(section, "statistic", &statistics, true);
     if let (Some(metric), Some(statistic)) = (metric, statistic)
         && !metric.statistics().contains(&statistic)
     {
         let known: Vec<&str> = metric.statistics().iter().map(|one| one.name()).collect();
-        section.problem("statistic", format!("{} has no {}: it has {}", metric.name(), statistic.name(), known.join(", ")));
+        section.problem(
+            "statistic",
+            format!("{} has no {}: it has {}", metric.name(), statistic.name(), known.join(", ")),
+        );
     }
     let metric = metric.unwrap_or(Metric::EndToEnd);
-    let start = word(section, "start", &starts, false);
+    let starts = starts(section);
     let functions = functions(section);
-    if start.is_some() && (!metric.is_latency() || functions != Functions::Together) {
-        section.problem("start", "only latencies of all functions together are kept by start: leave out \"functions\"");
+    if !starts.is_empty() && (!metric.is_latency() || functions != Functions::Together) {
+        section.problem(
+            "starts",
+            "only latencies of all functions together are kept by start: leave out \"functions\"",
+        );
     }
     if functions != Functions::Together && !metric.per_function() {
-        section.problem("functions", format!("{} is not kept for every function: leave it out", metric.name()));
+        section
+            .problem("functions", format!("{} is not kept for every function: leave it out", metric.name()));
     }
     Measure {
         metric,
         statistic: statistic.unwrap_or(Statistic::Mean),
         functions,
         panels: section.list("panels", values::text).into_iter().map(|(panel, _)| panel).collect(),
-        start,
+        starts,
     }
+}
+
+/// `starts = ["cold", …]`, or nothing for all.
+fn starts(section: &Section<'_, '_>) -> Vec<StartKind> {
+    let mut found = Vec::new();
+    for (word, origin) in section.list("starts", values::text) {
+        match StartKind::ALL.into_iter().find(|start| start.name() == word) {
+            Some(start) => found.push(start),
+            None => {
+                let hint = suggest::hint(&word, StartKind::ALL.iter().map(|start| start.name()));
+                section.checker.problem(
+                    origin,
+                    &join(&section.path, "starts"),
+                    format!("no start \"{word}\": {hint}"),
+                );
+            }
+        }
+    }
+    found
 }
 
 /// `functions = "each"`, a list of names, or nothing.
@@ -94,9 +120,9 @@ fn functions(section: &Section<'_, '_>) -> Functions {
     match section.entry("functions").map(|entry| &entry.node.value) {
         None => Functions::Together,
         Some(Value::Text(text)) if text == "each" => Functions::Each,
-        Some(Value::List(_)) => {
-            Functions::Named(section.list("functions", values::text).into_iter().map(|(name, _)| name).collect())
-        }
+        Some(Value::List(_)) => Functions::Named(
+            section.list("functions", values::text).into_iter().map(|(name, _)| name).collect(),
+        ),
         Some(_) => {
             section.problem("functions", "write \"each\" or a list of names; leave it out for all together");
             Functions::Together
@@ -119,7 +145,9 @@ fn expectation(section: &Section<'_, '_>, measure: &Measure) -> Expectation {
         }
         "value" => {
             let parse: Parse<f64> = match measure.metric {
-                metric if metric.is_latency() => |value| values::duration(value).map(|time| time.as_millis_f64()),
+                metric if metric.is_latency() => {
+                    |value| values::duration(value).map(|time| time.as_millis_f64())
+                }
                 Metric::Local => |value| values::size(value).map(|size| size.as_gib_f64()),
                 _ => values::number,
             };
@@ -134,7 +162,8 @@ fn expectation(section: &Section<'_, '_>, measure: &Measure) -> Expectation {
             if rivals.is_empty() {
                 inner.problem("rivals", "no rival to compare with");
             }
-            let comparison = Comparison { system, rivals, take: take(&inner), range: range(&inner, values::number) };
+            let comparison =
+                Comparison { system, rivals, take: take(&inner), range: range(&inner, values::number) };
             if kind == "saving" { Expectation::Saving(comparison) } else { Expectation::Speedup(comparison) }
         }
     };
@@ -158,12 +187,14 @@ fn check_system(section: &Section<'_, '_>, key: &str, name: &str) {
 }
 
 fn take(section: &Section<'_, '_>) -> Take {
-    let words = [("max", Take::Max), ("min", Take::Min), ("mean", Take::Mean)].map(|(word, take)| (word.to_owned(), take));
+    let words = [("max", Take::Max), ("min", Take::Min), ("mean", Take::Mean)]
+        .map(|(word, take)| (word.to_owned(), take));
     word(section, "take", &words, false).unwrap_or(Take::Mean)
 }
 
 fn range(section: &Section<'_, '_>, parse: Parse<f64>) -> Range {
-    let range = Range { at_least: section.optional("at_least", parse), at_most: section.optional("at_most", parse) };
+    let range =
+        Range { at_least: section.optional("at_least", parse), at_most: section.optional("at_most", parse) };
     match (range.at_least, range.at_most) {
         (None, None) => section.problem("at_least", "no bound: write at_least, at_most or both"),
         (Some(least), Some(most)) if least > most => section.problem("at_most", "at_most is below at_least"),
@@ -173,8 +204,14 @@ fn range(section: &Section<'_, '_>, parse: Parse<f64>) -> Range {
 }
 
 /// The value that a word stands for.
-fn word<T: Copy>(section: &Section<'_, '_>, key: &'static str, words: &[(String, T)], needed: bool) -> Option<T> {
-    let written = if needed { Some(section.get(key, values::text)) } else { section.optional(key, values::text) }?;
+fn word<T: Copy>(
+    section: &Section<'_, '_>,
+    key: &'static str,
+    words: &[(String, T)],
+    needed: bool,
+) -> Option<T> {
+    let written =
+        if needed { Some(section.get(key, values::text)) } else { section.optional(key, values::text) }?;
     let found = words.iter().find(|(word, _)| *word == written).map(|(_, value)| *value);
     if found.is_none() && !written.is_empty() {
         let hint = suggest::hint(&written, words.iter().map(|(word, _)| word.as_str()));

@@ -1,0 +1,176 @@
+//! What is refused, and the words in which it is. One committed message each: a reader of the
+//! message must find the place and know what to do.
+
+mod common;
+
+use common::{Folder, HEAD};
+use configs::{Tier, find, list, root};
+
+/// The complaint about an experiment that is the usual head and this text.
+fn complaint(text: &str) -> String {
+    Folder::new().complaint(text, &[])
+}
+
+/// The complaint about a shipped or fixture file with one text replaced.
+fn broken(name: &str, from: &str, to: &str) -> String {
+    let folder = Folder::new();
+    folder.replace(name, from, to);
+    folder.complaint("", &[])
+}
+
+macro_rules! refused {
+    ($($name:ident: $text:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!(stringify!($name), complaint($text));
+        }
+    )*};
+}
+
+refused! {
+    a_size_without_a_unit: "cluster.memory_cap = \"64\"\n";
+    a_bare_number: "[cluster]\nmemory_cap = 64\n";
+    a_duration_with_a_wrong_unit: "[keep_alive]\n  ttl = \"10m\"\n";
+    a_negative_duration: "keep_alive.ttl = \"-2 min\"\n";
+    a_ttl_of_zero: "keep_alive.ttl = \"0 s\"\n";
+    an_unknown_key: "[cluster]\nmemroy_cap = \"64 GiB\"\n";
+    an_unknown_table: "[clutser]\nnodes = 4\n";
+    a_count_of_zero: "cluster.nodes = 0\n";
+    a_fraction_of_a_node: "cluster.nodes = 1.5\n";
+    a_count_in_quotes: "cluster.nodes = \"4\"\n";
+    a_system_misspelt: "systems = [\"criu\", \"t-clx\"]\n";
+    a_system_twice: "systems = [\"criu\", \"criu\"]\n";
+    no_system_at_all: "systems = []\n";
+    a_system_outside_a_list: "systems = \"t-cxl\"\n";
+    two_workloads: "[workload]\nw1 = {}\nw2 = {}\n";
+    an_unknown_workload: "[workload.azure-our]\n";
+    a_workload_without_its_keys: "[workload.zipf]\nfunctions = 10\n";
+    a_window_inside_the_burn_in: "[workload.azure-2019]\ninvocations = \"i\"\ndurations = \"d\"\nspread = \"even\"\nburn_in = \"1 h\"\nwindow = \"30 min\"\n";
+    an_unknown_placement: "[placement.sandbox-awaer]\n";
+    a_bound_below_one: "[placement.hash-affinity]\nbound = 0.5\n";
+    seeds_listed_twice: "seeds = [1, 2, 1]\n";
+    no_seeds: "seeds = { n = 0 }\n";
+    an_unknown_world: "worlds = [\"simulator\"]\n";
+    an_unknown_tier: "[tier.quick]\nseeds = { n = 1 }\n";
+    a_mistake_in_another_tier: "[tier.full]\ncluster.cores = \"many\"\n";
+    an_unknown_figure: "[[figures]]\nkind = \"latency-percentile\"\nname = \"a\"\ntitle = \"A\"\n";
+    a_figure_of_no_panel: "[[figures]]\nkind = \"latency-cdf\"\nname = \"a\"\ntitle = \"A\"\npanel = \"W3\"\n";
+    two_figures_of_one_name: "[[figures]]\nkind = \"latency-cdf\"\nname = \"a\"\ntitle = \"A\"\n[[figures]]\nkind = \"start-kinds\"\nname = \"a\"\ntitle = \"B\"\n";
+    a_panel_with_a_key_of_its_own: "[[panel]]\nname = \"W1\"\nsystems = [\"criu\"]\n";
+    a_sweep_of_nothing: "[sweep]\n\"cluster.nodes\" = 4\n";
+    a_sweep_of_an_unknown_key: "[sweep]\n\"cluster.node\" = [1, 2]\n";
+    a_machine_that_is_not_there: "machine = \"../machines/papers.toml\"\n";
+    an_override_of_no_constant: "[override.machine.cxl]\nlatncy = \"300 ns\"\n";
+    an_override_of_no_profile: "[override.profiles.plian]\nthreads = 2\n";
+    an_override_of_a_system: "[override.systems.t-cxl]\ncgroup = \"moved\"\n";
+    toml_that_is_none: "[cluster\nnodes = 1\n";
+    several_mistakes_at_once: "systems = [\"t-clx\"]\nkeep_alive.ttl = 120\n[cluster]\nnodse = 1\ncores = 0\n";
+}
+
+#[test]
+fn a_head_that_lacks_its_keys() {
+    let folder = Folder::new();
+    let error = folder.load_whole("id = \"e-99\"\n", Tier::Kick, &[]).unwrap_err();
+    insta::assert_snapshot!(error.to_string().replace(&format!("{}/", folder.path().display()), "configs/"));
+}
+
+#[test]
+fn a_constant_without_a_source() {
+    insta::assert_snapshot!(broken(
+        "machines/paper.toml",
+        "netns_enter = { value = \"40 us\", source = \"faasd and CRIU branch `switch`, comment: enter namespaces 40 us\" }",
+        "netns_enter = \"40 us\""
+    ));
+}
+
+#[test]
+fn a_constant_assumed_without_a_reason() {
+    insta::assert_snapshot!(broken("profiles/trenv-functions.toml", ", why = \"it is a test\"", ""));
+}
+
+#[test]
+fn a_share_above_one() {
+    insta::assert_snapshot!(broken(
+        "profiles/trenv-functions.toml",
+        "read_only_accesses = 0.6",
+        "read_only_accesses = 60"
+    ));
+}
+
+#[test]
+fn a_profile_with_an_unknown_page_group() {
+    insta::assert_snapshot!(broken(
+        "profiles/trenv-functions.toml",
+        "[plain.pages.library]",
+        "[plain.pages.libary]"
+    ));
+}
+
+#[test]
+fn a_profile_with_half_a_page_group() {
+    insta::assert_snapshot!(broken("profiles/trenv-functions.toml", "written = \"2 MiB\"\n", ""));
+}
+
+#[test]
+fn a_default_profile_that_is_not_there() {
+    insta::assert_snapshot!(broken(
+        "profiles/trenv-functions.toml",
+        "profile = \"plain\"",
+        "profile = \"plan\""
+    ));
+}
+
+#[test]
+fn a_service_time_of_two_kinds() {
+    insta::assert_snapshot!(broken(
+        "profiles/trenv-functions.toml",
+        "{ constant = \"5 ms\" }",
+        "{ constant = \"5 ms\", log-normal = {} }"
+    ));
+}
+
+#[test]
+fn sets_that_are_none() {
+    let folder = Folder::new();
+    insta::assert_snapshot!(folder.complaint("", &["cluster.nodes", "=4", "a b=4"]));
+}
+
+#[test]
+fn a_set_with_a_bad_value() {
+    insta::assert_snapshot!(Folder::new().complaint("", &["cluster.memory_cap=64", "keep_alive.tll=1 s"]));
+}
+
+#[test]
+fn an_experiment_without_a_base() {
+    let folder = Folder::new();
+    std::fs::remove_file(folder.path().join("base.toml")).unwrap();
+    insta::assert_snapshot!(folder.complaint("", &[]));
+}
+
+#[test]
+fn an_experiment_nobody_knows() {
+    let folder = Folder::new();
+    folder.write("experiments/e04-w1.toml", HEAD);
+    folder.write("experiments/e05-w2.toml", HEAD);
+    let complaint = |id: &str| {
+        find(id, folder.path())
+            .unwrap_err()
+            .to_string()
+            .replace(&format!("{}/", folder.path().display()), "configs/")
+    };
+    insta::assert_snapshot!(format!(
+        "{}\n{}\n{}",
+        complaint("e05-w1"),
+        complaint("azure"),
+        complaint("experiments/e06.toml")
+    ));
+    assert_eq!(find("e05", folder.path()).unwrap(), folder.path().join("experiments/e05-w2.toml"));
+    assert_eq!(list(folder.path()).unwrap().len(), 2);
+}
+
+#[test]
+fn a_folder_without_configurations() {
+    let empty = tempfile::tempdir().unwrap();
+    let error = root(Some(empty.path())).unwrap_err().to_string();
+    insta::assert_snapshot!(error.replace(&empty.path().display().to_string(), "EMPTY"));
+}
