@@ -1,10 +1,46 @@
 //! What comes in: functions, invocations and workloads; readers of published traces; generators;
 //! sampling; description.
 
+pub mod atomic;
+pub mod bench;
+pub mod binary;
+pub mod cold_starts;
+pub mod counts;
+pub mod csv_file;
+mod decimal;
+pub mod describe;
+mod describe_text;
+pub mod error;
+pub mod formats;
+pub mod generate;
+pub mod import;
+pub mod llm;
+mod names;
+pub mod percentiles;
+pub mod plot;
+pub mod read;
+pub mod records;
+pub mod report;
+pub mod rng;
+pub mod sample;
+pub mod samples;
+pub mod service;
 pub mod size;
+pub mod spread;
+mod table;
 pub mod time;
+pub mod transform;
 pub mod workload;
 
+pub use error::{Error, Result};
+pub use formats::Format;
+pub use llm::{LlmRequest, LlmTrace};
+pub use read::Source;
+pub use records::Invocations;
+pub use report::{Imported, Report};
+pub use rng::Streams;
+pub use service::{ServiceLookup, ServiceTable, ServiceTime};
 pub use size::{Bytes, PAGE_BYTES, Pages};
+pub use spread::Spread;
 pub use time::{Duration, Instant};
-pub use workload::{Function, FunctionId, Invocation};
+pub use workload::{Function, FunctionId, Invocation, Workload};

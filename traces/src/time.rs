@@ -3,10 +3,12 @@
 //! [`Instant`] and [`Duration`] are different types, so a point cannot be added to a point and a
 //! length cannot be mistaken for a date. Both are 64-bit: 584 years of nanoseconds.
 
+use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, Sub, SubAssign};
+use std::str::FromStr;
 
 /// A point in time: nanoseconds since the workload's own zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -191,6 +193,32 @@ impl fmt::Display for Duration {
     }
 }
 
+impl FromStr for Duration {
+    type Err = Error;
+
+    /// A number and a unit (ns, us, ms, s, min, h, d), with or without a space: `2.5 s`, `100ms`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong =
+            || Error::value("duration", format!("\"{text}\""), "a number and a unit, such as \"100 ms\"");
+        let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+        let (number, unit) = text.split_at(split);
+        let nanos = match unit.trim() {
+            "ns" => 1.0,
+            "us" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "min" => 60e9,
+            "h" => 3600e9,
+            "d" => 86_400e9,
+            _ => return Err(wrong()),
+        };
+        let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+        let total = (number * nanos).round();
+        // A finite number below 2^63 and not negative fits.
+        if (0.0..9.2e18).contains(&total) { Ok(Self(total as u64)) } else { Err(wrong()) }
+    }
+}
+
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "t={:.6} s", self.as_secs_f64())
@@ -214,6 +242,16 @@ mod tests {
         .map(ToString::to_string)
         .collect();
         assert_eq!(shown, ["10 min", "2.5 s", "40 us", "7 ns", "0 s"]);
+    }
+
+    #[test]
+    fn a_length_reads_back_as_it_is_shown() {
+        for text in ["10 min", "2.5 s", "40 us", "7 ns"] {
+            assert_eq!(text.parse::<Duration>().unwrap().to_string(), text);
+        }
+        assert_eq!("100ms".parse::<Duration>().unwrap(), Duration::from_millis(100));
+        let error = "10".parse::<Duration>().unwrap_err();
+        assert_eq!(error.to_string(), "duration: \"10\"; expected a number and a unit, such as \"100 ms\"");
     }
 
     #[test]

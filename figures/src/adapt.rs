@@ -1,0 +1,76 @@
+//! From an experiment and its stored runs to what this package works on.
+
+use crate::figure::FigureRequest;
+use crate::input::{ExperimentData, PointData, SeedRun};
+use crate::reduce::RunSummary;
+use configs::{Experiment, FigureSpec, Point};
+use runs::StoredRun;
+
+impl ExperimentData {
+    /// An experiment of which nothing was run yet; see [`ExperimentData::add`].
+    pub fn of(experiment: &Experiment) -> Self {
+        let planned = experiment.seeds.len();
+        Self {
+            id: experiment.id.clone(),
+            title: experiment.title.clone(),
+            paper: experiment.paper.clone(),
+            question: experiment.question.clone(),
+            tier: experiment.tier.name().to_owned(),
+            figures: experiment.figures.iter().map(FigureRequest::of).collect(),
+            points: experiment.points.iter().map(|p| PointData::of(p, planned)).collect(),
+            stand_ins: Vec::new(),
+        }
+    }
+
+    /// Adds a run to its point, reduced; the record can be dropped. Whether the experiment has a
+    /// point of that label.
+    pub fn add(&mut self, run: &StoredRun) -> bool {
+        self.add_as(&run.manifest.label, run)
+    }
+
+    /// Adds a run to the point of this label: a run that two experiments share names only one of
+    /// them in its manifest, so an index knows better. Runs are kept in the order of their seeds.
+    pub fn add_as(&mut self, label: &str, run: &StoredRun) -> bool {
+        let Some(point) = self.points.iter_mut().find(|p| p.label == label) else { return false };
+        let seed = run.manifest.seed;
+        point.seeds.retain(|s| s.seed != seed);
+        let at = point.seeds.partition_point(|s| s.seed < seed);
+        let key = run.manifest.key.to_string();
+        point.seeds.insert(at, SeedRun { seed, key, run: RunSummary::of(&run.record) });
+        true
+    }
+}
+
+impl PointData {
+    /// A point of which nothing was run yet.
+    pub fn of(point: &Point, planned: usize) -> Self {
+        let swept: Vec<&str> = point
+            .axes
+            .iter()
+            .filter(|(axis, _)| axis != "panel" && axis != "system")
+            .map(|(_, value)| value.as_str())
+            .collect();
+        Self {
+            label: point.label.clone(),
+            panel: point.axis("panel").unwrap_or("").to_owned(),
+            system: point.axis("system").unwrap_or(&point.spec.system.name).to_owned(),
+            swept: swept.join("/"),
+            planned,
+            seeds: Vec::new(),
+            missing: None,
+        }
+    }
+}
+
+impl FigureRequest {
+    /// A figure of an experiment file.
+    pub fn of(spec: &FigureSpec) -> Self {
+        Self {
+            title: Some(spec.title.clone()),
+            panels: spec.panel.iter().cloned().collect(),
+            functions: spec.functions.clone(),
+            beside: spec.paper.clone(),
+            ..Self::new(spec.kind, &spec.name)
+        }
+    }
+}

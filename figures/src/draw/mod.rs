@@ -1,0 +1,55 @@
+//! Drawing: one file per kind of figure.
+
+pub mod axis;
+pub mod canvas;
+mod latency_cdf;
+mod latency_percentiles;
+mod memory_over_time;
+mod page;
+mod peak_memory;
+mod start_kinds;
+mod startup_percentiles;
+pub mod style;
+
+use crate::figure::{FigureKind, FigureRequest};
+use crate::input::ExperimentData;
+use page::Page;
+pub(crate) use page::{Drawing, Selection};
+
+/// Draws what was asked for, from the points that exist.
+pub(crate) fn draw(
+    data: &ExperimentData,
+    request: &FigureRequest,
+    selection: &Selection<'_>,
+) -> Result<Drawing, String> {
+    let what = Plan { data, request, selection };
+    match request.kind {
+        FigureKind::LatencyPercentiles => latency_percentiles::draw(&what),
+        FigureKind::LatencyCdf => latency_cdf::draw(&what),
+        FigureKind::MemoryOverTime => memory_over_time::draw(&what),
+        FigureKind::PeakMemory => peak_memory::draw(&what),
+        FigureKind::StartKinds => start_kinds::draw(&what),
+        FigureKind::StartupPercentiles => startup_percentiles::draw(&what),
+    }
+}
+
+/// What every kind of figure is given.
+struct Plan<'a> {
+    data: &'a ExperimentData,
+    request: &'a FigureRequest,
+    selection: &'a Selection<'a>,
+}
+
+impl Plan<'_> {
+    /// The frame, with one legend entry per system.
+    fn page(&self, width: f64, mark: page::LegendMark, caption: &str) -> Page {
+        let title = self.request.title_or(&self.data.title);
+        Page {
+            width,
+            label: format!("{title}. {caption}"),
+            legend: self.selection.legend(),
+            mark,
+            notes: self.selection.notes.clone(),
+        }
+    }
+}

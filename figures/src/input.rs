@@ -1,0 +1,145 @@
+//! What this package is given: an experiment with its points, each with the runs of its seeds.
+
+use crate::estimate::Estimate;
+use crate::figure::FigureRequest;
+use crate::metric::{self, Metric, Statistic};
+use crate::reduce::RunSummary;
+use platform::records::StartKind;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An experiment and everything that was run of it.
+#[derive(Clone, Debug, Default)]
+pub struct ExperimentData {
+    /// `e04`.
+    pub id: String,
+    /// One line.
+    pub title: String,
+    /// Figure, table or section of the paper it re-creates; `None` where it goes beyond.
+    pub paper: Option<String>,
+    /// The question it answers.
+    pub question: String,
+    /// `kick`, `short` or `full`.
+    pub tier: String,
+    /// The figures to draw.
+    pub figures: Vec<FigureRequest>,
+    /// The points, in the order of the plan.
+    pub points: Vec<PointData>,
+    /// What stood in for real hardware, one sentence each; repeated in every caption.
+    pub stand_ins: Vec<String>,
+}
+
+/// One point: the runs of one spec.
+#[derive(Clone, Debug, Default)]
+pub struct PointData {
+    /// Unique within the experiment, such as `W1 t-cxl`.
+    pub label: String,
+    /// Panel of a figure it belongs to, such as `W1`; empty where there is only one.
+    pub panel: String,
+    /// Name of the system.
+    pub system: String,
+    /// Values of swept keys, joined with `/`; empty where nothing is swept.
+    pub swept: String,
+    /// Number of seeds planned.
+    pub planned: usize,
+    /// The runs that exist, by seed.
+    pub seeds: Vec<SeedRun>,
+    /// Why runs are missing, where it is known.
+    pub missing: Option<String>,
+}
+
+/// One run.
+#[derive(Clone, Debug, Default)]
+pub struct SeedRun {
+    /// Its seed.
+    pub seed: u64,
+    /// Key in the store of runs.
+    pub key: String,
+    /// What it produced.
+    pub run: RunSummary,
+}
+
+impl PointData {
+    /// One value per seed; seeds that have none are left out.
+    pub fn values(
+        &self,
+        metric: Metric,
+        statistic: Statistic,
+        function: Option<&str>,
+    ) -> BTreeMap<u64, f64> {
+        self.seeds
+            .iter()
+            .filter_map(|s| Some((s.seed, s.run.value(metric, statistic, function)?)))
+            .collect()
+    }
+
+    /// The estimate over seeds; `None` where no seed has a value.
+    pub fn estimate(
+        &self,
+        metric: Metric,
+        statistic: Statistic,
+        function: Option<&str>,
+    ) -> Option<Estimate> {
+        let values: Vec<f64> = self.values(metric, statistic, function).into_values().collect();
+        metric::over_seeds(statistic).of(&values)
+    }
+
+    /// As [`PointData::values`], of invocations of all functions that got their sandbox in one of
+    /// these ways. Latencies only.
+    pub fn values_of_starts(
+        &self,
+        metric: Metric,
+        statistic: Statistic,
+        starts: &[StartKind],
+    ) -> BTreeMap<u64, f64> {
+        self.seeds
+            .iter()
+            .filter_map(|s| Some((s.seed, s.run.value_of_starts(metric, statistic, starts)?)))
+            .collect()
+    }
+
+    /// Names of the functions of its runs, sorted.
+    pub fn functions(&self) -> BTreeSet<&str> {
+        self.seeds.iter().flat_map(|s| s.run.functions()).collect()
+    }
+
+    /// What is missing of it and which point it is; `None` if nothing is.
+    pub fn shortfall(&self) -> Option<(Shortfall, String)> {
+        let why = self.missing.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+        let label = &self.label;
+        match (self.seeds.len(), self.planned) {
+            (0, _) => Some((Shortfall::NotRun, format!("{label}{why}"))),
+            (have, planned) if have < planned => {
+                Some((Shortfall::FewerSeeds, format!("{label} {have} of {planned}{why}")))
+            }
+            _ if self.seeds.iter().all(|s| s.run.completed() == 0) => {
+                Some((Shortfall::NothingCompleted, label.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How a point falls short of its plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shortfall {
+    /// Asked for, and no point of the experiment.
+    NotPlanned,
+    /// Planned, and no run exists.
+    NotRun,
+    /// Some runs are missing.
+    FewerSeeds,
+    /// No invocation of any run completed.
+    NothingCompleted,
+}
+
+impl Shortfall {
+    /// For notes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotPlanned => "Not in this experiment",
+            Self::NotRun => "Not run",
+            Self::FewerSeeds => "Fewer seeds than planned",
+            Self::NothingCompleted => "No invocation completed",
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! A run reduced to what figures, summaries and claims need. Done while loading, so that a sweep
+//! needs memory by the number of metrics, not by the number of invocations.
+
+use crate::estimate;
+use crate::metric::{LATENCIES, Metric, PERCENTILES, Statistic, percentile};
+use platform::memory::MemoryClass;
+use platform::records::{
+    Distribution, FunctionRecord, InvocationRecord, Outcome, RunRecord, StartKind, StartRecord,
+};
+use std::collections::BTreeMap;
+
+/// Most points kept of a run's memory over time; more samples are joined by their maximum.
+pub const MEMORY_POINTS: usize = 1200;
+
+/// A run, reduced.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunSummary {
+    functions: BTreeMap<String, FunctionSummary>,
+    latencies: [LatencySummary; 4],
+    end_to_end: Distribution,
+    /// By start kind, then latency.
+    by_start: Vec<[Distribution; 4]>,
+    outcomes: [u64; Outcome::COUNT],
+    starts: [u64; StartKind::COUNT],
+    peak_local_gib: f64,
+    mean_local_gib: Option<f64>,
+    gib_seconds: [f64; MemoryClass::COUNT],
+    /// Node DRAM in use: `(seconds, GiB)`, burn-in included.
+    pub memory: Vec<(f64, f64)>,
+    /// End of the burn-in in seconds: last sample less the measured length.
+    pub burn_in_s: f64,
+    /// What to check before believing the results.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct FunctionSummary {
+    end_to_end: LatencySummary,
+    startup: LatencySummary,
+    outcomes: [u64; Outcome::COUNT],
+    starts: [u64; StartKind::COUNT],
+}
+
+/// Percentiles and mean in milliseconds; `None` of no completed invocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct LatencySummary {
+    percentiles: Option<[f64; PERCENTILES.len()]>,
+    mean: Option<f64>,
+}
+
+impl LatencySummary {
+    fn of(distribution: &Distribution) -> Self {
+        let levels = PERCENTILES.map(|(_, q)| distribution.quantile_us(q));
+        let all = levels.iter().all(Option::is_some);
+        Self {
+            percentiles: all.then(|| levels.map(|us| us.unwrap_or(0) as f64 / 1e3)),
+            mean: distribution.mean_us().map(|us| us / 1e3),
+        }
+    }
+
+    fn value(&self, statistic: Statistic) -> Option<f64> {
+        match (statistic, percentile(statistic)) {
+            (Statistic::Mean, _) => self.mean,
+            (_, Some(which)) => self.percentiles.map(|p| p[which]),
+            _ => None,
+        }
+    }
+}
+
+impl RunSummary {
+    /// Reduces a record. Quantiles over all functions are exact where every invocation was recorded
+    /// else those of the histograms.
+    pub fn of(record: &RunRecord) -> Self {
+        let by_start: Vec<[Distribution; 4]> = record.starts.iter().map(parts).collect();
+        let mut latencies = [0, 1, 2, 3].map(|l| LatencySummary::of(&merge(by_start.iter().map(|s| &s[l]))));
+        refine(&mut latencies, record);
+        let samples: Vec<(f64, f64)> = record
+            .memory
+            .samples
+            .iter()
+            .map(|s| (s.at.as_secs_f64(), s.bytes.local().as_gib_f64()))
+            .collect();
+        let end = samples.last().map_or(0.0, |&(t, _)| t);
+        Self {
+            functions: record.functions.iter().map(|f| (f.name.clone(), function(f))).collect(),
+            latencies,
+            end_to_end: merge(by_start.iter().map(|s| &s[0])),
+            by_start,
+            outcomes: sum(record.functions.iter().map(|f| f.outcomes)),
+            starts: sum(record.functions.iter().map(|f| f.starts)),
+            peak_local_gib: record.memory.peak_local.as_gib_f64(),
+            mean_local_gib: record.memory.mean_local_gib(),
+            gib_seconds: record.memory.gib_seconds,
+            memory: thin(&samples),
+            burn_in_s: (end - record.memory.measured.as_secs_f64()).max(0.0),
+            warnings: record.warnings.clone(),
+        }
+    }
+
+    /// One latency value of the invocations that got their sandbox in one of these ways; of all where
+    /// none is named.
+    pub fn value_of_starts(
+        &self,
+        metric: Metric,
+        statistic: Statistic,
+        starts: &[StartKind],
+    ) -> Option<f64> {
+        if starts.is_empty() {
+            return self.value(metric, statistic, None);
+        }
+        let latency = LATENCIES.iter().position(|&l| l == metric)?;
+        let chosen = StartKind::ALL.into_iter().filter(|kind| starts.contains(kind));
+        let parts = chosen.filter_map(|kind| self.by_start.get(kind as usize));
+        LatencySummary::of(&merge(parts.map(|s| &s[latency]))).value(statistic)
+    }
+
+    /// One value: over all invocations, or of one function. `None` where there is none (nothing
+    /// completed, no such function, no such statistic).
+    pub fn value(&self, metric: Metric, statistic: Statistic, function: Option<&str>) -> Option<f64> {
+        let value = match function {
+            None => self.overall(metric, statistic),
+            Some(name) => self.functions.get(name)?.value(metric, statistic),
+        };
+        value.filter(|v| v.is_finite())
+    }
+
+    fn overall(&self, metric: Metric, statistic: Statistic) -> Option<f64> {
+        if let Some(latency) = LATENCIES.iter().position(|&l| l == metric) {
+            return self.latencies[latency].value(statistic);
+        }
+        match (metric, statistic) {
+            (Metric::Local, Statistic::Peak) => Some(self.peak_local_gib),
+            (Metric::Local, Statistic::Mean) => self.mean_local_gib,
+            (Metric::GibSeconds(class), Statistic::Total) => Some(self.gib_seconds[class as usize]),
+            (_, Statistic::Total) => counted(metric, &self.outcomes, &self.starts),
+            _ => None,
+        }
+    }
+
+    /// Names of the functions, sorted.
+    pub fn functions(&self) -> impl Iterator<Item = &str> {
+        self.functions.keys().map(String::as_str)
+    }
+
+    /// Completed measured invocations.
+    pub fn completed(&self) -> u64 {
+        self.outcomes[Outcome::Completed as usize]
+    }
+
+    /// End-to-end latencies of all completed invocations.
+    pub fn end_to_end(&self) -> &Distribution {
+        &self.end_to_end
+    }
+}
+
+impl FunctionSummary {
+    fn value(&self, metric: Metric, statistic: Statistic) -> Option<f64> {
+        match (metric, statistic) {
+            (Metric::EndToEnd, _) => self.end_to_end.value(statistic),
+            (Metric::Startup, _) => self.startup.value(statistic),
+            (_, Statistic::Total) => counted(metric, &self.outcomes, &self.starts),
+            _ => None,
+        }
+    }
+}
+
+/// Counts and shares of invocations.
+fn counted(
+    metric: Metric,
+    outcomes: &[u64; Outcome::COUNT],
+    starts: &[u64; StartKind::COUNT],
+) -> Option<f64> {
+    match metric {
+        Metric::StartShare(kind) => share(starts, kind),
+        Metric::ColdFraction => share(starts, StartKind::Cold),
+        Metric::Outcomes(outcome) => Some(outcomes[outcome as usize] as f64),
+        _ => None,
+    }
+}
+
+/// Distributions of a start kind in the order of [`LATENCIES`].
+fn parts(record: &StartRecord) -> [Distribution; 4] {
+    let StartRecord { queueing, startup, service, end_to_end } = record;
+    [end_to_end, startup, queueing, service].map(Clone::clone)
+}
+
+fn function(record: &FunctionRecord) -> FunctionSummary {
+    FunctionSummary {
+        end_to_end: LatencySummary::of(&record.end_to_end),
+        startup: LatencySummary::of(&record.startup),
+        outcomes: record.outcomes,
+        starts: record.starts,
+    }
+}
+
+/// Replaces histogram percentiles by exact ones where every invocation was recorded.
+fn refine(latencies: &mut [LatencySummary; 4], record: &RunRecord) {
+    let measured: Vec<_> = record
+        .invocations
+        .iter()
+        .filter(|i| !i.burn_in && i.outcome == Outcome::Completed)
+        .collect();
+    if measured.is_empty() {
+        return;
+    }
+    let parts: [fn(&InvocationRecord) -> traces::Duration; 4] =
+        [InvocationRecord::end_to_end, |i| i.startup_ns, |i| i.queueing_ns, |i| i.service_ns];
+    for (latency, part) in latencies.iter_mut().zip(parts) {
+        let mut values: Vec<f64> = measured.iter().map(|i| part(i).as_millis_f64()).collect();
+        values.sort_by(f64::total_cmp);
+        *latency = LatencySummary {
+            percentiles: Some(
+                PERCENTILES.map(|(_, q)| estimate::quantile_of_sorted(&values, q).unwrap_or(0.0)),
+            ),
+            mean: estimate::mean(&values),
+        };
+    }
+}
+
+/// The distribution of all values of several distributions.
+pub fn merge<'a>(parts: impl Iterator<Item = &'a Distribution>) -> Distribution {
+    let mut buckets = BTreeMap::new();
+    let mut sum_us = 0u64;
+    for part in parts {
+        sum_us = sum_us.saturating_add(part.sum_us);
+        for &(value, n) in &part.buckets {
+            *buckets.entry(value).or_insert(0) += n;
+        }
+    }
+    Distribution { buckets: buckets.into_iter().collect(), sum_us }
+}
+
+fn share(counts: &[u64; StartKind::COUNT], kind: StartKind) -> Option<f64> {
+    let all: u64 = counts.iter().sum();
+    (all > 0).then(|| counts[kind as usize] as f64 / all as f64)
+}
+
+fn sum<const N: usize>(parts: impl Iterator<Item = [u64; N]>) -> [u64; N] {
+    parts.fold([0; N], |mut sum, part| {
+        for (total, n) in sum.iter_mut().zip(part) {
+            *total += n;
+        }
+        sum
+    })
+}
+
+/// At most [`MEMORY_POINTS`] points; each stands for equally many samples and is their maximum, so
+/// that no peak is lost.
+fn thin(samples: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let each = samples.len().div_ceil(MEMORY_POINTS).max(1);
+    samples
+        .chunks(each)
+        .map(|chunk| (chunk[0].0, chunk.iter().map(|s| s.1).fold(0.0, f64::max)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic::{RunShape, run};
+
+    #[test]
+    fn a_run_in_which_nothing_completed_has_counts_and_no_latencies() {
+        let summary = RunSummary::of(&run(&RunShape { completed: 0, ..RunShape::default() }));
+        assert_eq!(summary.value(Metric::EndToEnd, Statistic::P99, None), None);
+        assert_eq!(summary.value(Metric::ColdFraction, Statistic::Total, None), None);
+        assert_eq!(summary.value(Metric::Outcomes(Outcome::Completed), Statistic::Total, None), Some(0.0));
+    }
+
+    #[test]
+    fn thinning_keeps_the_peak() {
+        let samples: Vec<(f64, f64)> =
+            (0..10_000).map(|i| (f64::from(i), if i == 7777 { 64.0 } else { 1.0 })).collect();
+        let thinned = thin(&samples);
+        assert!(thinned.len() <= MEMORY_POINTS);
+        assert_eq!(thinned.iter().map(|p| p.1).fold(0.0, f64::max), 64.0);
+    }
+
+    #[test]
+    fn merged_distributions_hold_every_value_once() {
+        let a = Distribution { buckets: vec![(1, 2), (5, 1)], sum_us: 7 };
+        let b = Distribution { buckets: vec![(5, 3)], sum_us: 15 };
+        let both = Distribution { buckets: vec![(1, 2), (5, 4)], sum_us: 22 };
+        assert_eq!(merge([&a, &b].into_iter()), both);
+    }
+}

@@ -1,0 +1,311 @@
+//! One self-contained page: verdicts, figures, summaries, constants, warnings, environment.
+//!
+//! No network, no fonts, no script needed to read it. Everything is escaped except the SVGs, which
+//! this package drew and escaped itself.
+
+use crate::claims::{Judged, Verdict};
+use crate::error::{Error, Result};
+use crate::figure::FigureFile;
+use crate::files;
+use crate::input::ExperimentData;
+use crate::summary;
+use configs::ConstantNote;
+use minijinja::Environment;
+use minijinja::value::Serde;
+use serde::Serialize;
+use std::path::{Component, Path, PathBuf};
+
+/// What goes into a report.
+#[derive(Clone, Debug)]
+pub struct ReportInput<'a> {
+    /// The file to write.
+    pub file: PathBuf,
+    /// Heading of the page.
+    pub title: String,
+    /// The experiments, in order.
+    pub sections: Vec<Section<'a>>,
+    /// The verdicts, in the order of the claims.
+    pub verdicts: &'a [Judged],
+    /// Constants of the machine and of function profiles.
+    pub constants: &'a [ConstantNote],
+    /// What to check before believing the results.
+    pub warnings: Vec<Warning>,
+    /// Machine and build: name and value, in order.
+    pub environment: Vec<(String, String)>,
+    /// What differs from the reference machine.
+    pub differences: Vec<Difference>,
+    /// What the machine can do; empty where it was not asked.
+    pub doctor: Vec<DoctorRow>,
+    /// Last line of the page, such as when it was made; nothing if `None`.
+    pub footer: Option<String>,
+}
+
+/// One experiment of a report.
+#[derive(Clone, Debug)]
+pub struct Section<'a> {
+    /// The experiment.
+    pub data: &'a ExperimentData,
+    /// Its figures.
+    pub figures: &'a [FigureFile],
+    /// The exact command that makes every row of it again.
+    pub command: String,
+    /// Its `summary.csv`, if written.
+    pub summary: Option<PathBuf>,
+}
+
+/// A warning and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Warning {
+    /// Point and seed, or file.
+    pub from: String,
+    /// The warning.
+    pub text: String,
+}
+
+/// A manifest field that is not as on the reference machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Field.
+    pub field: String,
+    /// Here.
+    pub here: String,
+    /// On the reference machine.
+    pub reference: String,
+}
+
+/// One check of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DoctorRow {
+    /// What was checked.
+    pub name: String,
+    /// `OK`, `DEGRADED` or `MISSING`.
+    pub status: String,
+    /// What it means, what to do.
+    pub detail: String,
+}
+
+/// The warnings of all runs of an experiment: each text once, with the points it came from.
+pub fn warnings_of(data: &ExperimentData) -> Vec<Warning> {
+    let mut texts: Vec<(&str, Vec<&str>, usize)> = Vec::new();
+    for point in &data.points {
+        for warning in point.seeds.iter().flat_map(|s| &s.run.warnings) {
+            match texts.iter_mut().find(|(text, ..)| text == warning) {
+                None => texts.push((warning, vec![&point.label], 1)),
+                Some((_, points, runs)) => {
+                    *runs += 1;
+                    if points.last() != Some(&point.label.as_str()) {
+                        points.push(&point.label);
+                    }
+                }
+            }
+        }
+    }
+    texts
+        .into_iter()
+        .map(|(text, points, runs)| Warning {
+            from: format!("{}: {} ({runs} run{})", data.id, points.join(", "), if runs == 1 { "" } else { "s" }),
+            text: text.to_owned(),
+        })
+        .collect()
+}
+
+/// Writes the report and returns its path.
+pub fn report(input: &ReportInput<'_>) -> Result<PathBuf> {
+    let html = html(input)?;
+    files::write(&input.file, html.as_bytes())?;
+    Ok(input.file.clone())
+}
+
+fn html(input: &ReportInput<'_>) -> Result<String> {
+    let mut environment = Environment::new();
+    environment.add_template("report.html", include_str!("report/report.html"))?;
+    let folder = input.file.parent().unwrap_or_else(|| Path::new(""));
+    let template = environment.get_template("report.html")?;
+    let (assumed, taken): (Vec<_>, Vec<_>) = input.constants.iter().partition(|c| c.assumed);
+    let page = Page {
+        title: &input.title,
+        style: include_str!("report/style.css"),
+        script: include_str!("report/filter.js"),
+        counts: counts(input.verdicts),
+        verdicts: input.verdicts.iter().map(|j| verdict(j, &input.sections)).collect(),
+        sections: input.sections.iter().map(|s| section(s, folder)).collect(),
+        assumed,
+        taken,
+        warnings: &input.warnings,
+        environment: &input.environment,
+        differences: &input.differences,
+        doctor: &input.doctor,
+        footer: input.footer.as_deref(),
+    };
+    template.render(Serde(page)).map_err(Error::from)
+}
+
+/// What the template sees.
+#[derive(Serialize)]
+struct Page<'a> {
+    title: &'a str,
+    style: &'static str,
+    script: &'static str,
+    counts: Vec<Count>,
+    verdicts: Vec<VerdictRow<'a>>,
+    sections: Vec<SectionView<'a>>,
+    assumed: Vec<&'a ConstantNote>,
+    taken: Vec<&'a ConstantNote>,
+    warnings: &'a [Warning],
+    environment: &'a [(String, String)],
+    differences: &'a [Difference],
+    doctor: &'a [DoctorRow],
+    footer: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Count {
+    word: &'static str,
+    class: String,
+    n: usize,
+}
+
+fn counts(verdicts: &[Judged]) -> Vec<Count> {
+    Verdict::NAMES
+        .into_iter()
+        .map(|word| Count {
+            word,
+            class: word.to_lowercase(),
+            n: verdicts.iter().filter(|j| j.verdict.name() == word).count(),
+        })
+        .collect()
+}
+
+#[derive(Serialize)]
+struct VerdictRow<'a> {
+    id: &'a str,
+    word: &'static str,
+    class: String,
+    reason: &'a str,
+    text: &'a str,
+    where_in_paper: &'a str,
+    source: &'a str,
+    experiment: &'a str,
+    /// Whether the experiment is on the page.
+    shown: bool,
+    published: String,
+    bound: String,
+    measured: Vec<(String, &'a str)>,
+    may_differ: &'a str,
+    differs: bool,
+}
+
+fn verdict<'a>(judged: &'a Judged, sections: &[Section<'_>]) -> VerdictRow<'a> {
+    let word = judged.verdict.name();
+    VerdictRow {
+        id: &judged.claim.id,
+        word,
+        class: word.to_lowercase(),
+        reason: judged.verdict.reason(),
+        text: &judged.claim.text,
+        where_in_paper: &judged.claim.paper,
+        source: &judged.claim.source,
+        experiment: &judged.claim.experiment,
+        shown: sections.iter().any(|s| s.data.id == judged.claim.experiment),
+        published: judged.published(),
+        bound: judged.bound(),
+        measured: judged.measured.iter().map(|m| (m.text(), m.what.as_str())).collect(),
+        may_differ: &judged.claim.why_yours_may_differ,
+        differs: judged.verdict != Verdict::Pass && !judged.claim.why_yours_may_differ.is_empty(),
+    }
+}
+
+#[derive(Serialize)]
+struct SectionView<'a> {
+    id: &'a str,
+    anchor: String,
+    title: &'a str,
+    question: &'a str,
+    paper: Option<&'a str>,
+    tier: &'a str,
+    command: &'a str,
+    stand_ins: &'a [String],
+    runs: usize,
+    planned: usize,
+    figures: Vec<FigureView<'a>>,
+    columns: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+    summary: Option<String>,
+}
+
+#[derive(Serialize)]
+struct FigureView<'a> {
+    title: &'a str,
+    caption: &'a str,
+    notes: &'a [String],
+    beside: Option<&'a str>,
+    paper: Vec<&'a str>,
+    wide: bool,
+    svg: &'a str,
+    links: Vec<(&'static str, String)>,
+}
+
+/// Columns of the summary that a page shows: those that say something there.
+const SHOWN: [usize; 8] = [1, 5, 6, 7, 8, 9, 10, 11];
+
+fn section<'a>(section: &'a Section<'_>, folder: &Path) -> SectionView<'a> {
+    let data = section.data;
+    let summary = summary::summarise(data);
+    let shown = |row: &[String]| SHOWN.iter().map(|&i| row[i].clone()).collect::<Vec<_>>();
+    SectionView {
+        id: &data.id,
+        anchor: files::file_name(&data.id),
+        title: &data.title,
+        question: &data.question,
+        paper: data.paper.as_deref(),
+        tier: &data.tier,
+        command: &section.command,
+        stand_ins: &data.stand_ins,
+        runs: data.points.iter().map(|p| p.seeds.len()).sum(),
+        planned: data.points.iter().map(|p| p.planned.max(p.seeds.len())).sum(),
+        figures: section.figures.iter().map(|f| figure(f, folder)).collect(),
+        columns: SHOWN.iter().map(|&i| summary.columns[i]).collect(),
+        rows: summary.rows.iter().filter(|row| row[4] == "all").map(|row| shown(row)).collect(),
+        summary: section.summary.as_ref().map(|path| link(path, folder)),
+    }
+}
+
+fn figure<'a>(figure: &'a FigureFile, folder: &Path) -> FigureView<'a> {
+    FigureView {
+        title: &figure.title,
+        caption: &figure.caption,
+        notes: &figure.notes,
+        beside: figure.beside.as_deref(),
+        paper: figure.paper.iter().map(|p| p.text.as_str()).collect(),
+        wide: figure.wide(),
+        svg: &figure.svg,
+        links: vec![
+            ("rows (CSV)", link(&figure.csv_path, folder)),
+            ("provenance (JSON)", link(&figure.json_path, folder)),
+            ("drawing (SVG)", link(&figure.svg_path, folder)),
+        ],
+    }
+}
+
+/// The path of a file as seen from a folder, with `/`.
+fn link(path: &Path, folder: &Path) -> String {
+    let path: Vec<Component<'_>> = path.components().collect();
+    let folder: Vec<Component<'_>> = folder.components().collect();
+    let same = path.iter().zip(&folder).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n("..".to_owned(), folder.len() - same);
+    let down = path[same..].iter().map(|c| encoded(&c.as_os_str().to_string_lossy()));
+    up.chain(down).collect::<Vec<_>>().join("/")
+}
+
+/// Percent-encodes what a link must not hold.
+fn encoded(part: &str) -> String {
+    part.bytes()
+        .map(|b| match b {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'~' => char::from(b).to_string(),
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

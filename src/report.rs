@@ -1,0 +1,257 @@
+//! `trenvx figure`, `claims` and `report`: everything that is recomputed from records.
+
+use crate::common::{Ended, Folders, TierArg};
+use anyhow::Context;
+use clap::Args;
+use configs::{Experiment, Tier};
+use figures::report::{DoctorRow, warnings_of};
+use figures::{ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
+use runs::{Index, Manifest, Store, StoreError};
+use std::path::{Path, PathBuf};
+
+/// Which experiments are meant.
+#[derive(Clone, Debug, Args)]
+pub struct Which {
+    /// Names (`e04`) or files of experiments; none or `all`: every shipped one.
+    experiments: Vec<String>,
+    /// The tier they were run at.
+    #[arg(long, value_enum, default_value_t = TierArg::Kick)]
+    tier: TierArg,
+    /// The `--set` they were run with (repeat for several).
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+/// Draw the figures of experiments that were run.
+#[derive(Debug, Args)]
+pub struct FigureArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Judge the claims of experiments that were run.
+#[derive(Debug, Args)]
+pub struct ClaimsArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Exit with 1 if a claim fails.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Write report.html over experiments that were run.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// An experiment with the runs of it that the store has.
+pub struct Loaded {
+    experiment: Experiment,
+    data: ExperimentData,
+    /// Of its newest run; `None` if there is none.
+    manifest: Option<Manifest>,
+}
+
+impl Loaded {
+    /// Reads the runs of an experiment, reducing each as it is read.
+    pub fn new(folders: &Folders, experiment: Experiment) -> anyhow::Result<Self> {
+        let mut data = ExperimentData::of(&experiment);
+        let mut manifest = None;
+        match Index::load(&folders.out, &experiment.id, experiment.tier, "sim", &experiment.sets) {
+            Ok(index) => {
+                let store = Store::open(&folders.out)?;
+                for indexed in index.runs {
+                    let run = store.load(&indexed.key)?;
+                    data.add_as(&indexed.label, &run);
+                    manifest = Some(run.manifest);
+                }
+            }
+            Err(StoreError::Missing { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Self { experiment, data, manifest })
+    }
+
+    /// The folder of its figures.
+    fn folder(&self, out: &Path) -> PathBuf {
+        out.join("figures").join(format!("{}-{}", self.experiment.id, self.experiment.tier.name()))
+    }
+
+    /// The command that makes everything of it again.
+    fn command(&self) -> String {
+        let tier = self.experiment.tier.name();
+        let file = self.experiment.file.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+        let sets: String = self.experiment.sets.iter().map(|set| format!(" --set '{set}'")).collect();
+        format!("trenvx reproduce {file} --tier {tier}{sets}")
+    }
+
+    /// Draws its figures and writes its summary beside them.
+    pub fn draw(&self, out: &Path) -> anyhow::Result<Vec<FigureFile>> {
+        let folder = self.folder(out);
+        let provenance = Provenance {
+            command: self.command(),
+            model_version: sim::MODEL_VERSION.to_string(),
+            world: "sim".to_owned(),
+        };
+        let drawn = figures::render(&self.data, &folder, &provenance)?;
+        let summary = figures::summary::summarise(&self.data).to_csv("summary")?;
+        figures::files::write(&folder.join("summary.csv"), &summary)?;
+        Ok(drawn)
+    }
+}
+
+impl Which {
+    fn load(&self, folders: &Folders) -> anyhow::Result<Vec<Loaded>> {
+        let names = folders.names(&self.experiments)?;
+        let load = |name: &String| {
+            Loaded::new(folders, folders.experiment(name, self.tier.into(), &self.sets)?)
+        };
+        names.iter().map(load).collect()
+    }
+}
+
+/// Draws and says where.
+pub fn figures(folders: &Folders, args: &FigureArgs) -> anyhow::Result<()> {
+    for loaded in args.which.load(folders)? {
+        if loaded.manifest.is_none() {
+            eprintln!("{}: nothing was run at tier {}: {}", loaded.experiment.id, loaded.data.tier, loaded.command());
+            continue;
+        }
+        for figure in loaded.draw(&folders.out)? {
+            println!("{}", figure.svg_path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Judges and prints the verdicts.
+pub fn claims(folders: &Folders, args: &ClaimsArgs) -> anyhow::Result<()> {
+    let judged = judge(folders, &args.which.load(folders)?)?;
+    print_verdicts(&judged);
+    let failed = judged.iter().filter(|j| j.verdict == Verdict::Fail).count();
+    if args.strict && failed > 0 {
+        return Err(Ended { code: 1, message: format!("{failed} claims failed") }.into());
+    }
+    Ok(())
+}
+
+/// Draws, judges and writes the page.
+pub fn report(folders: &Folders, args: &ReportArgs) -> anyhow::Result<()> {
+    let loaded = args.which.load(folders)?;
+    let path = write(folders, args.which.tier.into(), &loaded)?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+/// Draws, judges, writes the page and answers with its path.
+pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result<PathBuf> {
+    let run: Vec<&Loaded> = loaded.iter().filter(|l| l.manifest.is_some()).collect();
+    let judged = judge(folders, loaded)?;
+    let drawn: Vec<Vec<FigureFile>> =
+        run.iter().map(|l| l.draw(&folders.out)).collect::<anyhow::Result<_>>()?;
+    let sections = run
+        .iter()
+        .zip(&drawn)
+        .map(|(l, figures)| Section {
+            data: &l.data,
+            figures,
+            command: l.command(),
+            summary: Some(l.folder(&folders.out).join("summary.csv")),
+        })
+        .collect();
+    let mut constants = Vec::new();
+    for constant in run.iter().flat_map(|l| &l.experiment.constants) {
+        if !constants.contains(constant) {
+            constants.push(constant.clone());
+        }
+    }
+    let input = ReportInput {
+        file: folders.out.join("report.html"),
+        title: format!("trenvx: {} tier", tier.name()),
+        sections,
+        verdicts: &judged,
+        constants: &constants,
+        warnings: run.iter().flat_map(|l| warnings_of(&l.data)).collect(),
+        environment: run.iter().rev().find_map(|l| l.manifest.as_ref()).map_or_else(Vec::new, environment),
+        differences: Vec::new(),
+        doctor: doctor(),
+        footer: None,
+    };
+    Ok(figures::report(&input)?)
+}
+
+fn judge(folders: &Folders, loaded: &[Loaded]) -> anyhow::Result<Vec<Judged>> {
+    let claims = configs::claims::load(&folders.configs()?)?;
+    let data: Vec<ExperimentData> = loaded.iter().map(|l| l.data.clone()).collect();
+    let meant: Vec<_> = claims
+        .into_iter()
+        .filter(|claim| loaded.iter().any(|l| l.experiment.id == claim.experiment))
+        .collect();
+    Ok(figures::judge(&meant, &data))
+}
+
+/// Prints the verdicts on the claims of these experiments.
+pub fn summarise(folders: &Folders, loaded: &[Loaded]) -> anyhow::Result<()> {
+    print_verdicts(&judge(folders, loaded)?);
+    Ok(())
+}
+
+fn print_verdicts(judged: &[Judged]) {
+    for judged in judged {
+        println!("{} {:<12} {}", judged.claim.id, judged.verdict.name(), judged.claim.text);
+        for measured in &judged.measured {
+            println!("    {}: {}; must be {}", measured.what, measured.text(), judged.bound());
+        }
+        if !judged.verdict.reason().is_empty() {
+            println!("    {}", judged.verdict.reason());
+        }
+    }
+}
+
+fn environment(manifest: &Manifest) -> Vec<(String, String)> {
+    let value = serde_json::to_value(&manifest.environment).unwrap_or_default();
+    let mut rows: Vec<(String, String)> = value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (name.replace('_', " "), text)
+        })
+        .collect();
+    rows.push(("model version".to_owned(), manifest.model_version.to_string()));
+    rows
+}
+
+fn doctor() -> Vec<DoctorRow> {
+    use emu::doctor::Status;
+    emu::doctor::examine()
+        .checks
+        .into_iter()
+        .map(|check| {
+            let (status, advice) = match check.status {
+                Status::Ok => ("OK", String::new()),
+                Status::Degraded { fallback } => ("DEGRADED", format!("; instead: {fallback}")),
+                Status::Missing { fix } => ("MISSING", format!("; to fix: {fix}")),
+            };
+            DoctorRow {
+                name: check.facility.to_owned(),
+                status: status.to_owned(),
+                detail: format!("{}{advice}", check.detail),
+            }
+        })
+        .collect()
+}
+
+/// Opens what [`write`] needs for experiments that have just been run.
+pub fn reload(folders: &Folders, experiments: Vec<Experiment>) -> anyhow::Result<Vec<Loaded>> {
+    experiments
+        .into_iter()
+        .map(|experiment| {
+            let id = experiment.id.clone();
+            Loaded::new(folders, experiment).with_context(|| id)
+        })
+        .collect()
+}
