@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Doctor(args) => doctor::run(&args),
-        Command::Trace(args) => trace::run(args),
+        Command::Trace(args) => trace::run(&cli.folders, args),
         Command::Run(args) => run::run(&cli.folders, &args),
         Command::Figure(args) => report::figures(&cli.folders, &args),
         Command::Claims(args) => report::claims(&cli.folders, &args),

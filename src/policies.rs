@@ -11,7 +11,12 @@ pub fn systems() -> anyhow::Result<()> {
         println!("{}\n    {}", entry.name, entry.about);
         println!(
             "    isolation {:?}, obtained by {:?}, cgroup {:?}; state {:?}; keep-alive {:?}; {} start slots",
-            system.isolation, system.isolating, system.cgroup, system.state, system.keep_alive, system.start_slots
+            system.isolation,
+            system.isolating,
+            system.cgroup,
+            system.state,
+            system.keep_alive,
+            system.start_slots
         );
         println!("    source: {}\n", entry.source);
     }

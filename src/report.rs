@@ -82,7 +82,8 @@ impl Loaded {
     /// The command that makes everything of it again.
     fn command(&self) -> String {
         let tier = self.experiment.tier.name();
-        let file = self.experiment.file.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+        let file =
+            self.experiment.file.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
         let sets: String = self.experiment.sets.iter().map(|set| format!(" --set '{set}'")).collect();
         format!("trenvx reproduce {file} --tier {tier}{sets}")
     }
@@ -105,9 +106,8 @@ impl Loaded {
 impl Which {
     fn load(&self, folders: &Folders) -> anyhow::Result<Vec<Loaded>> {
         let names = folders.names(&self.experiments)?;
-        let load = |name: &String| {
-            Loaded::new(folders, folders.experiment(name, self.tier.into(), &self.sets)?)
-        };
+        let load =
+            |name: &String| Loaded::new(folders, folders.experiment(name, self.tier.into(), &self.sets)?);
         names.iter().map(load).collect()
     }
 }
@@ -116,7 +116,12 @@ impl Which {
 pub fn figures(folders: &Folders, args: &FigureArgs) -> anyhow::Result<()> {
     for loaded in args.which.load(folders)? {
         if loaded.manifest.is_none() {
-            eprintln!("{}: nothing was run at tier {}: {}", loaded.experiment.id, loaded.data.tier, loaded.command());
+            eprintln!(
+                "{}: nothing was run at tier {}: {}",
+                loaded.experiment.id,
+                loaded.data.tier,
+                loaded.command()
+            );
             continue;
         }
         for figure in loaded.draw(&folders.out)? {

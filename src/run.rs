@@ -95,7 +95,10 @@ pub fn finish(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
         outcome.failed.len(),
     );
     for failed in &outcome.failed {
-        eprintln!("  failed: {}, seed {}: {}\n    rerun: {}", failed.label, failed.job.seed, failed.error, failed.rerun);
+        eprintln!(
+            "  failed: {}, seed {}: {}\n    rerun: {}",
+            failed.label, failed.job.seed, failed.error, failed.rerun
+        );
     }
     if outcome.failed.is_empty() {
         return Ok(());

@@ -1,5 +1,6 @@
 //! `trenvx trace`: import, generate, sample, convert and describe.
 
+use crate::common::Folders;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -84,12 +85,17 @@ struct ImportArgs {
 #[derive(Debug, Args)]
 struct ServiceArgs {
     /// Service time of a function ("pyaes=100 ms") or of all others ("100 ms"); may be repeated.
+    /// Default: those of the shipped function profiles, where the generator's functions have one.
     #[arg(long)]
     service_time: Vec<String>,
     /// JSON table of service times: {"pyaes": {"log-normal": {"median_ms": 100, "sigma": 0.3}}}.
     #[arg(long)]
     service: Option<PathBuf>,
 }
+
+/// Generators of functions that have a profile; without service times of the user's own, those of the
+/// profiles are taken.
+const PROFILED: [&str; 6] = ["w1", "w2", "func", "azure-hour", "azure-hour-sample", "huawei-hour"];
 
 #[derive(Debug, Args)]
 struct GenerateArgs {
@@ -192,10 +198,10 @@ enum Output {
 ///
 /// # Errors
 /// Whatever the package reports; nothing is left half-written.
-pub fn run(args: TraceArgs) -> anyhow::Result<()> {
+pub fn run(folders: &Folders, args: TraceArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Import(args) => import(*args),
-        Command::Generate(args) => generate(*args),
+        Command::Generate(args) => generate(folders, *args),
         Command::Sample(args) => sample(&args),
         Command::Convert(args) => Ok(csv_file::write_any(&args.out, &csv_file::read_any(&args.input)?)?),
         Command::Describe(args) => describe(&args),
@@ -223,11 +229,17 @@ fn import(args: ImportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn generate(args: GenerateArgs) -> anyhow::Result<()> {
+fn generate(folders: &Folders, args: GenerateArgs) -> anyhow::Result<()> {
+    let mut service = args.service.table()?;
+    if service.is_empty() && PROFILED.contains(&args.name.as_str()) {
+        let file = folders.configs()?.join("profiles/trenv-functions.toml");
+        eprintln!("service times from {}", file.display());
+        service.extend(configs::service_times(&file)?)?;
+    }
     let request = traces::generate::request::Request {
         name: args.name,
         seed: args.seed,
-        service: args.service.table()?,
+        service,
         data: args.data,
         invocations: args.invocations,
         functions: args.functions,

@@ -103,8 +103,15 @@ fn a_function_without_a_duration_is_named() {
     refused(
         &[("c.csv", counts), ("d.csv", durations)],
         &[
-            "trace", "import", "--format", "azure-functions-2019", "--invocations", "c.csv", "--durations", "d.csv",
-            "--out", "x.wkl",
+            "trace",
+            "import",
+            "--format",
+            "azure-functions-2019",
+            "c.csv",
+            "--durations",
+            "d.csv",
+            "--out",
+            "x.wkl",
         ],
         &["c.csv", "3", "g", "duration"],
     );
@@ -118,7 +125,11 @@ fn a_truncated_and_a_foreign_workload_file_are_told_apart() {
     let whole = fs::read(folder.path().join("w1.wkl")).expect("the workload file");
     let half = &whole[..whole.len() / 2];
     refused(&[("half.wkl", half)], &["trace", "describe", "half.wkl"], &["half.wkl", "truncated"]);
-    refused(&[("x.wkl", b"not a workload at all, but long enough to be one: ....")], &["trace", "describe", "x.wkl"], &["x.wkl", "not a workload"]);
+    refused(
+        &[("x.wkl", b"something else entirely, but long enough to be a header")],
+        &["trace", "describe", "x.wkl"],
+        &["x.wkl", "not a trenvx workload file"],
+    );
     let mut bent = whole.clone();
     let last = bent.len() - 9;
     bent[last] ^= 1;

@@ -29,5 +29,5 @@ mod values;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use experiment::{ConstantNote, EffectiveValue, Experiment, FigureKind, FigureSpec, Point, WorldKind};
 pub use find::{CONFIGS_VARIABLE, Listed, find, list, root};
-pub use load::load;
+pub use load::{load, service_times};
 pub use spec::{Spec, Tier};

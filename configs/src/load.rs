@@ -8,11 +8,13 @@ use crate::effective;
 use crate::experiment::{ConstantNote, Experiment, Point, WorldKind};
 use crate::layers::{Layers, Variant};
 use crate::section::{Checker, Section};
-use crate::spec::{Machine, Spec, Tier};
+use crate::source::Sources;
+use crate::spec::{Machine, ServiceTime, Spec, Tier};
 use crate::suggest;
-use crate::tree::{Node, join};
+use crate::tree::{self, Node, join};
 use crate::values;
 use platform::system::System;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Reads and checks an experiment at one tier, with `--set` as typed.
@@ -35,6 +37,17 @@ pub fn load(path: &Path, tier: Tier, sets: &[String]) -> Result<Experiment, Diag
         }
         _ => Err(Diagnostics::new(problems)),
     }
+}
+
+/// The service times of a profiles file, by function name.
+pub fn service_times(path: &Path) -> Result<BTreeMap<String, ServiceTime>, Diagnostics> {
+    let mut sources = Sources::default();
+    let index = sources.add_file(path, read(path)?);
+    let file = tree::parse(&sources, index).map_err(Diagnostics::new)?;
+    let checker = Checker::new(&sources);
+    let found = profiles::profiles(&Section::of(&checker, "profiles", &file), &Constants::default());
+    let problems = checker.into_problems();
+    if problems.is_empty() { Ok(found.service_times) } else { Err(Diagnostics::new(problems)) }
 }
 
 fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_sets: bool) -> Option<Experiment> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use traces::{Bytes, Duration};
+pub use traces::{ServiceTime, Spread};
 
 /// How much of an experiment is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -174,33 +175,6 @@ impl WorkloadSpec {
         }
         workload
     }
-}
-
-/// How the calls of a minute are spread over it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Spread {
-    /// Independent and uniform.
-    Uniform,
-    /// The minute's count is drawn anew from a Poisson distribution with that mean.
-    Poisson,
-    /// A few seconds get most of the calls.
-    Skewed,
-}
-
-/// Distribution of a function's service time on an idle core with local memory.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ServiceTime {
-    /// Always the same.
-    Constant(Duration),
-    /// Log-normal.
-    LogNormal {
-        /// Median.
-        median: Duration,
-        /// Standard deviation of the logarithm.
-        sigma: f64,
-    },
 }
 
 /// What is recorded.

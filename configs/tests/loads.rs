@@ -31,11 +31,8 @@ fn profiles_become_pages_and_service_times() {
     assert_eq!(spec.default_profile, "plain");
     assert_eq!(spec.profiles["plain"].pages.footprint(), Bytes::from_mib(18).pages());
     assert_eq!(spec.profiles["plain"].file_pages, Pages(5120));
-    assert_eq!(
-        spec.service_times["plain"],
-        ServiceTime::LogNormal { median: Duration::from_millis(40), sigma: 0.05 }
-    );
-    assert_eq!(spec.service_times["steady"], ServiceTime::Constant(Duration::from_millis(5)));
+    assert_eq!(spec.service_times["plain"], ServiceTime::LogNormal { median_ms: 40.0, sigma: 0.05 });
+    assert_eq!(spec.service_times["steady"], ServiceTime::constant(Duration::from_millis(5)));
 }
 
 #[test]

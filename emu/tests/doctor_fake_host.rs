@@ -18,10 +18,7 @@ fn examine(files: &[(&str, &str)], programs: &[(&str, &str)]) -> Report {
         write(Path::new(name), text);
     }
     for (name, prints) in programs {
-        let path = write(
-            &Path::new("bin").join(name),
-            &format!("#!/bin/sh\necho '{prints}'\n"),
-        );
+        let path = write(&Path::new("bin").join(name), &format!("#!/bin/sh\necho '{prints}'\n"));
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     examine_host(&Host::under(root.path(), vec![root.path().join("bin")]))
@@ -40,19 +37,8 @@ const V2: &str = "4 0 0:4 / /c/unified rw - cgroup2 cgroup2 rw\n";
 #[test]
 fn a_bare_machine_has_findings_but_no_failure() {
     let report = examine(&[], &[]);
-    for facility in [
-        "qemu",
-        "criu",
-        "slurm",
-        "chromium",
-        "python",
-        "node",
-        "debootstrap",
-    ] {
-        assert_eq!(
-            status(&report, facility),
-            ("MISSING", "not installed".into())
-        );
+    for facility in ["qemu", "criu", "slurm", "chromium", "python", "node", "debootstrap"] {
+        assert_eq!(status(&report, facility), ("MISSING", "not installed".into()));
     }
     assert_eq!(status(&report, "cxl").1, "no CXL bus in this kernel");
     assert_eq!(status(&report, "rdma").0, "MISSING");
@@ -65,35 +51,18 @@ fn a_bare_machine_has_findings_but_no_failure() {
 #[test]
 fn controllers_bound_to_cgroup_v1_are_a_fallback() {
     let mounts = format!("{V1}{V2}");
-    let report = examine(
-        &[
-            ("proc/self/mountinfo", &mounts),
-            ("c/unified/cgroup.controllers", "hugetlb\n"),
-        ],
-        &[],
-    );
+    let report =
+        examine(&[("proc/self/mountinfo", &mounts), ("c/unified/cgroup.controllers", "hugetlb\n")], &[]);
     let without = "without cpu, memory, pids: bound to cgroup v1";
-    assert_eq!(
-        status(&report, "cgroup2-controllers"),
-        ("DEGRADED", without.into())
-    );
-    assert_eq!(
-        status(&report, "cgroup1"),
-        ("OK", "cpu, memory, pids are mounted".into())
-    );
+    assert_eq!(status(&report, "cgroup2-controllers"), ("DEGRADED", without.into()));
+    assert_eq!(status(&report, "cgroup1"), ("OK", "cpu, memory, pids are mounted".into()));
     assert_eq!(report.machine.cgroup_version, "hybrid");
 }
 
 #[test]
 fn controllers_of_cgroup_v2_make_v1_needless() {
     let report = examine(
-        &[
-            ("proc/self/mountinfo", V2),
-            (
-                "c/unified/cgroup.controllers",
-                "cpuset cpu io memory pids\n",
-            ),
-        ],
+        &[("proc/self/mountinfo", V2), ("c/unified/cgroup.controllers", "cpuset cpu io memory pids\n")],
         &[],
     );
     assert_eq!(status(&report, "cgroup2-controllers").0, "OK");
@@ -104,10 +73,7 @@ fn controllers_of_cgroup_v2_make_v1_needless() {
 #[test]
 fn old_criu_fails_on_a_new_kernel_only() {
     let on = |kernel, version| {
-        let report = examine(
-            &[("proc/sys/kernel/osrelease", kernel)],
-            &[("criu", version)],
-        );
+        let report = examine(&[("proc/sys/kernel/osrelease", kernel)], &[("criu", version)]);
         status(&report, "criu").0
     };
     assert_eq!(on("6.18.44\n", "Version: 3.17.1"), "DEGRADED");
@@ -119,10 +85,7 @@ fn old_criu_fails_on_a_new_kernel_only() {
 fn a_toolchain_that_is_too_old_is_missing() {
     let with = |version| examine(&[], &[("cargo", version), ("rustc", version)]);
     assert_eq!(status(&with("rustc 1.70.0 (x)"), "toolchain").0, "MISSING");
-    assert_eq!(
-        status(&with("rustc 1.999.0 (x)"), "toolchain"),
-        ("OK", "Rust 1.999.0".into())
-    );
+    assert_eq!(status(&with("rustc 1.999.0 (x)"), "toolchain"), ("OK", "Rust 1.999.0".into()));
 }
 
 #[test]
@@ -133,19 +96,13 @@ fn devices_are_listed_by_name() {
             ("sys/bus/dax/devices/dax0.0/x", ""),
             ("sys/class/infiniband/rxe0/parent", "eth0\n"),
             ("proc/sys/kernel/osrelease", "6.1.0\n"),
-            (
-                "lib/modules/6.1.0/modules.dep",
-                "kernel/drivers/infiniband/sw/rxe/rdma_rxe.ko: x\n",
-            ),
+            ("lib/modules/6.1.0/modules.dep", "kernel/drivers/infiniband/sw/rxe/rdma_rxe.ko: x\n"),
         ],
         &[],
     );
     assert_eq!(status(&report, "cxl"), ("OK", "mem0".into()));
     assert_eq!(status(&report, "dax"), ("OK", "dax0.0".into()));
-    assert_eq!(
-        status(&report, "rdma"),
-        ("DEGRADED", "rxe0: software only".into())
-    );
+    assert_eq!(status(&report, "rdma"), ("DEGRADED", "rxe0: software only".into()));
     assert_eq!(status(&report, "rdma-rxe").0, "OK");
 }
 
@@ -153,35 +110,20 @@ fn devices_are_listed_by_name() {
 fn a_machine_is_described_without_naming_it() {
     let report = examine(
         &[
-            (
-                "proc/cpuinfo",
-                "model name : Example 9000\nflags : fpu hypervisor\n",
-            ),
-            (
-                "proc/meminfo",
-                "MemTotal: 1024 kB\nHugepagesize: 2048 kB\nHugePages_Total: 0\n",
-            ),
-            (
-                "proc/cmdline",
-                "root=/dev/secret mitigations=off token=abc\n",
-            ),
+            ("proc/cpuinfo", "model name : Example 9000\nflags : fpu hypervisor\n"),
+            ("proc/meminfo", "MemTotal: 1024 kB\nHugepagesize: 2048 kB\nHugePages_Total: 0\n"),
+            ("proc/cmdline", "root=/dev/secret mitigations=off token=abc\n"),
             ("sys/devices/system/cpu/online", "0-7\n"),
             ("sys/devices/system/node/online", "0-1\n"),
             ("sys/kernel/mm/hugepages/hugepages-2048kB/x", ""),
             ("sys/class/dmi/id/sys_vendor", "Example Cloud\n"),
-            (
-                "etc/os-release",
-                "NAME=x\nPRETTY_NAME=\"Example Linux 1\"\n",
-            ),
+            ("etc/os-release", "NAME=x\nPRETTY_NAME=\"Example Linux 1\"\n"),
         ],
         &[],
     );
     let machine = &report.machine;
     assert_eq!(machine.cpu_model, "Example 9000");
-    assert_eq!(
-        (machine.cores, machine.numa_nodes, machine.memory_bytes),
-        (8, 2, 1 << 20)
-    );
+    assert_eq!((machine.cores, machine.numa_nodes, machine.memory_bytes), (8, 2, 1 << 20));
     assert_eq!(machine.kernel_options, ["mitigations=off"]);
     assert_eq!(machine.huge_page_sizes_kib, [2048]);
     assert_eq!(machine.virtualisation, "virtual machine (Example Cloud)");
@@ -193,10 +135,7 @@ fn a_machine_is_described_without_naming_it() {
 fn missing_privileges_are_named() {
     let user = "Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n";
     let report = examine(&[("proc/self/status", user)], &[]);
-    assert_eq!(
-        status(&report, "root"),
-        ("MISSING", "effective user 1000".into())
-    );
+    assert_eq!(status(&report, "root"), ("MISSING", "effective user 1000".into()));
     assert!(status(&report, "capabilities").1.contains("SYS_ADMIN"));
 
     let root = "Uid:\t0\t0\t0\t0\nCapEff:\t000001fffeffffff\n";

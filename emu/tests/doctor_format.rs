@@ -31,27 +31,9 @@ fn report() -> Report {
     let fallback = "TCG (software emulation)".into();
     let fix = "use a machine with CXL memory; until then use local memory as a stand-in".into();
     let checks = vec![
-        check(
-            "overlayfs",
-            Group::Mounts,
-            Status::Ok,
-            "mounted",
-            "sandbox file systems",
-        ),
-        check(
-            "kvm",
-            Group::VirtualMachines,
-            Status::Degraded { fallback },
-            "opens",
-            "microVMs",
-        ),
-        check(
-            "cxl",
-            Group::PoolDevices,
-            Status::Missing { fix },
-            "no bus",
-            "CXL tier",
-        ),
+        check("overlayfs", Group::Mounts, Status::Ok, "mounted", "sandbox file systems"),
+        check("kvm", Group::VirtualMachines, Status::Degraded { fallback }, "opens", "microVMs"),
+        check("cxl", Group::PoolDevices, Status::Missing { fix }, "no bus", "CXL tier"),
     ];
     Report::new(machine, checks)
 }
@@ -149,14 +131,9 @@ fn a_test_that_lacks_a_facility_learns_why() {
     let report = report();
     assert_eq!(report.reason_to_skip(&["overlayfs"]), None);
     assert_eq!(
-        report
-            .reason_to_skip(&["overlayfs", "kvm", "warp"])
-            .as_deref(),
+        report.reason_to_skip(&["overlayfs", "kvm", "warp"]).as_deref(),
         Some("kvm is degraded (opens); warp: no such check")
     );
-    assert_eq!(
-        report.get("cxl").map(|check| check.status.word()),
-        Some("MISSING")
-    );
+    assert_eq!(report.get("cxl").map(|check| check.status.word()), Some("MISSING"));
     assert_eq!(report.get("warp"), None);
 }

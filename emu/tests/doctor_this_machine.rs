@@ -12,9 +12,7 @@ fn mounts() -> String {
 /// Mounts where probes make theirs; other places may change for reasons of their own.
 fn mounts_at_scratch() -> Vec<String> {
     let mounts = mounts();
-    let here = mounts
-        .lines()
-        .filter(|line| line.split(' ').nth(4) == Some("/tmp"));
+    let here = mounts.lines().filter(|line| line.split(' ').nth(4) == Some("/tmp"));
     here.map(str::to_owned).collect()
 }
 
@@ -38,33 +36,20 @@ fn every_check_answers_and_nothing_is_left_behind() {
 
     let answered: Vec<&str> = report.checks.iter().map(|check| check.facility).collect();
     assert_eq!(answered, facilities().collect::<Vec<_>>());
-    assert_eq!(
-        answered.iter().collect::<BTreeSet<_>>().len(),
-        answered.len(),
-        "a name is taken twice"
-    );
-    assert!(
-        report.checks.is_sorted_by_key(|check| check.group),
-        "groups are torn apart"
-    );
+    assert_eq!(answered.iter().collect::<BTreeSet<_>>().len(), answered.len(), "a name is taken twice");
+    assert!(report.checks.is_sorted_by_key(|check| check.group), "groups are torn apart");
     for check in &report.checks {
         match &check.status {
             Status::Ok => {}
             Status::Degraded { fallback } => assert!(!fallback.is_empty(), "{check:?}"),
             Status::Missing { fix } => assert!(!fix.is_empty(), "{check:?}"),
         }
-        assert!(
-            !check.detail.is_empty() && !check.needed_for.is_empty(),
-            "{check:?}"
-        );
+        assert!(!check.detail.is_empty() && !check.needed_for.is_empty(), "{check:?}");
     }
     assert!(report.machine.cores > 0 && report.machine.memory_bytes > 0);
 
     assert_eq!(mounts_at_scratch(), mounts_before, "a mount is left");
-    assert_eq!(
-        std::fs::read_link("/proc/self/ns/mnt").unwrap(),
-        namespace_before
-    );
+    assert_eq!(std::fs::read_link("/proc/self/ns/mnt").unwrap(), namespace_before);
     // Tests that run at the same time have theirs, but not for long.
     let end = Instant::now() + Duration::from_secs(10);
     while !cgroups_left_behind(&mounts()).is_empty() && Instant::now() < end {

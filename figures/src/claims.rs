@@ -78,10 +78,10 @@ impl Judged {
     pub fn bound(&self) -> String {
         let measure = &self.claim.measure;
         match &self.claim.expectation {
-            Expectation::Speedup(c) => bound(c.range, |v| format!("{} ×", short(v))),
+            Expectation::Speedup(c) => bound(c.range, |v| format!("{}\u{a0}×", short(v))),
             Expectation::Saving(c) => bound(c.range, percent),
             Expectation::Value { range, .. } => {
-                bound(*range, |v| format!("{} {}", short(v), unit(measure.metric)))
+                bound(*range, |v| format!("{}\u{a0}{}", short(v), unit(measure.metric)))
             }
             Expectation::Ordering { systems } => systems.join(" < "),
         }
@@ -91,9 +91,9 @@ impl Judged {
     pub fn published(&self) -> String {
         let Some(value) = self.claim.published else { return String::new() };
         match &self.claim.expectation {
-            Expectation::Speedup(_) => format!("{} ×", short(value)),
+            Expectation::Speedup(_) => format!("{}\u{a0}×", short(value)),
             Expectation::Saving(_) => percent(value),
-            _ => format!("{} {}", short(value), unit(self.claim.measure.metric)),
+            _ => format!("{}\u{a0}{}", short(value), unit(self.claim.measure.metric)),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Measured {
     /// Value, interval and number of seeds, for reading.
     pub fn text(&self) -> String {
         let write = |v: f64| short(if self.unit == "%" { v * 100.0 } else { v });
-        let unit = if self.unit.is_empty() { String::new() } else { format!(" {}", self.unit) };
+        let unit = if self.unit.is_empty() { String::new() } else { format!("\u{a0}{}", self.unit) };
         let estimate = &self.estimate;
         let interval = estimate.interval.map_or_else(
             || "no interval".to_owned(),
@@ -124,7 +124,7 @@ impl Measured {
 }
 
 fn percent(share: f64) -> String {
-    format!("{} %", short(share * 100.0))
+    format!("{}\u{a0}%", short(share * 100.0))
 }
 
 /// Three significant digits.

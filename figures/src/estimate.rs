@@ -12,8 +12,8 @@
 //!
 //! Fewer than [`MIN_SEEDS`] values give a value without an interval.
 
-use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use std::collections::BTreeMap;
@@ -132,8 +132,7 @@ pub fn mean_over_seeds(values: &[f64]) -> Option<Estimate> {
 
 /// The two-sided 95 % point of Student's t.
 fn t_quantile(freedom: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, freedom as f64)
-        .map_or(f64::NAN, |t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0))
+    StudentsT::new(0.0, 1.0, freedom as f64).map_or(f64::NAN, |t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0))
 }
 
 /// Median over seeds with a percentile-bootstrap interval: the 2.5 % and 97.5 % points
@@ -194,15 +193,8 @@ fn draw_median_ranks(n: usize) -> MedianRanks {
 
 /// Values of two systems that share a seed, combined seed by seed (`a / b`, `a − b`, …), in the
 /// order of the seeds. Seeds that only one of them has are left out.
-pub fn paired(
-    a: &BTreeMap<u64, f64>,
-    b: &BTreeMap<u64, f64>,
-    combine: impl Fn(f64, f64) -> f64,
-) -> Vec<f64> {
-    a.iter()
-        .filter_map(|(seed, &x)| b.get(seed).map(|&y| combine(x, y)))
-        .filter(|v| v.is_finite())
-        .collect()
+pub fn paired(a: &BTreeMap<u64, f64>, b: &BTreeMap<u64, f64>, combine: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    a.iter().filter_map(|(seed, &x)| b.get(seed).map(|&y| combine(x, y))).filter(|v| v.is_finite()).collect()
 }
 
 #[cfg(test)]

@@ -132,11 +132,7 @@ impl FigureFile {
 
 /// Draws all figures of an experiment into a folder. A run that is missing is no error: the figure
 /// says so in its notes.
-pub fn render(
-    data: &ExperimentData,
-    folder: &Path,
-    provenance: &Provenance,
-) -> Result<Vec<FigureFile>> {
+pub fn render(data: &ExperimentData, folder: &Path, provenance: &Provenance) -> Result<Vec<FigureFile>> {
     let mut drawn: Vec<FigureFile> = Vec::new();
     for request in &data.figures {
         let name = files::file_name(&request.name);
@@ -156,8 +152,8 @@ fn render_one(
     provenance: &Provenance,
 ) -> Result<FigureFile> {
     let selection = Selection::of(data, request);
-    let drawing = draw::draw(data, request, &selection)
-        .map_err(|why| Error::Draw { figure: name.clone(), why })?;
+    let drawing =
+        draw::draw(data, request, &selection).map_err(|why| Error::Draw { figure: name.clone(), why })?;
     let path = |ending: &str| folder.join(format!("{name}.{ending}"));
     let figure = FigureFile {
         title: request.title_or(&data.title),

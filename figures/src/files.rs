@@ -46,11 +46,7 @@ pub fn number(value: f64) -> String {
     let magnitude = value.abs().log10().floor() as i32;
     let decimals = (5 - magnitude).clamp(0, 15) as usize;
     let text = format!("{value:.decimals$}");
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// An optional number; nothing where there is none.
@@ -72,10 +68,8 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
 
 /// A name that is safe as a file name: letters, digits, `.`, `_`, `+` and `-`; all else becomes `-`.
 pub fn file_name(name: &str) -> String {
-    let safe: String = name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '-' })
-        .collect();
+    let safe: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '-' }).collect();
     let safe = safe.trim_start_matches('.');
     if safe.is_empty() { "unnamed".into() } else { safe.to_owned() }
 }

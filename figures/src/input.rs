@@ -60,25 +60,12 @@ pub struct SeedRun {
 
 impl PointData {
     /// One value per seed; seeds that have none are left out.
-    pub fn values(
-        &self,
-        metric: Metric,
-        statistic: Statistic,
-        function: Option<&str>,
-    ) -> BTreeMap<u64, f64> {
-        self.seeds
-            .iter()
-            .filter_map(|s| Some((s.seed, s.run.value(metric, statistic, function)?)))
-            .collect()
+    pub fn values(&self, metric: Metric, statistic: Statistic, function: Option<&str>) -> BTreeMap<u64, f64> {
+        self.seeds.iter().filter_map(|s| Some((s.seed, s.run.value(metric, statistic, function)?))).collect()
     }
 
     /// The estimate over seeds; `None` where no seed has a value.
-    pub fn estimate(
-        &self,
-        metric: Metric,
-        statistic: Statistic,
-        function: Option<&str>,
-    ) -> Option<Estimate> {
+    pub fn estimate(&self, metric: Metric, statistic: Statistic, function: Option<&str>) -> Option<Estimate> {
         let values: Vec<f64> = self.values(metric, statistic, function).into_values().collect();
         metric::over_seeds(statistic).of(&values)
     }

@@ -1,8 +1,8 @@
 //! What goes out: estimators and intervals, drawing, verdicts on claims, the HTML report.
 //!
 //! Everything here is recomputed from records; nothing is edited by hand, and the same records give
-//! the same bytes. A run is reduced when it is loaded ([`reduce::RunSummary`]); an experiment's
-//! reduced runs ([`input::ExperimentData`]) are then
+//! the same bytes. An experiment's runs are reduced as they are loaded ([`ExperimentData::of`],
+//! [`ExperimentData::add_as`]), then
 //!
 //! * summarised in a long table ([`summary::summarise`]),
 //! * drawn ([`figure::render`]): SVG, the exact rows drawn, provenance,
@@ -18,16 +18,16 @@ pub mod figure;
 pub mod files;
 pub mod input;
 pub mod metric;
+#[cfg(test)]
+mod pictures;
 pub mod reduce;
 pub mod report;
 pub mod summary;
-#[cfg(test)]
-mod pictures;
 #[cfg(test)]
 mod synthetic;
 
 pub use claims::{Claim, Judged, Verdict, judge};
 pub use error::{Error, Result};
 pub use figure::{FigureFile, FigureKind, FigureRequest, PaperValue, Provenance, render};
-pub use report::{ReportInput, Section, report};
 pub use input::{ExperimentData, PointData, SeedRun};
+pub use report::{ReportInput, Section, report};

@@ -4,8 +4,7 @@ use crate::estimate::Estimator;
 pub use configs::claims::{Metric, Statistic};
 
 /// The four latencies of an invocation; the first is the sum of the others.
-pub const LATENCIES: [Metric; 4] =
-    [Metric::EndToEnd, Metric::Startup, Metric::Queueing, Metric::Service];
+pub const LATENCIES: [Metric; 4] = [Metric::EndToEnd, Metric::Startup, Metric::Queueing, Metric::Service];
 
 /// Percentiles that are kept of every latency, with their level.
 pub const PERCENTILES: [(Statistic, f64); 4] =

@@ -1,9 +1,9 @@
-//! Writes every kind of figure from invented runs, for looking at:
-//! `PICTURES=folder cargo test -p figures pictures -- --ignored`.
+//! Draws every kind of figure from invented runs. To look at them:
+//! `PICTURES=folder cargo test -p figures every_kind`.
 
-use crate::figure::{Provenance, render};
 use crate::claims::{Claim, Comparison, Expectation, Functions, Measure, Range, Take, judge};
 use crate::figure::FigureFile;
+use crate::figure::{Provenance, render};
 use crate::input::ExperimentData;
 use crate::metric::{Metric, Statistic};
 use crate::report::{DoctorRow, ReportInput, Section, report, warnings_of};
@@ -12,9 +12,9 @@ use configs::ConstantNote;
 use std::path::{Path, PathBuf};
 
 #[test]
-#[ignore = "writes pictures for looking at"]
-fn pictures() {
-    let folder = PathBuf::from(std::env::var_os("PICTURES").expect("PICTURES names a folder"));
+fn every_kind_of_figure_is_drawn_with_all_its_text_inside() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = std::env::var_os("PICTURES").map_or_else(|| scratch.path().to_owned(), PathBuf::from);
     let mut two = experiment(&Shape { seeds: 10, ..Shape::default() });
     two.figures[3].paper = paper("W1", &[("reap+", 29.0), ("t-cxl", 14.0)]);
     two.figures[5].paper = paper("W1", &[("reap+", 90.0), ("faasnap+", 49.0), ("t-cxl", 13.0)]);
@@ -32,6 +32,44 @@ fn pictures() {
     render(&many, &folder.join("many"), &Provenance::default()).unwrap();
     let none = experiment(&Shape { completed: 0, ..Shape::default() });
     render(&none, &folder.join("none"), &Provenance::default()).unwrap();
+    for kind in ["two", "one", "many", "none"] {
+        for entry in std::fs::read_dir(folder.join(kind)).unwrap().flatten() {
+            if entry.path().extension().is_some_and(|ending| ending == "svg") {
+                text_inside(&entry.path());
+            }
+        }
+    }
+}
+
+/// Every text must begin inside the drawing; its end is known only to a renderer.
+fn text_inside(path: &Path) {
+    let svg = std::fs::read_to_string(path).unwrap();
+    let number = |tag: &str, name: &str| -> f64 {
+        let from = tag.find(&format!(" {name}=\"")).unwrap_or_else(|| panic!("{tag} has no {name}"))
+            + name.len()
+            + 3;
+        tag[from..].split('"').next().unwrap().parse().unwrap()
+    };
+    let mut tags = svg.split('<').filter(|tag| tag.starts_with("svg ") || tag.starts_with("text "));
+    let page = tags.next().unwrap();
+    let view: Vec<f64> = page
+        .split("viewBox=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap()
+        .split(' ')
+        .map(|n| n.parse().unwrap())
+        .collect();
+    let (width, height) = (view[2], view[3]);
+    let mut texts = 0;
+    for tag in tags {
+        let (x, y) = (number(tag, "x"), number(tag, "y"));
+        assert!((0.0..=width).contains(&x) && (0.0..=height).contains(&y), "{}: {tag}", path.display());
+        texts += 1;
+    }
+    assert!(texts > 0, "{}: no text", path.display());
 }
 
 fn page(folder: &Path, data: &ExperimentData, figures: &[FigureFile]) {

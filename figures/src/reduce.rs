@@ -99,12 +99,7 @@ impl RunSummary {
 
     /// One latency value of the invocations that got their sandbox in one of these ways; of all where
     /// none is named.
-    pub fn value_of_starts(
-        &self,
-        metric: Metric,
-        statistic: Statistic,
-        starts: &[StartKind],
-    ) -> Option<f64> {
+    pub fn value_of_starts(&self, metric: Metric, statistic: Statistic, starts: &[StartKind]) -> Option<f64> {
         if starts.is_empty() {
             return self.value(metric, statistic, None);
         }
@@ -195,11 +190,8 @@ fn function(record: &FunctionRecord) -> FunctionSummary {
 
 /// Replaces histogram percentiles by exact ones where every invocation was recorded.
 fn refine(latencies: &mut [LatencySummary; 4], record: &RunRecord) {
-    let measured: Vec<_> = record
-        .invocations
-        .iter()
-        .filter(|i| !i.burn_in && i.outcome == Outcome::Completed)
-        .collect();
+    let measured: Vec<_> =
+        record.invocations.iter().filter(|i| !i.burn_in && i.outcome == Outcome::Completed).collect();
     if measured.is_empty() {
         return;
     }
@@ -248,10 +240,7 @@ fn sum<const N: usize>(parts: impl Iterator<Item = [u64; N]>) -> [u64; N] {
 /// that no peak is lost.
 fn thin(samples: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let each = samples.len().div_ceil(MEMORY_POINTS).max(1);
-    samples
-        .chunks(each)
-        .map(|chunk| (chunk[0].0, chunk.iter().map(|s| s.1).fold(0.0, f64::max)))
-        .collect()
+    samples.chunks(each).map(|chunk| (chunk[0].0, chunk.iter().map(|s| s.1).fold(0.0, f64::max))).collect()
 }
 
 #[cfg(test)]

@@ -103,7 +103,12 @@ pub fn warnings_of(data: &ExperimentData) -> Vec<Warning> {
     texts
         .into_iter()
         .map(|(text, points, runs)| Warning {
-            from: format!("{}: {} ({runs} run{})", data.id, points.join(", "), if runs == 1 { "" } else { "s" }),
+            from: format!(
+                "{}: {} ({runs} run{})",
+                data.id,
+                points.join(", "),
+                if runs == 1 { "" } else { "s" }
+            ),
             text: text.to_owned(),
         })
         .collect()

@@ -8,8 +8,19 @@ use crate::metric::{self, Metric, Statistic};
 /// are the 95 % interval over `n` seeds, empty below five seeds; `estimator` says how (see
 /// [`crate::estimate`]).
 pub const COLUMNS: [&str; 13] = [
-    "experiment", "point", "panel", "system", "function", "metric", "statistic", "unit", "value",
-    "low", "high", "n", "estimator",
+    "experiment",
+    "point",
+    "panel",
+    "system",
+    "function",
+    "metric",
+    "statistic",
+    "unit",
+    "value",
+    "low",
+    "high",
+    "n",
+    "estimator",
 ];
 
 /// The summary of an experiment. Points without runs have no rows.

@@ -2,8 +2,8 @@
 
 use crate::figure::{FigureKind, FigureRequest, PaperValue};
 use crate::input::{ExperimentData, PointData, SeedRun};
-use crate::reduce::{RunSummary, merge};
 use crate::metric::{Metric, Statistic};
+use crate::reduce::{RunSummary, merge};
 use configs::Tier;
 use configs::claims::{Claim, Expectation, Functions, Measure};
 use platform::memory::{ByClass, MemoryClass};
@@ -14,8 +14,17 @@ use statrs::distribution::{ContinuousCDF, Normal};
 use traces::{Bytes, Duration, Instant};
 
 pub const FUNCTIONS: [&str; 11] = [
-    "chameleon", "crypto", "dynamic-html", "image-flip-rotate", "image-processing",
-    "image-recognition", "js-json-serde", "json-serde", "pagerank", "pyaes", "video-processing",
+    "chameleon",
+    "crypto",
+    "dynamic-html",
+    "image-flip-rotate",
+    "image-processing",
+    "image-recognition",
+    "js-json-serde",
+    "json-serde",
+    "pagerank",
+    "pyaes",
+    "video-processing",
 ];
 pub const SYSTEMS: [&str; 6] = ["faasd", "criu", "reap+", "faasnap+", "t-cxl", "t-rdma"];
 
@@ -89,9 +98,7 @@ pub fn experiment(shape: &Shape) -> ExperimentData {
         paper: Some("Fig. 10".into()),
         question: "How much faster are invocations when sandboxes are repurposed?".into(),
         tier: "kick".into(),
-        figures: FigureKind::ALL
-            .map(|kind| FigureRequest::new(kind, format!("e04-{}", kind.name())))
-            .into(),
+        figures: FigureKind::ALL.map(|kind| FigureRequest::new(kind, format!("e04-{}", kind.name()))).into(),
         points: points.collect(),
         stand_ins: Vec::new(),
     }

@@ -3,7 +3,6 @@
 use configs::{Experiment, Tier};
 use figures::report::warnings_of;
 use figures::{ExperimentData, Provenance, ReportInput, Section, judge, render, report};
-use runs::{Index, Store};
 use std::path::{Path, PathBuf};
 
 fn configs_folder() -> PathBuf {
@@ -21,10 +20,8 @@ fn shipped() -> Vec<Experiment> {
 /// Everything that can be made of these experiments, into a folder.
 fn make(experiments: &[Experiment], data: &[ExperimentData], folder: &Path) -> String {
     let claims = configs::claims::load(&configs_folder()).unwrap();
-    let figures: Vec<_> = data
-        .iter()
-        .map(|d| render(d, &folder.join(&d.id), &Provenance::default()).unwrap())
-        .collect();
+    let figures: Vec<_> =
+        data.iter().map(|d| render(d, &folder.join(&d.id), &Provenance::default()).unwrap()).collect();
     let verdicts = judge(&claims, data);
     let sections = data.iter().zip(&figures).map(|(data, figures)| Section {
         data,
@@ -55,26 +52,4 @@ fn without_runs_every_figure_says_so_and_no_claim_is_decided() {
     let html = make(&experiments, &data, folder.path());
     assert!(html.contains("Not run: "));
     assert!(!html.contains("verdict pass\">PASS</span><") && !html.contains("verdict fail\">FAIL</span><"));
-}
-
-/// `OUT=out PICTURES=folder cargo test -p figures --test shipped -- --ignored`
-#[test]
-#[ignore = "needs stored runs; writes pictures for looking at"]
-fn stored_runs() {
-    let [out, folder] = ["OUT", "PICTURES"].map(|name| {
-        PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("{name} names a folder")))
-    });
-    let store = Store::open(&out).unwrap();
-    let mut experiments = Vec::new();
-    let mut data = Vec::new();
-    for experiment in shipped() {
-        let Ok(index) = Index::load(&out, &experiment.id, Tier::Kick, "sim", &[]) else { continue };
-        let mut of = ExperimentData::of(&experiment);
-        for run in index.runs.iter().filter(|run| store.is_done(&run.key)) {
-            assert!(of.add_as(&run.label, &store.load(&run.key).unwrap()), "{}", run.label);
-        }
-        experiments.push(experiment);
-        data.push(of);
-    }
-    make(&experiments, &data, &folder);
 }

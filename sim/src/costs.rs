@@ -120,7 +120,13 @@ fn profile_of(spec: &Spec, function: &traces::Function) -> Profile {
     profile
 }
 
-fn function_costs(system: &System, machine: &Machine, profile: &Profile, memory: Option<Bytes>, stages: &mut Vec<Stage>) -> FunctionCosts {
+fn function_costs(
+    system: &System,
+    machine: &Machine,
+    profile: &Profile,
+    memory: Option<Bytes>,
+    stages: &mut Vec<Stage>,
+) -> FunctionCosts {
     let memory_of = MemoryPlan::new(system, machine, profile);
     FunctionCosts {
         declared: memory.unwrap_or_else(|| (profile.pages.footprint() + profile.file_pages).bytes()),

@@ -316,7 +316,15 @@ impl World {
         }
     }
 
-    fn begin_start(&mut self, sandbox: SandboxId, node: NodeId, function: FunctionId, ticket: Ticket, kind: StartKind, stages: Range<u32>) {
+    fn begin_start(
+        &mut self,
+        sandbox: SandboxId,
+        node: NodeId,
+        function: FunctionId,
+        ticket: Ticket,
+        kind: StartKind,
+        stages: Range<u32>,
+    ) {
         let now = self.now;
         let flight = &mut self.in_flight[ticket.index()];
         flight.kind = Some(kind);

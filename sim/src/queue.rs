@@ -171,7 +171,9 @@ mod tests {
     fn equal_times_come_by_class_and_then_in_order_of_insertion() {
         let mut queue = Queue::new();
         let t = Instant::from_nanos(5);
-        for (class, name) in [(Class::Sample, 's'), (Class::Timer, 'a'), (Class::Work, 'w'), (Class::Timer, 'b')] {
+        for (class, name) in
+            [(Class::Sample, 's'), (Class::Timer, 'a'), (Class::Work, 'w'), (Class::Timer, 'b')]
+        {
             queue.push(t, class, name);
         }
         let order: String = std::iter::from_fn(|| queue.pop().map(|(_, name)| name)).collect();

@@ -1,9 +1,7 @@
 //! Counts and latency histograms while a run lasts.
 
 use hdrhistogram::Histogram;
-use platform::records::{
-    Distribution, FunctionRecord, InvocationRecord, Outcome, StartKind, StartRecord,
-};
+use platform::records::{Distribution, FunctionRecord, InvocationRecord, Outcome, StartKind, StartRecord};
 use traces::Duration;
 
 /// Two significant digits: exact below 256 us, 1 part in 128 above.
@@ -113,7 +111,10 @@ impl Recorder {
 
     /// The records: one per function with its name, one per start kind, and every invocation in
     /// workload order where they were kept.
-    pub fn finish(self, names: &[traces::Function]) -> (Vec<FunctionRecord>, [StartRecord; StartKind::COUNT], Vec<InvocationRecord>) {
+    pub fn finish(
+        self,
+        names: &[traces::Function],
+    ) -> (Vec<FunctionRecord>, [StartRecord; StartKind::COUNT], Vec<InvocationRecord>) {
         let functions = self
             .functions
             .iter()

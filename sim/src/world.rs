@@ -1,7 +1,7 @@
 //! The simulator as a [`World`]: what package `runs` executes.
 
-use crate::engine::{Play, simulate};
 use crate::MODEL_VERSION;
+use crate::engine::{Play, simulate};
 use configs::Spec;
 use platform::RunRecord;
 use runs::{World, WorldError};

@@ -25,7 +25,8 @@ struct Case {
 
 fn case() -> impl Strategy<Value = Case> {
     let system = prop::sample::select(SYSTEMS.iter().map(|s| s.name).collect::<Vec<_>>());
-    let keep_alive = prop::option::of(prop::sample::select(vec![KeepAlive::FixedTtl, KeepAlive::Lru, KeepAlive::None]));
+    let keep_alive =
+        prop::option::of(prop::sample::select(vec![KeepAlive::FixedTtl, KeepAlive::Lru, KeepAlive::None]));
     let placement = prop::sample::select(vec![
         Placement::SandboxAware,
         Placement::RoundRobin,
@@ -39,11 +40,26 @@ fn case() -> impl Strategy<Value = Case> {
             let invocations = calls
                 .into_iter()
                 .map(|(at, function, ms)| {
-                    Invocation::new(Instant::ZERO + Duration::from_secs(at), FunctionId(function), Duration::from_millis(ms))
+                    Invocation::new(
+                        Instant::ZERO + Duration::from_secs(at),
+                        FunctionId(function),
+                        Duration::from_millis(ms),
+                    )
                 })
                 .collect();
             let queue_timeout = Duration::from_secs(timeout);
-            Case { system, keep_alive, placement, nodes, cores, rooms, slots, prepopulated, queue_timeout, invocations }
+            Case {
+                system,
+                keep_alive,
+                placement,
+                nodes,
+                cores,
+                rooms,
+                slots,
+                prepopulated,
+                queue_timeout,
+                invocations,
+            }
         },
     )
 }
@@ -122,7 +138,11 @@ fn more_memory_never_means_more_cold_starts_under_lru_with_one_size() {
         .map(|second| {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let function = ((state >> 40) % 30).min((state >> 20) % 30) as u32;
-            Invocation::new(Instant::ZERO + Duration::from_secs(second), FunctionId(function), Duration::from_millis(1))
+            Invocation::new(
+                Instant::ZERO + Duration::from_secs(second),
+                FunctionId(function),
+                Duration::from_millis(1),
+            )
         })
         .collect();
     let cold = |rooms: u64| {

@@ -104,6 +104,14 @@ impl ServiceTable {
                 problem: format!("not a table of service times ({error})"),
                 remedy: "it must be an object such as {\"pyaes\": {\"constant\": {\"ms\": 100}}}".to_owned(),
             })?;
+        self.extend(entries)
+    }
+
+    /// Adds service times by function name.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if a parameter is out of range.
+    pub fn extend(&mut self, entries: impl IntoIterator<Item = (String, ServiceTime)>) -> Result<()> {
         for (name, time) in entries {
             time.check(&name)?;
             self.named.insert(name, time);

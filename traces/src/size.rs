@@ -100,8 +100,15 @@ macro_rules! arithmetic {
 }
 arithmetic!(Bytes, Pages);
 
+/// At most three decimals, without trailing zeros.
+pub(crate) fn short(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 impl fmt::Display for Bytes {
-    /// With the largest unit that keeps at least one whole unit: `64 GiB`, `1.5 MiB`, `300 B`.
+    /// With the largest unit that keeps at least one whole unit and at most three decimals: `64 GiB`,
+    /// `1.5 MiB`, `300 B`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, name) = match self.0 {
             n if n >= 1 << 30 => (1u64 << 30, "GiB"),
@@ -109,7 +116,7 @@ impl fmt::Display for Bytes {
             n if n >= 1 << 10 => (1 << 10, "KiB"),
             _ => (1, "B"),
         };
-        write!(f, "{} {name}", self.0 as f64 / unit as f64)
+        write!(f, "{} {name}", short(self.0 as f64 / unit as f64))
     }
 }
 
@@ -130,5 +137,6 @@ mod tests {
         assert_eq!(Bytes::from_gib(64).to_string(), "64 GiB");
         assert_eq!(Bytes(1_572_864).to_string(), "1.5 MiB");
         assert_eq!(Bytes(300).to_string(), "300 B");
+        assert_eq!(Bytes(128_000_000_000).to_string(), "119.209 GiB");
     }
 }

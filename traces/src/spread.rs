@@ -4,11 +4,13 @@ use crate::error::{Error, Result};
 use crate::rng::{below, small_poisson};
 use rand::Rng;
 use rand_distr::{Distribution, Poisson};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// How the invocations counted in one step are spread over it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Spread {
     /// Each invocation independently uniform over the step. This is what a Poisson process looks
     /// like once its count is known.

@@ -97,12 +97,13 @@ fn service_time(
         ("constant", _) => {
             let inner = section.section("service")?;
             let time = constants.get(&inner, provenance, "constant", values::positive_duration);
-            Some(ServiceTime::Constant(time))
+            Some(ServiceTime::constant(time))
         }
         (_, node) => {
             let inner = Section::of(section.checker, &format!("{}.service.log-normal", section.path), node);
+            let median = constants.get(&inner, provenance, "median", values::positive_duration);
             let time = ServiceTime::LogNormal {
-                median: constants.get(&inner, provenance, "median", values::positive_duration),
+                median_ms: median.as_millis_f64(),
                 sigma: constants.get(&inner, provenance, "sigma", values::non_negative),
             };
             inner.finish();

@@ -40,11 +40,7 @@ impl<T> At<T> for rustix::io::Result<T> {
 
 /// Fails at `step` when a fact is not as it should be.
 pub(super) fn expect(fact: bool, step: &'static str) -> Result<(), Fault> {
-    if fact {
-        Ok(())
-    } else {
-        Err(Errno::PROTO).at(step)
-    }
+    if fact { Ok(()) } else { Err(Errno::PROTO).at(step) }
 }
 
 /// How a probe ended.
@@ -66,10 +62,7 @@ impl Outcome {
         match self {
             Self::Done(_) => Finding::ok(detail),
             Self::Failed { errno, .. } if matches!(*errno, Errno::PERM | Errno::ACCESS) => {
-                Finding::missing(
-                    self.to_string(),
-                    format!("run as root with every capability; or {fix}"),
-                )
+                Finding::missing(self.to_string(), format!("run as root with every capability; or {fix}"))
             }
             _ => Finding::missing(self.to_string(), fix),
         }
@@ -80,17 +73,10 @@ impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Done(_) => write!(f, "works"),
-            Self::Failed {
-                step,
-                errno: Errno::PROTO,
-            } => write!(f, "{step}: not as expected"),
+            Self::Failed { step, errno: Errno::PROTO } => write!(f, "{step}: not as expected"),
             Self::Failed { step, errno } => {
                 let text = io::Error::from(*errno).to_string();
-                write!(
-                    f,
-                    "{step}: {}",
-                    text.split(" (os error").next().unwrap_or(&text)
-                )
+                write!(f, "{step}: {}", text.split(" (os error").next().unwrap_or(&text))
             }
             Self::TimedOut => write!(f, "no answer within {} s", DEADLINE.as_secs()),
             Self::Died => write!(f, "the probe died without an answer"),
@@ -194,11 +180,7 @@ pub(super) fn read_until(from: &PipeReader, limit: usize, end: Instant) -> Read 
     let mut piece = [0; 4096];
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        let mut poll = libc::pollfd {
-            fd: from.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
+        let mut poll = libc::pollfd { fd: from.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid entry.
         let ready = unsafe { libc::poll(&raw mut poll, 1, left.as_millis() as libc::c_int) };
         if ready == 0 {
@@ -261,13 +243,7 @@ mod tests {
     #[test]
     fn a_fault_names_its_step() {
         let outcome = run(|| Err(Errno::NOSYS).at("make a wish"));
-        assert_eq!(
-            outcome,
-            Outcome::Failed {
-                step: "make a wish".into(),
-                errno: Errno::NOSYS
-            }
-        );
+        assert_eq!(outcome, Outcome::Failed { step: "make a wish".into(), errno: Errno::NOSYS });
         assert_eq!(outcome.to_string(), "make a wish: Function not implemented");
     }
 

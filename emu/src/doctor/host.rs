@@ -18,19 +18,13 @@ impl Host {
         for usual in ["/usr/local/sbin", "/usr/sbin", "/sbin"] {
             program_folders.push(usual.into());
         }
-        Self {
-            root: "/".into(),
-            program_folders,
-        }
+        Self { root: "/".into(), program_folders }
     }
 
     /// A machine whose files lie under `root` and whose programs lie in `program_folders`.
     #[must_use]
     pub fn under(root: &Path, program_folders: Vec<PathBuf>) -> Self {
-        Self {
-            root: root.to_owned(),
-            program_folders,
-        }
+        Self { root: root.to_owned(), program_folders }
     }
 
     /// The place of a file that is named without its leading slash (`proc/meminfo`).
@@ -58,10 +52,8 @@ impl Host {
         let Ok(entries) = std::fs::read_dir(self.file(name)) else {
             return Vec::new();
         };
-        let mut names: Vec<String> = entries
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect();
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         names
     }
@@ -70,8 +62,7 @@ impl Host {
     pub(super) fn program(&self, names: &[&str]) -> Option<PathBuf> {
         use std::os::unix::fs::PermissionsExt;
         let executable = |path: &PathBuf| {
-            path.metadata()
-                .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+            path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
         };
         names
             .iter()
@@ -81,10 +72,8 @@ impl Host {
 
     /// Whether the kernel has a file system of this kind, loaded or built in.
     pub(super) fn has_file_system(&self, kind: &str) -> bool {
-        self.read("proc/filesystems").is_some_and(|text| {
-            text.lines()
-                .any(|line| line.trim_start_matches("nodev").trim() == kind)
-        })
+        self.read("proc/filesystems")
+            .is_some_and(|text| text.lines().any(|line| line.trim_start_matches("nodev").trim() == kind))
     }
 
     /// Mount points of file systems of this kind, each with its mount options.
@@ -124,13 +113,7 @@ mod tests {
             "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
              35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n",
         )]);
-        assert_eq!(
-            host.mounts("cgroup"),
-            [(
-                PathBuf::from("/sys/fs/cgroup/memory"),
-                "rw,memory".to_owned()
-            )]
-        );
+        assert_eq!(host.mounts("cgroup"), [(PathBuf::from("/sys/fs/cgroup/memory"), "rw,memory".to_owned())]);
         assert!(host.mounts("cgroup2").is_empty());
     }
 
@@ -145,10 +128,7 @@ mod tests {
     #[test]
     fn a_value_is_read_by_its_key() {
         let (_root, host) = host(&[("proc/meminfo", "MemTotal:  24 kB\nMemFree: 1 kB\n")]);
-        assert_eq!(
-            host.read_value("proc/meminfo", "MemFree").as_deref(),
-            Some("1 kB")
-        );
+        assert_eq!(host.read_value("proc/meminfo", "MemFree").as_deref(), Some("1 kB"));
         assert_eq!(host.read_value("proc/meminfo", "Mem"), None);
     }
 }

@@ -68,8 +68,7 @@ impl Machine {
             cores: cores(host),
             smt: line("sys/devices/system/cpu/smt/control"),
             governor: line("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-            numa_nodes: line("sys/devices/system/node/online")
-                .map_or(1, |text| count_ranges(&text)),
+            numa_nodes: line("sys/devices/system/node/online").map_or(1, |text| count_ranges(&text)),
             memory_bytes: memory_bytes(host),
             page_size_bytes: rustix::param::page_size() as u64,
             huge_page_sizes_kib: huge_page_sizes(host),
@@ -114,14 +113,8 @@ fn count_ranges(text: &str) -> u64 {
 }
 
 fn memory_bytes(host: &Host) -> u64 {
-    let value = host
-        .read_value("proc/meminfo", "MemTotal")
-        .unwrap_or_default();
-    let kib: u64 = value
-        .split(' ')
-        .next()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
+    let value = host.read_value("proc/meminfo", "MemTotal").unwrap_or_default();
+    let kib: u64 = value.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0);
     kib * 1024
 }
 
@@ -129,12 +122,7 @@ fn huge_page_sizes(host: &Host) -> Vec<u64> {
     let mut sizes: Vec<u64> = host
         .list("sys/kernel/mm/hugepages")
         .iter()
-        .filter_map(|name| {
-            name.strip_prefix("hugepages-")?
-                .strip_suffix("kB")?
-                .parse()
-                .ok()
-        })
+        .filter_map(|name| name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok())
         .collect();
     sizes.sort_unstable();
     sizes
@@ -143,11 +131,7 @@ fn huge_page_sizes(host: &Host) -> Vec<u64> {
 fn kernel_options(host: &Host) -> Vec<String> {
     let text = host.read("proc/cmdline").unwrap_or_default();
     text.split_whitespace()
-        .filter(|option| {
-            TELLING_OPTIONS
-                .iter()
-                .any(|prefix| option.starts_with(prefix))
-        })
+        .filter(|option| TELLING_OPTIONS.iter().any(|prefix| option.starts_with(prefix)))
         .map(str::to_owned)
         .collect()
 }
@@ -177,10 +161,7 @@ fn virtualisation(host: &Host) -> String {
 }
 
 fn cgroup_version(host: &Host) -> &'static str {
-    match (
-        host.mounts("cgroup").is_empty(),
-        host.mounts("cgroup2").is_empty(),
-    ) {
+    match (host.mounts("cgroup").is_empty(), host.mounts("cgroup2").is_empty()) {
         (true, true) => "none",
         (true, false) => "v2",
         (false, true) => "v1",

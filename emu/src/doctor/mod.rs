@@ -37,9 +37,6 @@ pub fn examine() -> Report {
 /// running kernel.
 #[must_use]
 pub fn examine_host(host: &Host) -> Report {
-    let checks = checks::ALL
-        .iter()
-        .map(|probe| probe.examine(host))
-        .collect();
+    let checks = checks::ALL.iter().map(|probe| probe.examine(host)).collect();
     Report::new(Machine::describe(host), checks)
 }

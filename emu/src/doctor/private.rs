@@ -40,23 +40,13 @@ pub(super) fn enter_mounts() -> Result<Means, Fault> {
 /// As [`enter_mounts`], with an empty tmpfs at [`SCRATCH`].
 pub(super) fn enter_scratch() -> Result<Means, Fault> {
     let means = enter_mounts()?;
-    mount(
-        "tmpfs",
-        SCRATCH,
-        "tmpfs",
-        MountFlags::empty(),
-        c"size=64m,mode=0755",
-    )
-    .at("mount tmpfs")?;
+    mount("tmpfs", SCRATCH, "tmpfs", MountFlags::empty(), c"size=64m,mode=0755").at("mount tmpfs")?;
     Ok(means)
 }
 
 /// Makes this process root of a user namespace of its own, with `more` namespaces.
 pub(super) fn enter_users(more: UnshareFlags) -> Result<(), Fault> {
-    let (uid, gid) = (
-        rustix::process::getuid().as_raw(),
-        rustix::process::getgid().as_raw(),
-    );
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     unshare(UnshareFlags::NEWUSER | more).at("unshare users")?;
     write("/proc/self/setgroups", "deny").at("write setgroups")?;
     write("/proc/self/uid_map", &format!("0 {uid} 1")).at("write uid_map")?;
@@ -79,10 +69,9 @@ pub(super) fn write(path: &str, text: &str) -> rustix::io::Result<()> {
 /// A finding from a probe that answers with its [`Means`]: what works only in a user namespace is degraded.
 pub(super) fn finding(outcome: &Outcome, detail: &str, fix: &str) -> Finding {
     match outcome {
-        Outcome::Done(means) if *means == Means::UserNamespace as u64 => Finding::degraded(
-            format!("{detail}, but not without a user namespace"),
-            "a user namespace",
-        ),
+        Outcome::Done(means) if *means == Means::UserNamespace as u64 => {
+            Finding::degraded(format!("{detail}, but not without a user namespace"), "a user namespace")
+        }
         _ => outcome.finding(detail, fix),
     }
 }

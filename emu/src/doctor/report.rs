@@ -110,11 +110,7 @@ impl Report {
     /// A report of these findings in the current form.
     #[must_use]
     pub fn new(machine: Machine, checks: Vec<Check>) -> Self {
-        Self {
-            format: FORMAT,
-            machine,
-            checks,
-        }
+        Self { format: FORMAT, machine, checks }
     }
 
     /// The finding about `facility`, if there is such a check.
@@ -132,16 +128,14 @@ impl Report {
     pub(super) fn reason_among(checks: &[Check], facilities: &[&str]) -> Option<String> {
         let reasons: Vec<String> = facilities
             .iter()
-            .filter_map(
-                |name| match checks.iter().find(|check| check.facility == *name) {
-                    None => Some(format!("{name}: no such check")),
-                    Some(check) if check.status == Status::Ok => None,
-                    Some(check) => {
-                        let word = check.status.word().to_lowercase();
-                        Some(format!("{name} is {word} ({})", check.detail))
-                    }
-                },
-            )
+            .filter_map(|name| match checks.iter().find(|check| check.facility == *name) {
+                None => Some(format!("{name}: no such check")),
+                Some(check) if check.status == Status::Ok => None,
+                Some(check) => {
+                    let word = check.status.word().to_lowercase();
+                    Some(format!("{name} is {word} ({})", check.detail))
+                }
+            })
             .collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }

@@ -18,9 +18,7 @@ const SKIPS: &str = "TRENVX_SKIPS";
 #[must_use]
 pub fn skip_without(facilities: &[&str]) -> bool {
     let host = Host::this();
-    let wanted = checks::ALL
-        .iter()
-        .filter(|probe| facilities.contains(&probe.facility));
+    let wanted = checks::ALL.iter().filter(|probe| facilities.contains(&probe.facility));
     let found: Vec<_> = wanted.map(|probe| probe.examine(&host)).collect();
     let Some(reason) = Report::reason_among(&found, facilities) else {
         return false;
@@ -29,10 +27,7 @@ pub fn skip_without(facilities: &[&str]) -> bool {
     let line = format!("{}: {reason}\n", thread.name().unwrap_or("test"));
     eprint!("skipped: {line}");
     if let Some(path) = std::env::var_os(SKIPS) {
-        let file = std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(path);
+        let file = std::fs::File::options().append(true).create(true).open(path);
         // One write per line, so that tests that run at once do not mix theirs.
         if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
             eprintln!("cannot note the skip: {error}");

@@ -38,9 +38,7 @@ impl Report {
             text.push_str(&row(check, widths));
         }
         let [ok, degraded, missing] = self.counts();
-        text.push_str(&format!(
-            "\n{ok} OK, {degraded} degraded, {missing} missing\n"
-        ));
+        text.push_str(&format!("\n{ok} OK, {degraded} degraded, {missing} missing\n"));
         text
     }
 
@@ -51,23 +49,10 @@ impl Report {
         let mut lines = vec![
             (
                 "processor",
-                format!(
-                    "{} ({}), {} cores",
-                    machine.cpu_model, machine.architecture, machine.cores
-                ),
+                format!("{} ({}), {} cores", machine.cpu_model, machine.architecture, machine.cores),
             ),
-            (
-                "memory",
-                format!(
-                    "{:.1} GiB, {} NUMA node(s)",
-                    gib(machine.memory_bytes),
-                    machine.numa_nodes
-                ),
-            ),
-            (
-                "pages",
-                pages(machine.page_size_bytes, &machine.huge_page_sizes_kib),
-            ),
+            ("memory", format!("{:.1} GiB, {} NUMA node(s)", gib(machine.memory_bytes), machine.numa_nodes)),
+            ("pages", pages(machine.page_size_bytes, &machine.huge_page_sizes_kib)),
             ("system", system.join(", ")),
             ("virtual", machine.virtualisation.clone()),
             ("cgroups", machine.cgroup_version.clone()),
@@ -78,17 +63,12 @@ impl Report {
             ("microcode", &machine.microcode),
             ("clock", &machine.clock_source),
         ];
-        let known: Vec<String> = settings
-            .iter()
-            .filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)))
-            .collect();
+        let known: Vec<String> =
+            settings.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?))).collect();
         if !known.is_empty() {
             lines.push(("settings", known.join(", ")));
         }
-        lines
-            .iter()
-            .map(|(name, value)| format!("{name:<11}{value}\n"))
-            .collect()
+        lines.iter().map(|(name, value)| format!("{name:<11}{value}\n")).collect()
     }
 }
 

@@ -61,10 +61,7 @@ pub(super) fn version_in(text: &str) -> Option<String> {
 
 /// The leading numbers of a version, to compare it with another.
 pub(super) fn numbers(version: &str) -> Vec<u64> {
-    version
-        .split(['.', '-'])
-        .map_while(|part| part.parse().ok())
-        .collect()
+    version.split(['.', '-']).map_while(|part| part.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -74,10 +71,7 @@ mod tests {
     #[test]
     fn versions_are_found_in_what_programs_print() {
         let cases = [
-            (
-                "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)",
-                "7.2.22",
-            ),
+            ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)", "7.2.22"),
             ("rustc 1.95.0 (59807616e 2026-04-14)", "1.95.0"),
             ("v20.19.2", "20.19.2"),
             ("Version: 3.17.1\nGitID: v3.17.1", "3.17.1"),
@@ -101,9 +95,6 @@ mod tests {
     fn a_program_that_fails_has_no_output() {
         assert_eq!(output(Path::new("/bin/false"), &[]), None);
         assert_eq!(output(Path::new("/no/such/program"), &[]), None);
-        assert_eq!(
-            output(Path::new("/bin/echo"), &["1.2"]).as_deref(),
-            Some("1.2\n")
-        );
+        assert_eq!(output(Path::new("/bin/echo"), &["1.2"]).as_deref(), Some("1.2\n"));
     }
 }

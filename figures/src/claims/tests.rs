@@ -18,12 +18,7 @@ fn ordering(measure: Measure, systems: &[&str]) -> Claim {
 }
 
 fn p99_of_each() -> Measure {
-    Measure {
-        metric: Metric::EndToEnd,
-        statistic: Statistic::P99,
-        functions: Functions::Each,
-        ..peak()
-    }
+    Measure { metric: Metric::EndToEnd, statistic: Statistic::P99, functions: Functions::Each, ..peak() }
 }
 
 fn verdict(claim: Claim, shape: &Shape) -> Verdict {
@@ -96,11 +91,8 @@ fn a_claim_about_some_starts_leaves_the_others_out() {
         starts: vec![platform::records::StartKind::Cold],
         ..peak()
     };
-    let value = |system: &str| Expectation::Value {
-        system: system.into(),
-        take: Take::Mean,
-        range: at_least(100.0),
-    };
+    let value =
+        |system: &str| Expectation::Value { system: system.into(), take: Take::Mean, range: at_least(100.0) };
     let of = |system| verdict(claim("c3", startup.clone(), value(system)), &Shape::default());
     assert_eq!(of("faasd"), Verdict::Pass);
     assert!(of("t-cxl").reason().starts_with("no seed has"), "t-cxl has no cold starts");

@@ -98,11 +98,7 @@ fn round_step(value: f64) -> f64 {
 /// The largest 1, 2 or 5 × 10ⁿ that is not above a value.
 fn step_below(value: f64) -> f64 {
     let power = 10f64.powi(value.log10().floor() as i32);
-    [5.0, 2.0, 1.0]
-        .into_iter()
-        .map(|m| m * power)
-        .find(|step| *step <= value * (1.0 + 1e-9))
-        .unwrap_or(power)
+    [5.0, 2.0, 1.0].into_iter().map(|m| m * power).find(|step| *step <= value * (1.0 + 1e-9)).unwrap_or(power)
 }
 
 fn steps_between(min: f64, max: f64, multiples: &[f64]) -> Vec<f64> {
@@ -138,11 +134,7 @@ pub fn short(value: f64) -> String {
         _ => 2,
     };
     let text = format!("{value:.decimals$}");
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
 /// A value beside its bar: three digits, zeros kept.
@@ -229,7 +221,10 @@ mod tests {
         assert_eq!(scale.ticks(9), vec![10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0]);
         assert_eq!(scale.ticks(5), vec![10.0, 30.0, 100.0, 300.0, 1000.0]);
         assert_eq!(scale.ticks(4), vec![10.0, 100.0, 1000.0]);
-        assert_eq!(Scale::from_zero([0.0, 47.0].into_iter()).ticks(5), vec![0.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
+        assert_eq!(
+            Scale::from_zero([0.0, 47.0].into_iter()).ticks(5),
+            vec![0.0, 10.0, 20.0, 30.0, 40.0, 50.0]
+        );
     }
 
     #[test]

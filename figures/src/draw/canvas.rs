@@ -196,11 +196,7 @@ fn units((x, y): (f64, f64)) -> (i32, i32) {
 
 fn shape(colour: Colour, width: f64, filled: bool) -> ShapeStyle {
     let (r, g, b) = colour;
-    ShapeStyle {
-        color: RGBAColor(r, g, b, 1.0),
-        filled,
-        stroke_width: (width * FINE).round() as u32,
-    }
+    ShapeStyle { color: RGBAColor(r, g, b, 1.0), filled, stroke_width: (width * FINE).round() as u32 }
 }
 
 impl Canvas<'_> {

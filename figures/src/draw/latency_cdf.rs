@@ -1,10 +1,10 @@
 //! Empirical distribution of the end-to-end latency of all invocations, one line per system,
 //! logarithmic latency. All seeds of a system are pooled.
 
+use super::Plan;
 use super::axis::{self, Scale};
 use super::canvas::{Canvas, Rect};
 use super::page::{self, Drawing, LegendMark, Panel};
-use super::Plan;
 use crate::files::{Table, number};
 use crate::reduce::merge;
 
@@ -20,13 +20,16 @@ pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
         plan.selection.seeds()
     );
     let rows = panels.len().div_ceil(columns).max(1) as f64;
-    let svg = plan.page(width, LegendMark::Line, &caption).draw(rows * (PLOT + page::around(panels)), |canvas, area| {
-        for ((panel, lines), cell) in
-            panels.iter().zip(&lines).zip(page::grid(area, columns, panels.len(), (10.0, 0.0)))
-        {
-            draw_panel(canvas, cell, panel, lines);
-        }
-    })?;
+    let svg = plan.page(width, LegendMark::Line, &caption).draw(
+        rows * (PLOT + page::around(panels)),
+        |canvas, area| {
+            for ((panel, lines), cell) in
+                panels.iter().zip(&lines).zip(page::grid(area, columns, panels.len(), (10.0, 0.0)))
+            {
+                draw_panel(canvas, cell, panel, lines);
+            }
+        },
+    )?;
     Ok(Drawing { svg, table: table(plan, &lines), caption })
 }
 

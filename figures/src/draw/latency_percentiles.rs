@@ -3,11 +3,11 @@
 //! Up to [`MOST_FUNCTIONS`] functions are small multiples: a cell per function, a row per system.
 //! More are summarised: the distribution over functions of P99 divided by the baseline's P99.
 
+use super::Plan;
 use super::axis::{self, Scale};
 use super::canvas::{Anchor, Canvas, Lettering, Rect, Stroke, fit};
 use super::page::{self, Drawing, LegendMark, Panel, Series};
 use super::style::{DOUBLE, INK, SMALL, SOFT, SeriesStyle, TEXT};
-use super::Plan;
 use crate::estimate::Estimate;
 use crate::files::{Table, number, optional};
 use crate::metric::{Metric, PERCENTILES, Statistic};
@@ -151,7 +151,15 @@ pub fn draw_row(
 
 fn table(plan: &Plan<'_>) -> Table {
     let mut table = Table::new(&[
-        "panel", "function", "system", "statistic", "end_to_end_ms", "low", "high", "n", "estimator",
+        "panel",
+        "function",
+        "system",
+        "statistic",
+        "end_to_end_ms",
+        "low",
+        "high",
+        "n",
+        "estimator",
     ]);
     for panel in &plan.selection.panels {
         for function in functions(plan, panel) {
@@ -206,10 +214,8 @@ fn draw_distribution(plan: &Plan<'_>) -> Result<Drawing, String> {
     let first = plan.selection.systems.first().cloned().unwrap_or_default();
     let baseline = plan.request.baseline.clone().unwrap_or(first);
     let ratios: Vec<_> = panels.iter().map(|p| normalised(plan, p, &baseline)).collect();
-    let counts: Vec<_> = ratios
-        .iter()
-        .map(|r| r.iter().map(Vec::len).max().unwrap_or(0).to_string())
-        .collect();
+    let counts: Vec<_> =
+        ratios.iter().map(|r| r.iter().map(Vec::len).max().unwrap_or(0).to_string()).collect();
     let caption = format!(
         "P99 end-to-end latency of each function divided by that of {baseline}: share of functions \
          at or below the value (left of 1: faster than {baseline}); {} functions; median over \
@@ -219,13 +225,16 @@ fn draw_distribution(plan: &Plan<'_>) -> Result<Drawing, String> {
     );
     let (width, columns) = page::layout(panels.len());
     let rows = panels.len().div_ceil(columns).max(1) as f64;
-    let svg = plan.page(width, LegendMark::Line, &caption).draw(rows * (PLOT + page::around(panels)), |canvas, area| {
-        for ((panel, ratios), cell) in
-            panels.iter().zip(&ratios).zip(page::grid(area, columns, panels.len(), (10.0, 0.0)))
-        {
-            draw_ratios(canvas, cell, panel, ratios, &baseline);
-        }
-    })?;
+    let svg = plan.page(width, LegendMark::Line, &caption).draw(
+        rows * (PLOT + page::around(panels)),
+        |canvas, area| {
+            for ((panel, ratios), cell) in
+                panels.iter().zip(&ratios).zip(page::grid(area, columns, panels.len(), (10.0, 0.0)))
+            {
+                draw_ratios(canvas, cell, panel, ratios, &baseline);
+            }
+        },
+    )?;
     let mut table = Table::new(&["panel", "system", "function", "p99_ratio", "share"]);
     for (panel, ratios) in panels.iter().zip(&ratios) {
         for (series, ratios) in panel.series.iter().zip(ratios) {

@@ -1,10 +1,10 @@
 //! Node DRAM in use over time, one line per system: the run whose peak is the median over seeds.
 
+use super::Plan;
 use super::axis::{self, Scale};
 use super::canvas::{Anchor, Canvas, Lettering, Rect};
 use super::page::{self, Drawing, LegendMark, Panel, Series};
 use super::style::{SHADE, SOFT};
-use super::Plan;
 use crate::files::{Table, number};
 use crate::input::SeedRun;
 use crate::metric::{Metric, Statistic};
@@ -20,13 +20,14 @@ pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
         plan.selection.seeds()
     );
     let rows = panels.len().div_ceil(columns).max(1) as f64;
-    let svg = plan.page(width, LegendMark::Line, &caption).draw(rows * (PLOT + page::around(panels)), |canvas, area| {
-        for (panel, cell) in
-            panels.iter().zip(page::grid(area, columns, panels.len(), (10.0, 0.0)))
-        {
-            draw_panel(canvas, cell, panel);
-        }
-    })?;
+    let svg = plan.page(width, LegendMark::Line, &caption).draw(
+        rows * (PLOT + page::around(panels)),
+        |canvas, area| {
+            for (panel, cell) in panels.iter().zip(page::grid(area, columns, panels.len(), (10.0, 0.0))) {
+                draw_panel(canvas, cell, panel);
+            }
+        },
+    )?;
     Ok(Drawing { svg, table: table(plan), caption })
 }
 
@@ -45,8 +46,7 @@ fn median_run<'a>(series: &Series<'a>) -> Option<&'a SeedRun> {
 fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>) {
     let plot = cell.inset(52.0, page::title_room(panel), 14.0, 38.0);
     page::panel_title(canvas, plot, &panel.name);
-    let runs: Vec<_> =
-        panel.series.iter().filter_map(|s| Some((s.style, median_run(s)?))).collect();
+    let runs: Vec<_> = panel.series.iter().filter_map(|s| Some((s.style, median_run(s)?))).collect();
     let points = || runs.iter().flat_map(|(_, r)| &r.run.memory);
     let end = points().map(|p| p.0).fold(0.0, f64::max);
     let (per, unit) = if end > 600.0 { (60.0, "Time (min)") } else { (1.0, "Time (s)") };

@@ -57,8 +57,7 @@ impl<'a> Selection<'a> {
         let wanted = |p: &PointData| request.systems.is_empty() || request.systems.contains(&p.system);
         let mut panels = Vec::new();
         for name in panel_names {
-            let points: Vec<_> =
-                data.points.iter().filter(|p| p.panel == name && wanted(p)).collect();
+            let points: Vec<_> = data.points.iter().filter(|p| p.panel == name && wanted(p)).collect();
             for (what, which) in points.iter().filter_map(|p| p.shortfall()) {
                 lacking.entry(what).or_insert_with(Vec::new).push(which);
             }
@@ -72,10 +71,8 @@ impl<'a> Selection<'a> {
         }
         let mut systems = first_seen(panels.iter().flat_map(|p| &p.series).map(|s| s.name.as_str()));
         order(&mut systems, &request.systems);
-        let mut notes: Vec<String> = lacking
-            .iter()
-            .map(|(what, which)| format!("{}: {}", what.name(), which.join(", ")))
-            .collect();
+        let mut notes: Vec<String> =
+            lacking.iter().map(|(what, which)| format!("{}: {}", what.name(), which.join(", "))).collect();
         let drawn = panels.iter().flat_map(|p| &p.series).map(|s| s.point.seeds.len());
         if drawn.into_iter().any(|n| n < crate::estimate::MIN_SEEDS) {
             notes.push("Fewer than 5 seeds: values without intervals".into());
@@ -120,9 +117,8 @@ fn first_seen<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
 }
 
 fn order(names: &mut [String], asked: &[String]) {
-    let place = |name: &String| {
-        asked.iter().position(|a| a == name).unwrap_or(asked.len() + style::rank(name))
-    };
+    let place =
+        |name: &String| asked.iter().position(|a| a == name).unwrap_or(asked.len() + style::rank(name));
     names.sort_by_key(place);
 }
 
@@ -174,15 +170,10 @@ const NOTE_ROW: f64 = 13.0;
 
 impl Page {
     /// Draws the frame and lets `body` fill a box of the page's width and this height.
-    pub fn draw(
-        &self,
-        body_height: f64,
-        body: impl FnOnce(&mut Canvas<'_>, Rect),
-    ) -> Result<String, String> {
+    pub fn draw(&self, body_height: f64, body: impl FnOnce(&mut Canvas<'_>, Rect)) -> Result<String, String> {
         let room = self.width - 2.0 * MARGIN;
         let legend = self.legend_rows(room);
-        let notes: Vec<String> =
-            self.notes.iter().flat_map(|note| wrap(note, room, SMALL)).collect();
+        let notes: Vec<String> = self.notes.iter().flat_map(|note| wrap(note, room, SMALL)).collect();
         let top = MARGIN + legend.len() as f64 * LEGEND_ROW;
         let height = top + body_height + notes.len() as f64 * NOTE_ROW + MARGIN;
         paint(self.width, height, &self.label, |canvas| {

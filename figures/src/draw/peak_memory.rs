@@ -1,10 +1,10 @@
 //! Largest node DRAM in use, one bar per system, from zero.
 
+use super::Plan;
 use super::axis::{self, Scale};
 use super::canvas::{Anchor, Canvas, Lettering, Rect, width_of};
 use super::page::{self, Drawing, LegendMark, Panel};
 use super::style::{Dash, INK, Marker, SMALL, SeriesStyle};
-use super::Plan;
 use crate::estimate::Estimate;
 use crate::figure::PaperValue;
 use crate::files::{Table, number, optional};
@@ -26,9 +26,7 @@ pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
     let mut frame = plan.page(width, LegendMark::Point, &caption);
     frame.legend = paper_legend(&plan.request.paper);
     let svg = frame.draw(rows * (most * ROW + page::around(panels)), |canvas, area| {
-        for (panel, cell) in
-            panels.iter().zip(page::grid(area, columns, panels.len(), (10.0, 0.0)))
-        {
+        for (panel, cell) in panels.iter().zip(page::grid(area, columns, panels.len(), (10.0, 0.0))) {
             draw_panel(canvas, cell, panel, &plan.request.paper);
         }
     })?;

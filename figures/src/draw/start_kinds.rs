@@ -1,10 +1,10 @@
 //! How completed invocations got their sandbox, one stacked bar per system.
 
+use super::Plan;
 use super::axis::{self, Scale};
 use super::canvas::{Anchor, Canvas, Lettering, Rect, width_of};
 use super::page::{self, Drawing, LegendMark, Panel, Series};
 use super::style::{Colour, Dash, INK, Marker, PARTS, SMALL, SeriesStyle, WHITE};
-use super::Plan;
 use crate::estimate::Estimate;
 use crate::files::{Table, number, optional};
 use crate::metric::{Metric, Statistic};
@@ -36,9 +36,7 @@ pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
         })
         .into();
     let svg = frame.draw(rows * (most * ROW + page::around(panels)), |canvas, area| {
-        for (panel, cell) in
-            panels.iter().zip(page::grid(area, columns, panels.len(), (10.0, 0.0)))
-        {
+        for (panel, cell) in panels.iter().zip(page::grid(area, columns, panels.len(), (10.0, 0.0))) {
             draw_panel(canvas, cell, panel);
         }
     })?;
@@ -83,8 +81,7 @@ fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>) {
 }
 
 fn table(plan: &Plan<'_>) -> Table {
-    let mut table =
-        Table::new(&["panel", "system", "start", "share", "low", "high", "n", "estimator"]);
+    let mut table = Table::new(&["panel", "system", "start", "share", "low", "high", "n", "estimator"]);
     for panel in &plan.selection.panels {
         for series in &panel.series {
             for (kind, _) in KINDS {

@@ -1,13 +1,13 @@
 //! P50, P90 and P99 of the start-up latency of starts that were not warm, one row per system,
 //! logarithmic. Warm starts take next to no time; how many there are is another figure.
 
+use super::Plan;
 use super::axis::{self, Scale};
 use super::canvas::{Anchor, Canvas, Lettering, Rect};
 use super::latency_percentiles::draw_row;
 use super::page::{self, Drawing, LegendMark, Panel, Series};
 use super::peak_memory::{paper_legend, reported};
 use super::style::{INK, Marker, SOFT, WHITE};
-use super::Plan;
 use crate::estimate::Estimate;
 use crate::figure::PaperValue;
 use crate::files::{Table, number, optional};
@@ -33,9 +33,7 @@ pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
     let mut frame = plan.page(width, LegendMark::Point, &caption);
     frame.legend = paper_legend(&plan.request.paper);
     let svg = frame.draw(rows * (most * ROW + page::around(panels)), |canvas, area| {
-        for (panel, cell) in
-            panels.iter().zip(page::grid(area, columns, panels.len(), (10.0, 0.0)))
-        {
+        for (panel, cell) in panels.iter().zip(page::grid(area, columns, panels.len(), (10.0, 0.0))) {
             draw_panel(canvas, cell, panel, &plan.request.paper);
         }
     })?;
@@ -82,7 +80,16 @@ fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, paper: &[P
 
 fn table(plan: &Plan<'_>) -> Table {
     let mut table = Table::new(&[
-        "panel", "system", "starts", "statistic", "startup_ms", "low", "high", "n", "estimator", "paper_ms",
+        "panel",
+        "system",
+        "starts",
+        "statistic",
+        "startup_ms",
+        "low",
+        "high",
+        "n",
+        "estimator",
+        "paper_ms",
     ]);
     for panel in &plan.selection.panels {
         for series in &panel.series {

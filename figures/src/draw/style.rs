@@ -132,12 +132,10 @@ pub fn rank(system: &str) -> usize {
 }
 
 /// Fills of stacked parts, from dark to light so that they read in grey.
-pub const PARTS: [Colour; 5] =
-    [(0x33, 0x33, 0x33), BLUE, ORANGE, (0xDD, 0xDD, 0xDD), (0xF7, 0xF7, 0xF7)];
+pub const PARTS: [Colour; 5] = [(0x33, 0x33, 0x33), BLUE, ORANGE, (0xDD, 0xDD, 0xDD), (0xF7, 0xF7, 0xF7)];
 
 fn fnv(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -153,7 +151,8 @@ mod tests {
             &["criu", "sock", "rainbowcake", "mitosis", "t-cxl", "t-rdma", "ideal"],
         ];
         for systems in figures {
-            let mut looks: Vec<_> = systems.iter().map(|s| format!("{:?} {:?}", of(s).colour, of(s).dash)).collect();
+            let mut looks: Vec<_> =
+                systems.iter().map(|s| format!("{:?} {:?}", of(s).colour, of(s).dash)).collect();
             let colours_and_dashes = looks.len();
             looks.sort_unstable();
             looks.dedup();

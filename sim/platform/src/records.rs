@@ -61,8 +61,7 @@ impl Outcome {
     /// Number of outcomes.
     pub const COUNT: usize = 4;
     /// Every outcome, in the order of output columns.
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::Completed, Self::TimedOut, Self::Rejected, Self::Unfinished];
+    pub const ALL: [Self; Self::COUNT] = [Self::Completed, Self::TimedOut, Self::Rejected, Self::Unfinished];
 
     /// Column and key name.
     pub const fn name(self) -> &'static str {
@@ -206,11 +205,8 @@ impl MemoryRecord {
     /// Average node DRAM in use, in GiB; `None` of an empty run.
     pub fn mean_local_gib(&self) -> Option<f64> {
         let seconds = self.measured.as_secs_f64();
-        let local: f64 = MemoryClass::ALL
-            .iter()
-            .filter(|c| c.is_local())
-            .map(|&c| self.gib_seconds[c as usize])
-            .sum();
+        let local: f64 =
+            MemoryClass::ALL.iter().filter(|c| c.is_local()).map(|&c| self.gib_seconds[c as usize]).sum();
         (seconds > 0.0).then(|| local / seconds)
     }
 }

@@ -1,6 +1,6 @@
 //! A workload from its spec and a seed.
 
-use configs::spec::{ServiceTime, Spec, Spread, WorkloadSpec};
+use configs::spec::{Spec, WorkloadSpec};
 use std::path::Path;
 use traces::formats::{OnDefect, azure_functions_2019 as azure};
 use traces::generate::{azure_hour, func, huawei_hour, w1, w2, zipf};
@@ -63,7 +63,7 @@ pub fn build(spec: &Spec, seed: u64) -> Result<Workload, BuildError> {
 }
 
 fn source(spec: &Spec, seed: u64) -> traces::Result<Workload> {
-    let service = |name: &str| spec.service_times.get(name).map(|time| service_time(*time));
+    let service = |name: &str| spec.service_times.get(name).cloned();
     match &spec.workload {
         WorkloadSpec::W1 => w1::generate(seed, &service),
         WorkloadSpec::W2 => w2::generate(seed, &service),
@@ -79,12 +79,8 @@ fn source(spec: &Spec, seed: u64) -> traces::Result<Workload> {
                 memory: memory.as_deref().map(table),
             };
             // A function without durations cannot be played; how many there were is in the provenance.
-            let options = azure::Options {
-                spread: spread_of(*spread),
-                unjoined: OnDefect::Drop,
-                malformed: OnDefect::Stop,
-                seed,
-            };
+            let options =
+                azure::Options { spread: *spread, unjoined: OnDefect::Drop, malformed: OnDefect::Stop, seed };
             let workload = azure::import(&files, &options)?.workload;
             Ok(cut(workload, *burn_in, *window))
         }
@@ -109,21 +105,4 @@ fn cut(mut workload: Workload, burn_in: Duration, window: Option<Duration>) -> W
     workload.burn_in = burn_in.min(workload.span);
     workload.provenance.push(format!("burn-in {burn_in}"));
     workload
-}
-
-fn spread_of(spread: Spread) -> traces::Spread {
-    match spread {
-        Spread::Uniform => traces::Spread::Uniform,
-        Spread::Poisson => traces::Spread::Poisson,
-        Spread::Skewed => traces::Spread::Skewed,
-    }
-}
-
-fn service_time(time: ServiceTime) -> traces::ServiceTime {
-    match time {
-        ServiceTime::Constant(time) => traces::ServiceTime::constant(time),
-        ServiceTime::LogNormal { median, sigma } => {
-            traces::ServiceTime::LogNormal { median_ms: median.as_millis_f64(), sigma }
-        }
-    }
 }

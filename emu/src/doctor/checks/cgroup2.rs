@@ -30,42 +30,25 @@ pub(super) fn core(host: &Host) -> Finding {
 /// The controllers that limits need are in cgroup v2, not bound to v1.
 pub(super) fn controllers(host: &Host) -> Finding {
     let Some(absent) = absent_controllers(host) else {
-        return Finding::missing(
-            "cgroup v2 is not mounted",
-            "mount cgroup2 at /sys/fs/cgroup",
-        );
+        return Finding::missing("cgroup v2 is not mounted", "mount cgroup2 at /sys/fs/cgroup");
     };
     if absent.is_empty() {
         return Finding::ok(format!("{} are there", CONTROLLERS.join(", ")));
     }
     let detail = format!("without {}", absent.join(", "));
     if absent.iter().all(|name| cgroup1::has(host, name)) {
-        return Finding::degraded(
-            format!("{detail}: bound to cgroup v1"),
-            "cgroup v1 for limits",
-        );
+        return Finding::degraded(format!("{detail}: bound to cgroup v1"), "cgroup v1 for limits");
     }
-    Finding::missing(
-        detail,
-        "boot with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1)",
-    )
+    Finding::missing(detail, "boot with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1)")
 }
 
 /// The controllers that mounted cgroup v2 lacks; `None` when it is not mounted.
 pub(super) fn absent_controllers(host: &Host) -> Option<Vec<&'static str>> {
     let (point, _) = host.mounts("cgroup2").into_iter().next()?;
-    let file = point
-        .strip_prefix("/")
-        .unwrap_or(&point)
-        .join("cgroup.controllers");
+    let file = point.strip_prefix("/").unwrap_or(&point).join("cgroup.controllers");
     let text = host.read(file.to_str()?)?;
     let there = |name: &str| text.split_whitespace().any(|found| found == name);
-    Some(
-        CONTROLLERS
-            .into_iter()
-            .filter(|name| !there(name))
-            .collect(),
-    )
+    Some(CONTROLLERS.into_iter().filter(|name| !there(name)).collect())
 }
 
 /// A process can be born in a cgroup.
@@ -75,10 +58,7 @@ pub(super) fn clone_into(host: &Host) -> Finding {
         in_new_cgroup(place.as_deref(), |cgroup| {
             let child = Waiting::clone_into(cgroup.as_fd())?;
             let members = read(cgroup, "cgroup.procs").at("read cgroup.procs")?;
-            expect(
-                members.trim() == child.pid.to_string(),
-                "members of the cgroup",
-            )
+            expect(members.trim() == child.pid.to_string(), "members of the cgroup")
         })
     });
     outcome.finding("clone3 made a process in a cgroup", FIX)
@@ -92,10 +72,7 @@ pub(super) fn kill(host: &Host) -> Finding {
             let mut child = Waiting::fork()?;
             write(cgroup, "cgroup.procs", &child.pid.to_string()).at("move into the cgroup")?;
             write(cgroup, "cgroup.kill", "1").at("write cgroup.kill")?;
-            expect(
-                child.signal() == Some(libc::SIGKILL),
-                "death by cgroup.kill",
-            )
+            expect(child.signal() == Some(libc::SIGKILL), "death by cgroup.kill")
         })
     });
     outcome.finding("killed a cgroup", FIX)
@@ -124,10 +101,7 @@ pub(super) fn freeze(host: &Host) -> Finding {
 }
 
 fn place(host: &Host) -> Option<PathBuf> {
-    host.mounts("cgroup2")
-        .into_iter()
-        .next()
-        .map(|(point, _)| point)
+    host.mounts("cgroup2").into_iter().next().map(|(point, _)| point)
 }
 
 /// In a probe: makes a cgroup under `place` (a mount of our own when there is none), uses it, removes it.
@@ -138,10 +112,7 @@ fn in_new_cgroup(
     let place = match place {
         Some(place) => place.to_owned(),
         None => {
-            expect(
-                enter_scratch()? == Means::Directly,
-                "mount cgroup2 without root",
-            )?;
+            expect(enter_scratch()? == Means::Directly, "mount cgroup2 without root")?;
             mount("cgroup2", SCRATCH, "cgroup2", MountFlags::empty(), None).at("mount cgroup2")?;
             PathBuf::from(SCRATCH)
         }

@@ -22,10 +22,7 @@ impl Waiting {
             die_with_parent();
             wait_forever();
         }
-        Ok(Self {
-            pid: pid as i32,
-            reaped: false,
-        })
+        Ok(Self { pid: pid as i32, reaped: false })
     }
 
     /// Makes it with `clone3`, born in `cgroup`.
@@ -91,11 +88,7 @@ pub(super) fn clone3(arguments: &CloneArguments, step: &'static str) -> Result<l
     debug_assert_eq!(arguments.stack, 0);
     // SAFETY: the structure is the kernel's own, valid for the call; memory is not shared with the child.
     let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            std::ptr::from_ref(arguments),
-            size_of::<CloneArguments>(),
-        )
+        libc::syscall(libc::SYS_clone3, std::ptr::from_ref(arguments), size_of::<CloneArguments>())
     };
     check(pid, step).map(|pid| pid as i32)
 }

@@ -10,28 +10,17 @@ pub(super) fn find(_: &Host) -> Finding {
         let (theirs, mut ours) = (Box::new(0_u64), 42_u64);
         let child = Waiting::fork()?;
         let length = size_of::<u64>();
-        let local = libc::iovec {
-            iov_base: (&raw mut ours).cast(),
-            iov_len: length,
-        };
-        let remote = libc::iovec {
-            iov_base: std::ptr::from_ref(&*theirs).cast_mut().cast(),
-            iov_len: length,
-        };
+        let local = libc::iovec { iov_base: (&raw mut ours).cast(), iov_len: length };
+        let remote =
+            libc::iovec { iov_base: std::ptr::from_ref(&*theirs).cast_mut().cast(), iov_len: length };
         // SAFETY: the local word is valid; the remote one lies in the child's copy of our memory.
-        let written = unsafe {
-            libc::process_vm_writev(child.pid, &raw const local, 1, &raw const remote, 1, 0)
-        };
+        let written =
+            unsafe { libc::process_vm_writev(child.pid, &raw const local, 1, &raw const remote, 1, 0) };
         check(written as i64, "process_vm_writev")?;
         ours = 0;
-        let local = libc::iovec {
-            iov_base: (&raw mut ours).cast(),
-            iov_len: length,
-        };
+        let local = libc::iovec { iov_base: (&raw mut ours).cast(), iov_len: length };
         // SAFETY: as above, in the other direction.
-        let read = unsafe {
-            libc::process_vm_readv(child.pid, &raw const local, 1, &raw const remote, 1, 0)
-        };
+        let read = unsafe { libc::process_vm_readv(child.pid, &raw const local, 1, &raw const remote, 1, 0) };
         check(read as i64, "process_vm_readv")?;
         expect(
             *std::hint::black_box(&ours) == 42 && *std::hint::black_box(&theirs) == Box::new(0),

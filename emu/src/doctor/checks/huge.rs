@@ -26,8 +26,7 @@ pub(super) fn tmpfs(_: &Host) -> Finding {
     let outcome = run(|| {
         let means = enter_mounts()?;
         let options = c"size=64m,huge=always";
-        mount("tmpfs", SCRATCH, "tmpfs", MountFlags::empty(), options)
-            .at("mount tmpfs with huge=always")?;
+        mount("tmpfs", SCRATCH, "tmpfs", MountFlags::empty(), options).at("mount tmpfs with huge=always")?;
         Ok(means as u64)
     });
     match outcome {
@@ -45,10 +44,7 @@ pub(super) fn hugetlb(host: &Host) -> Finding {
     let Some(size) = number("Hugepagesize") else {
         return Finding::degraded("not in this kernel", "huge tmpfs, else base pages");
     };
-    let (total, free) = (
-        number("HugePages_Total").unwrap_or(0),
-        number("HugePages_Free").unwrap_or(0),
-    );
+    let (total, free) = (number("HugePages_Total").unwrap_or(0), number("HugePages_Free").unwrap_or(0));
     let seen = format!("{free} of {total} pages of {size} KiB free");
     if free == 0 {
         return Finding::degraded(
@@ -57,20 +53,10 @@ pub(super) fn hugetlb(host: &Host) -> Finding {
         );
     }
     let outcome = run(|| {
-        let flags =
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_POPULATE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB | libc::MAP_POPULATE;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping, at an address of the kernel's choice; it ends with the child.
-        let page = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size as usize * 1024,
-                access,
-                flags,
-                -1,
-                0,
-            )
-        };
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), size as usize * 1024, access, flags, -1, 0) };
         check(page as i64, "map a huge page")?;
         expect(!page.is_null(), "address of the page")?;
         Ok(0)

@@ -16,8 +16,7 @@ pub(super) fn find(host: &Host) -> Finding {
     let device = match std::fs::File::options().read(true).write(true).open(&path) {
         Ok(device) => device,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let fix =
-                "turn on virtualisation and load the kvm module; until then microVMs run under TCG";
+            let fix = "turn on virtualisation and load the kvm module; until then microVMs run under TCG";
             return Finding::missing("no /dev/kvm", fix);
         }
         Err(error) => {

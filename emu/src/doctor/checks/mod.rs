@@ -36,26 +36,17 @@ pub(super) struct Finding {
 impl Finding {
     pub(super) fn ok(detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self {
-            status: Status::Ok,
-            detail,
-        }
+        Self { status: Status::Ok, detail }
     }
 
     pub(super) fn degraded(detail: impl Into<String>, fallback: impl Into<String>) -> Self {
         let (detail, fallback) = (detail.into(), fallback.into());
-        Self {
-            status: Status::Degraded { fallback },
-            detail,
-        }
+        Self { status: Status::Degraded { fallback }, detail }
     }
 
     pub(super) fn missing(detail: impl Into<String>, fix: impl Into<String>) -> Self {
         let (detail, fix) = (detail.into(), fix.into());
-        Self {
-            status: Status::Missing { fix },
-            detail,
-        }
+        Self { status: Status::Missing { fix }, detail }
     }
 }
 
@@ -71,13 +62,7 @@ impl Probe {
     /// Runs the check.
     pub(super) fn examine(&self, host: &Host) -> Check {
         let Finding { status, detail } = (self.find)(host);
-        Check {
-            facility: self.facility,
-            group: self.group,
-            status,
-            detail,
-            needed_for: self.needed_for,
-        }
+        Check { facility: self.facility, group: self.group, status, detail, needed_for: self.needed_for }
     }
 }
 
@@ -87,12 +72,7 @@ const fn probe(
     needed_for: &'static str,
     find: fn(&Host) -> Finding,
 ) -> Probe {
-    Probe {
-        facility,
-        group,
-        needed_for,
-        find,
-    }
+    Probe { facility, group, needed_for, find }
 }
 
 /// The names of all checks, in the order of the report.

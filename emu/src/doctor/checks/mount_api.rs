@@ -2,8 +2,8 @@
 
 use rustix::fs::{CWD, Mode};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsmount,
+    fsopen, move_mount, open_tree,
 };
 
 use super::child::{At, run};
@@ -20,12 +20,7 @@ pub(super) fn find(_: &Host) -> Finding {
         }
         let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).at("fsopen")?;
         fsconfig_create(&context).at("fsconfig")?;
-        let made = fsmount(
-            &context,
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::empty(),
-        )
-        .at("fsmount")?;
+        let made = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).at("fsmount")?;
         let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(&made, "", CWD, "new", empty).at("move_mount")?;
         let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -33,9 +28,5 @@ pub(super) fn find(_: &Host) -> Finding {
         move_mount(&tree, "", CWD, "copy", empty).at("move_mount of a cloned tree")?;
         Ok(means as u64)
     });
-    finding(
-        &outcome,
-        "fsopen, fsmount, open_tree, move_mount",
-        "use Linux 5.2 or later",
-    )
+    finding(&outcome, "fsopen, fsmount, open_tree, move_mount", "use Linux 5.2 or later")
 }

@@ -10,11 +10,7 @@ const FIX: &str = "use a kernel with this kind of namespace";
 
 /// A mount tree of its own.
 pub(super) fn mount(_: &Host) -> Finding {
-    finding(
-        &run(|| Ok(enter_mounts()? as u64)),
-        "unshared and made private",
-        FIX,
-    )
+    finding(&run(|| Ok(enter_mounts()? as u64)), "unshared and made private", FIX)
 }
 
 /// Process numbers of its own: the next child is process 1.
@@ -28,10 +24,7 @@ pub(super) fn pid(_: &Host) -> Finding {
             // SAFETY: ends the child with an answer.
             unsafe { libc::_exit(i32::from(libc::getpid() != 1)) };
         }
-        expect(
-            reap(child as i32, 0) == Some(0),
-            "number of the first process",
-        )?;
+        expect(reap(child as i32, 0) == Some(0), "number of the first process")?;
         Ok(means as u64)
     });
     finding(&outcome, "first process has number 1", FIX)
@@ -60,8 +53,7 @@ pub(super) fn uts(_: &Host) -> Finding {
 /// Users of its own.
 pub(super) fn user(_: &Host) -> Finding {
     let outcome = run(|| enter_users(UnshareFlags::empty()).map(|()| 0));
-    let fix =
-        "allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)";
+    let fix = "allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)";
     match outcome {
         Outcome::Done(_) => Finding::ok("unshared, users mapped"),
         _ => Finding::missing(outcome.to_string(), fix),

@@ -19,17 +19,12 @@ pub(super) fn find(host: &Host) -> Finding {
         mount("overlay", "merged", "overlay", MountFlags::empty(), layers).at("mount overlay")?;
         rustix::fs::mkdirat(CWD, "merged/seen/new", Mode::from(0o755)).at("write to overlay")?;
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open("upper/seen/new", flags, Mode::empty())
-            .at("find the copy in the upper layer")?;
+        rustix::fs::open("upper/seen/new", flags, Mode::empty()).at("find the copy in the upper layer")?;
         let below = rustix::fs::open("lower/seen/new", flags, Mode::empty());
         expect(below.is_err(), "lower layer left alone")?;
         Ok(means as u64)
     });
-    let listed = if host.has_file_system("overlay") {
-        ""
-    } else {
-        " (loaded on demand)"
-    };
+    let listed = if host.has_file_system("overlay") { "" } else { " (loaded on demand)" };
     finding(
         &outcome,
         &format!("mounted, written through{listed}"),

@@ -3,9 +3,7 @@
 use std::os::fd::AsRawFd;
 
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
-use rustix::process::{
-    Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, pidfd_send_signal,
-};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, pidfd_send_signal};
 
 use super::child::{At, expect, run};
 use super::children::Waiting;
@@ -34,14 +32,8 @@ pub(super) fn getfd(_: &Host) -> Finding {
         let pid = Pid::from_raw(child.pid).expect("a child's number is not 0");
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).at("pidfd_open")?;
         let taken = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).at("pidfd_getfd")?;
-        expect(
-            fstat(&taken).at("fstat")?.st_ino == inode,
-            "the file that was taken",
-        )?;
+        expect(fstat(&taken).at("fstat")?.st_ino == inode, "the file that was taken")?;
         Ok(0)
     });
-    outcome.finding(
-        "took a descriptor out of a child",
-        "use Linux 5.6 or later, with CAP_SYS_PTRACE",
-    )
+    outcome.finding("took a descriptor out of a child", "use Linux 5.6 or later, with CAP_SYS_PTRACE")
 }

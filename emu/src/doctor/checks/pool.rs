@@ -17,10 +17,7 @@ pub(super) fn cxl(host: &Host) -> Finding {
     } else {
         "no CXL bus in this kernel".to_owned()
     };
-    Finding::missing(
-        detail,
-        format!("use a machine with CXL memory; {SIMULATED}"),
-    )
+    Finding::missing(detail, format!("use a machine with CXL memory; {SIMULATED}"))
 }
 
 /// Memory devices that programs can map.
@@ -34,8 +31,7 @@ pub(super) fn dax(host: &Host) -> Finding {
     } else {
         "no DAX bus in this kernel"
     };
-    let fix =
-        "make one of CXL or persistent memory (ndctl create-namespace, daxctl reconfigure-device)";
+    let fix = "make one of CXL or persistent memory (ndctl create-namespace, daxctl reconfigure-device)";
     Finding::missing(detail, format!("{fix}; {SIMULATED}"))
 }
 
@@ -46,12 +42,7 @@ pub(super) fn rdma(host: &Host) -> Finding {
         let fix = "use a machine with an RDMA network card, or add a software one (rdma link add)";
         return Finding::missing("no RDMA device", format!("{fix}; {SIMULATED}"));
     }
-    let software = |name: &String| {
-        host.file("sys/class/infiniband")
-            .join(name)
-            .join("parent")
-            .exists()
-    };
+    let software = |name: &String| host.file("sys/class/infiniband").join(name).join("parent").exists();
     if devices.iter().all(software) {
         let detail = format!("{}: software only", devices.join(" "));
         return Finding::degraded(detail, "software RDMA: true in function, not in time");
@@ -72,8 +63,5 @@ pub(super) fn rxe(host: &Host) -> Finding {
             return Finding::ok("not loaded, can be (modprobe rdma_rxe)");
         }
     }
-    Finding::missing(
-        "no such module for this kernel",
-        format!("use a kernel with rdma_rxe; {SIMULATED}"),
-    )
+    Finding::missing("no such module for this kernel", format!("use a kernel with rdma_rxe; {SIMULATED}"))
 }

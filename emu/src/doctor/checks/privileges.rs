@@ -34,17 +34,13 @@ const WISHED: (u32, &str) = (24, "SYS_RESOURCE");
 
 /// The effective capabilities.
 pub(super) fn capabilities(host: &Host) -> Finding {
-    let mask = host
-        .read_value("proc/self/status", "CapEff")
-        .and_then(|text| u64::from_str_radix(&text, 16).ok());
+    let mask =
+        host.read_value("proc/self/status", "CapEff").and_then(|text| u64::from_str_radix(&text, 16).ok());
     let Some(mask) = mask else {
         return Finding::missing("no CapEff in /proc/self/status", "mount /proc");
     };
-    let absent: Vec<&str> = NEEDED
-        .iter()
-        .filter(|(number, _)| mask & (1 << number) == 0)
-        .map(|(_, name)| *name)
-        .collect();
+    let absent: Vec<&str> =
+        NEEDED.iter().filter(|(number, _)| mask & (1 << number) == 0).map(|(_, name)| *name).collect();
     if !absent.is_empty() {
         let fix = "run as root, in a container with --privileged";
         return Finding::missing(format!("without {}", absent.join(", ")), fix);

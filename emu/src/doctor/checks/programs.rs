@@ -15,12 +15,7 @@ pub(super) fn slurm(host: &Host) -> Finding {
 
 /// The browser that agents drive.
 pub(super) fn chromium(host: &Host) -> Finding {
-    simple(
-        host,
-        &["chromium", "chromium-browser", "google-chrome"],
-        "Chromium",
-        "chromium",
-    )
+    simple(host, &["chromium", "chromium-browser", "google-chrome"], "Chromium", "chromium")
 }
 
 /// The JavaScript runtime.
@@ -52,10 +47,7 @@ pub(super) fn python_venv(host: &Host) -> Finding {
     };
     match output(&program, &["-c", "import venv, ensurepip; print('there')"]) {
         Some(_) => Finding::ok("venv and ensurepip"),
-        None => Finding::missing(
-            "no venv or no ensurepip",
-            install("Python's venv", "python3-venv"),
-        ),
+        None => Finding::missing("no venv or no ensurepip", install("Python's venv", "python3-venv")),
     }
 }
 
@@ -65,14 +57,8 @@ pub(super) fn criu(host: &Host) -> Finding {
     let kernel = host.read("proc/sys/kernel/osrelease").unwrap_or_default();
     let (version, kernel) = (numbers(&found.detail), numbers(kernel.trim()));
     if !version.is_empty() && version < vec![4] && kernel >= vec![6, 13] {
-        let detail = format!(
-            "{} cannot read this kernel's vDSO (6.13 and later)",
-            found.detail
-        );
-        return Finding::degraded(
-            detail,
-            "the CRIU baseline is NOT RUN; install CRIU 4.1 or later",
-        );
+        let detail = format!("{} cannot read this kernel's vDSO (6.13 and later)", found.detail);
+        return Finding::degraded(detail, "the CRIU baseline is NOT RUN; install CRIU 4.1 or later");
     }
     found
 }
@@ -83,10 +69,7 @@ fn simple(host: &Host, names: &[&str], title: &str, package: &str) -> Finding {
     };
     match version(&program, &["--version"]) {
         Some(version) => Finding::ok(version),
-        None => Finding::missing(
-            "installed, but does not say its version",
-            install(title, package),
-        ),
+        None => Finding::missing("installed, but does not say its version", install(title, package)),
     }
 }
 

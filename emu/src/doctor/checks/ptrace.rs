@@ -20,34 +20,20 @@ pub(super) fn find(_: &Host) -> Finding {
         let none = null_mut::<libc::c_void>();
         // SAFETY: requests on our own child; no address is used by them.
         unsafe {
-            check(
-                libc::ptrace(libc::PTRACE_SEIZE, child.pid, none, none),
-                "seize",
-            )?;
-            check(
-                libc::ptrace(libc::PTRACE_INTERRUPT, child.pid, none, none),
-                "interrupt",
-            )?;
+            check(libc::ptrace(libc::PTRACE_SEIZE, child.pid, none, none), "seize")?;
+            check(libc::ptrace(libc::PTRACE_INTERRUPT, child.pid, none, none), "interrupt")?;
         }
         let status = reap(child.pid, libc::__WALL).unwrap_or(0);
         expect(libc::WIFSTOPPED(status), "stop of the child")?;
         let mut rseq = [0_u8; RSEQ_CONFIGURATION_BYTES];
         // SAFETY: the child is stopped; the buffer is as long as the second argument says.
-        let got = unsafe {
-            libc::ptrace(
-                GET_RSEQ_CONFIGURATION as _,
-                child.pid,
-                rseq.len(),
-                rseq.as_mut_ptr(),
-            )
-        };
+        let got =
+            unsafe { libc::ptrace(GET_RSEQ_CONFIGURATION as _, child.pid, rseq.len(), rseq.as_mut_ptr()) };
         check(got, "read the restartable sequence (Linux 5.13 or later)")?;
         Ok(0)
     });
-    outcome.finding(
-        "stopped and read a child",
-        "allow ptrace (CAP_SYS_PTRACE, sysctl kernel.yama.ptrace_scope)",
-    )
+    outcome
+        .finding("stopped and read a child", "allow ptrace (CAP_SYS_PTRACE, sysctl kernel.yama.ptrace_scope)")
 }
 
 /// The kernel can set a process's memory layout (needed to put heap and stack where a template had them).
@@ -59,8 +45,5 @@ pub(super) fn mm_map(_: &Host) -> Finding {
         check(i64::from(result), "prctl")?;
         Ok(u64::from(size))
     });
-    outcome.finding(
-        "PR_SET_MM_MAP is known",
-        "use a kernel with CONFIG_CHECKPOINT_RESTORE",
-    )
+    outcome.finding("PR_SET_MM_MAP is known", "use a kernel with CONFIG_CHECKPOINT_RESTORE")
 }

@@ -24,10 +24,7 @@ pub(super) fn find(_: &Host) -> Finding {
         expect(reap(init as i32, 0) == Some(0), "clone3 with set_tid")?;
         Ok(0)
     });
-    outcome.finding(
-        "clone3 gave the number it was asked for",
-        "use Linux 5.5 or later",
-    )
+    outcome.finding("clone3 gave the number it was asked for", "use Linux 5.5 or later")
 }
 
 fn clone_with_number() -> bool {

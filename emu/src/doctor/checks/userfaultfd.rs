@@ -63,14 +63,7 @@ pub(super) fn missing_faults(_: &Host) -> Finding {
         let size = rustix::param::page_size();
         let source = vec![7_u8; size];
         // SAFETY: a new mapping, at an address of the kernel's choice.
-        let page = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                size,
-                ProtFlags::READ,
-                MapFlags::PRIVATE,
-            )
-        };
+        let page = unsafe { mmap_anonymous(std::ptr::null_mut(), size, ProtFlags::READ, MapFlags::PRIVATE) };
         let page = page.at("mmap")?;
         register(&uffd, page, size, REGISTER_MISSING)?;
         let mut copy = [page as u64, source.as_ptr() as u64, size as u64, 0, 0];
@@ -93,24 +86,10 @@ pub(super) fn minor_faults(_: &Host) -> Finding {
         ftruncate(&file, size as u64).at("ftruncate")?;
         rustix::io::pwrite(&file, &[7], 0).at("fill the file")?;
         // SAFETY: a new mapping, at an address of the kernel's choice.
-        let page = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                size,
-                ProtFlags::READ,
-                MapFlags::SHARED,
-                &file,
-                0,
-            )
-        };
+        let page = unsafe { mmap(std::ptr::null_mut(), size, ProtFlags::READ, MapFlags::SHARED, &file, 0) };
         let page = page.at("mmap")?;
         register(&uffd, page, size, REGISTER_MINOR)?;
-        ioctl(
-            &uffd,
-            IOCTL_CONTINUE,
-            &mut [page as u64, size as u64, 0, 0],
-            "continue a page",
-        )?;
+        ioctl(&uffd, IOCTL_CONTINUE, &mut [page as u64, size as u64, 0, 0], "continue a page")?;
         // SAFETY: the page is mapped now, so that reading it cannot fault into the descriptor.
         let byte = unsafe { page.cast::<u8>().read_volatile() };
         expect(byte == 7, "the mapped page")?;
@@ -118,10 +97,7 @@ pub(super) fn minor_faults(_: &Host) -> Finding {
     });
     match outcome {
         Outcome::Done(_) => Finding::ok("mapped a page of a file by CONTINUE"),
-        _ => Finding::degraded(
-            outcome.to_string(),
-            "COPY into each sandbox, without sharing",
-        ),
+        _ => Finding::degraded(outcome.to_string(), "COPY into each sandbox, without sharing"),
     }
 }
 
@@ -135,10 +111,7 @@ pub(super) fn features(_: &Host) -> Finding {
 
 fn features_finding(offered: u64) -> Finding {
     let names = |keep: &dyn Fn(usize) -> bool| -> Vec<&str> {
-        (0..FEATURES.len())
-            .filter(|bit| keep(*bit))
-            .map(|bit| FEATURES[bit].0)
-            .collect()
+        (0..FEATURES.len()).filter(|bit| keep(*bit)).map(|bit| FEATURES[bit].0).collect()
     };
     let has = |bit: usize| offered & (1 << bit) != 0;
     let list = names(&has).join(" ");
@@ -147,25 +120,15 @@ fn features_finding(offered: u64) -> Finding {
         return Finding::ok(list);
     }
     let detail = format!("{list}; without {}", absent.join(" "));
-    Finding::degraded(
-        detail,
-        "page serving without these (Linux 6.7 or later has them all)",
-    )
+    Finding::degraded(detail, "page serving without these (Linux 6.7 or later has them all)")
 }
 
 /// The device, which gives descriptors to users by file permission.
 pub(super) fn device(host: &Host) -> Finding {
     let path = host.file("dev/userfaultfd");
     let Ok(device) = std::fs::File::options().read(true).write(true).open(&path) else {
-        let detail = if path.exists() {
-            "/dev/userfaultfd: no permission"
-        } else {
-            "no /dev/userfaultfd"
-        };
-        return Finding::degraded(
-            detail,
-            "the system call, as root or for user-mode faults only",
-        );
+        let detail = if path.exists() { "/dev/userfaultfd: no permission" } else { "no /dev/userfaultfd" };
+        return Finding::degraded(detail, "the system call, as root or for user-mode faults only");
     };
     let outcome = run(|| {
         // SAFETY: the request takes flags by value and makes a descriptor.
@@ -179,10 +142,7 @@ pub(super) fn device(host: &Host) -> Finding {
 fn system_call() -> Result<OwnedFd, Fault> {
     let open = |flags: i32| {
         // SAFETY: takes flags by value and makes a descriptor.
-        check_fd(
-            unsafe { libc::syscall(libc::SYS_userfaultfd, flags) },
-            "userfaultfd",
-        )
+        check_fd(unsafe { libc::syscall(libc::SYS_userfaultfd, flags) }, "userfaultfd")
     };
     let user_mode_only = 1;
     open(libc::O_CLOEXEC | libc::O_NONBLOCK)
@@ -191,35 +151,20 @@ fn system_call() -> Result<OwnedFd, Fault> {
 
 /// Agrees on the interface with these features: the features that are offered.
 fn agree(uffd: &OwnedFd, features: u64) -> Result<u64, Fault> {
-    let mut api = ApiArgument {
-        api: API,
-        features,
-        ioctls: 0,
-    };
+    let mut api = ApiArgument { api: API, features, ioctls: 0 };
     ioctl(uffd, IOCTL_API, &mut api, "agree on features")?;
     Ok(api.features)
 }
 
 fn register(uffd: &OwnedFd, page: *mut libc::c_void, size: usize, mode: u64) -> Result<(), Fault> {
-    ioctl(
-        uffd,
-        IOCTL_REGISTER,
-        &mut [page as u64, size as u64, mode, 0],
-        "register a page",
-    )
+    ioctl(uffd, IOCTL_REGISTER, &mut [page as u64, size as u64, mode, 0], "register a page")
 }
 
 /// `argument` must be what `request` takes; the sizes are in the requests above.
-fn ioctl<T>(
-    uffd: &OwnedFd,
-    request: u64,
-    argument: &mut T,
-    step: &'static str,
-) -> Result<(), Fault> {
+fn ioctl<T>(uffd: &OwnedFd, request: u64, argument: &mut T, step: &'static str) -> Result<(), Fault> {
     debug_assert_eq!((request >> 16) & 0x3fff, size_of::<T>() as u64);
     // SAFETY: the argument has the size that the request carries and is valid for the call.
-    let result =
-        unsafe { libc::ioctl(uffd.as_raw_fd(), request as _, std::ptr::from_mut(argument)) };
+    let result = unsafe { libc::ioctl(uffd.as_raw_fd(), request as _, std::ptr::from_mut(argument)) };
     check(i64::from(result), step).map(|_| ())
 }
 
@@ -241,11 +186,7 @@ mod tests {
         assert_eq!(features_finding(0x1ffff).status, Status::Ok);
         let without_async = features_finding(0x1ffff & !(1 << 15));
         assert!(matches!(without_async.status, Status::Degraded { .. }));
-        assert!(
-            without_async.detail.ends_with("without WP_ASYNC"),
-            "{}",
-            without_async.detail
-        );
+        assert!(without_async.detail.ends_with("without WP_ASYNC"), "{}", without_async.detail);
         assert_eq!(features_finding(0x1ffff & !(1 << 16)).status, Status::Ok);
     }
 }

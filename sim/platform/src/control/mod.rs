@@ -319,7 +319,13 @@ impl ControlPlane {
         self.serve_waiting(group, node, out);
     }
 
-    fn keep_alive_timer(&mut self, now: Instant, sandbox: SandboxId, generation: u32, out: &mut Vec<Command>) {
+    fn keep_alive_timer(
+        &mut self,
+        now: Instant,
+        sandbox: SandboxId,
+        generation: u32,
+        out: &mut Vec<Command>,
+    ) {
         match self.pool.timer_came(now, sandbox, generation) {
             pool::TimerAnswer::Expired => self.evict(sandbox, EvictReason::Expired, out),
             pool::TimerAnswer::Again(at) => {
@@ -339,13 +345,17 @@ impl ControlPlane {
     }
 
     /// Starts a sandbox for the invocation by repurposing or from new, if slots and memory allow.
-    fn start(&mut self, group: usize, chosen: NodeId, ticket: Ticket, function: FunctionId, out: &mut Vec<Command>) -> bool {
-        if self.system.repurposes() {
-            if let Some(victim) = self.pool.least_recently_used(group) {
-                if self.repurpose(group, victim, ticket, function, out) {
-                    return true;
-                }
-            }
+    fn start(
+        &mut self,
+        group: usize,
+        chosen: NodeId,
+        ticket: Ticket,
+        function: FunctionId,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        let victim = if self.system.repurposes() { self.pool.least_recently_used(group) } else { None };
+        if victim.is_some_and(|victim| self.repurpose(group, victim, ticket, function, out)) {
+            return true;
         }
         let node = match self.scope {
             Scope::Cluster => self.placement.choose(function, &self.loads),
@@ -354,7 +364,14 @@ impl ControlPlane {
         self.start_new(group, node, ticket, function, out)
     }
 
-    fn repurpose(&mut self, group: usize, victim: SandboxId, ticket: Ticket, function: FunctionId, out: &mut Vec<Command>) -> bool {
+    fn repurpose(
+        &mut self,
+        group: usize,
+        victim: SandboxId,
+        ticket: Ticket,
+        function: FunctionId,
+        out: &mut Vec<Command>,
+    ) -> bool {
         let (node, old) = self.pool.place_of(victim);
         if self.starting[node.index()] >= self.system.start_slots {
             return false;
@@ -376,7 +393,14 @@ impl ControlPlane {
         true
     }
 
-    fn start_new(&mut self, group: usize, node: NodeId, ticket: Ticket, function: FunctionId, out: &mut Vec<Command>) -> bool {
+    fn start_new(
+        &mut self,
+        group: usize,
+        node: NodeId,
+        ticket: Ticket,
+        function: FunctionId,
+        out: &mut Vec<Command>,
+    ) -> bool {
         let need = self.declared[function.index()];
         let fits = |plane: &Self, node: NodeId| plane.loads.committed(node) + need <= plane.memory_cap;
         let mut node = node;

@@ -122,7 +122,14 @@ impl Pool {
     }
 
     /// A new sandbox, starting for `ticket`.
-    pub(super) fn create(&mut self, node: NodeId, function: FunctionId, declared: Bytes, ticket: Ticket, kind: StartKind) -> SandboxId {
+    pub(super) fn create(
+        &mut self,
+        node: NodeId,
+        function: FunctionId,
+        declared: Bytes,
+        ticket: Ticket,
+        kind: StartKind,
+    ) -> SandboxId {
         let index = self.new_slot(node);
         let sandbox = SandboxId(index);
         self.bind(sandbox, function, declared, ticket, kind);
@@ -137,7 +144,14 @@ impl Pool {
     }
 
     /// An unlinked sandbox starts for `ticket` as a sandbox of `function`.
-    pub(super) fn bind(&mut self, sandbox: SandboxId, function: FunctionId, declared: Bytes, ticket: Ticket, kind: StartKind) {
+    pub(super) fn bind(
+        &mut self,
+        sandbox: SandboxId,
+        function: FunctionId,
+        declared: Bytes,
+        ticket: Ticket,
+        kind: StartKind,
+    ) {
         let slot = &mut self.slots[sandbox.index()];
         slot.state = State::Starting;
         slot.function = function;
@@ -156,7 +170,12 @@ impl Pool {
 
     /// The sandbox becomes idle, used last of its group. Answers with the generation to set a
     /// timer for, if there is a deadline and no timer is under way.
-    pub(super) fn make_idle(&mut self, group: usize, sandbox: SandboxId, deadline: Option<Instant>) -> Option<u32> {
+    pub(super) fn make_idle(
+        &mut self,
+        group: usize,
+        sandbox: SandboxId,
+        deadline: Option<Instant>,
+    ) -> Option<u32> {
         let slot = &mut self.slots[sandbox.index()];
         slot.state = State::Idle;
         slot.deadline = deadline.unwrap_or(Instant::MAX);

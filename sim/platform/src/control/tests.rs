@@ -38,7 +38,14 @@ fn arrive(plane: &mut ControlPlane, seconds: u64, ticket: u32, function: Functio
 }
 
 fn start(sandbox: u32, ticket: u32, function: FunctionId, kind: StartKind) -> Command {
-    Command::Start { sandbox: SandboxId(sandbox), node: N, function, ticket: Ticket(ticket), kind, pooled_netns: false }
+    Command::Start {
+        sandbox: SandboxId(sandbox),
+        node: N,
+        function,
+        ticket: Ticket(ticket),
+        kind,
+        pooled_netns: false,
+    }
 }
 
 fn run(sandbox: u32, ticket: u32, kind: StartKind) -> Command {
@@ -70,7 +77,8 @@ fn a_baseline_evicts_the_least_recently_used_when_memory_is_full() {
     arrive(&mut p, 0, 0, F);
     step(&mut p, 1, Input::Ready { sandbox: SandboxId(0) });
     step(&mut p, 2, Input::Finished { sandbox: SandboxId(0) });
-    let evict = Command::Evict { sandbox: SandboxId(0), node: N, reason: EvictReason::Memory, keep_netns: false };
+    let evict =
+        Command::Evict { sandbox: SandboxId(0), node: N, reason: EvictReason::Memory, keep_netns: false };
     assert_eq!(arrive(&mut p, 3, 1, G), [evict, start(0, 1, G, StartKind::Restored)]);
 }
 
@@ -85,7 +93,8 @@ fn trenv_repurposes_the_least_recently_used_of_any_function() {
     step(&mut p, 3, Input::Finished { sandbox: SandboxId(0) });
     // f is reused although g's sandbox is older; the next f repurposes g's.
     assert_eq!(arrive(&mut p, 4, 2, F), [run(0, 2, StartKind::Warm)]);
-    let repurpose = Command::Repurpose { sandbox: SandboxId(1), node: N, from: Some(G), to: F, ticket: Ticket(3) };
+    let repurpose =
+        Command::Repurpose { sandbox: SandboxId(1), node: N, from: Some(G), to: F, ticket: Ticket(3) };
     assert_eq!(arrive(&mut p, 5, 3, F), [repurpose]);
     assert_eq!(step(&mut p, 6, Input::Ready { sandbox: SandboxId(1) }), [run(1, 3, StartKind::Repurposed)]);
 }
@@ -97,7 +106,8 @@ fn trenv_uses_prepopulated_sandboxes_first() {
         s.prepopulated_memory = Bytes::from_mib(256);
     });
     assert_eq!(p.idle(), 1);
-    let repurpose = Command::Repurpose { sandbox: SandboxId(0), node: N, from: None, to: F, ticket: Ticket(0) };
+    let repurpose =
+        Command::Repurpose { sandbox: SandboxId(0), node: N, from: None, to: F, ticket: Ticket(0) };
     assert_eq!(arrive(&mut p, 0, 0, F), [repurpose]);
     assert_eq!(p.committed(N), Bytes::from_mib(100));
 }
@@ -118,7 +128,10 @@ fn the_waiting_are_served_in_order_but_take_a_warm_sandbox_of_their_own() {
     // g waits longest, but f's sandbox serves f without a start.
     assert_eq!(step(&mut p, 3, Input::Finished { sandbox: SandboxId(0) }), [run(0, 2, StartKind::Warm)]);
     let out = step(&mut p, 4, Input::Finished { sandbox: SandboxId(0) });
-    assert_eq!(out[1], Command::Evict { sandbox: SandboxId(0), node: N, reason: EvictReason::Memory, keep_netns: false });
+    assert_eq!(
+        out[1],
+        Command::Evict { sandbox: SandboxId(0), node: N, reason: EvictReason::Memory, keep_netns: false }
+    );
     assert_eq!(out[2], start(0, 1, G, StartKind::Cold));
     // Both waits are over: their timers mean nothing any more.
     assert_eq!(step(&mut p, 32, Input::Timer(Timer::Queue { ticket: Ticket(1), wait: 1 })), []);
