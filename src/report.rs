@@ -250,7 +250,7 @@ fn doctor() -> Vec<DoctorRow> {
         .collect()
 }
 
-/// Opens what [`write`] needs for experiments that have just been run.
+/// Loads what [`write()`] needs for experiments that have just been run.
 pub fn reload(folders: &Folders, experiments: Vec<Experiment>) -> anyhow::Result<Vec<Loaded>> {
     experiments
         .into_iter()
