@@ -49,6 +49,13 @@ pub enum TierArg {
     Full,
 }
 
+impl TierArg {
+    /// The word used on the command line.
+    pub fn name(self) -> &'static str {
+        Tier::from(self).name()
+    }
+}
+
 impl From<TierArg> for Tier {
     fn from(tier: TierArg) -> Self {
         match tier {

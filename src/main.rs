@@ -54,6 +54,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // A reader that has seen enough (`trenvx systems | head`) ends the command quietly.
+    // SAFETY: no other thread exists yet, and the default action needs no handler of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Doctor(args) => doctor::run(&args),
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
         Command::Config(args) => config::run(&cli.folders, &args),
         Command::Systems => policies::systems(),
         Command::Policies => policies::policies(),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => bench::run(&cli.folders, args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ use clap::Args;
 use configs::{Experiment, Tier};
 use figures::report::{DoctorRow, warnings_of};
 use figures::{ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
+use platform::StartKind;
 use runs::{Index, Manifest, Store, StoreError};
 use std::path::{Path, PathBuf};
 
@@ -185,6 +186,33 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
         footer: None,
     };
     Ok(figures::report(&input)?)
+}
+
+/// Prints one line a point: the figures that people look at first.
+pub fn table(loaded: &Loaded) {
+    use figures::metric::{Metric, Statistic};
+    let columns = [
+        ("P50 ms", Metric::EndToEnd, Statistic::P50),
+        ("P99 ms", Metric::EndToEnd, Statistic::P99),
+        ("start P99", Metric::Startup, Statistic::P99),
+        ("warm", Metric::StartShare(StartKind::Warm), Statistic::Total),
+        ("peak GiB", Metric::Local, Statistic::Peak),
+        ("mean GiB", Metric::Local, Statistic::Mean),
+    ];
+    let width = loaded.data.points.iter().map(|point| point.label.len()).max().unwrap_or(0).max(5);
+    print!("{:<width$} {:>5}", "point", "seeds");
+    columns.iter().for_each(|(name, ..)| print!(" {name:>10}"));
+    println!();
+    for point in &loaded.data.points {
+        print!("{:<width$} {:>5}", point.label, point.seeds.len());
+        for (_, metric, statistic) in columns {
+            match point.estimate(metric, statistic, None) {
+                Some(estimate) => print!(" {:>10.3}", estimate.value),
+                None => print!(" {:>10}", "-"),
+            }
+        }
+        println!();
+    }
 }
 
 fn judge(folders: &Folders, loaded: &[Loaded]) -> anyhow::Result<Vec<Judged>> {

@@ -1,6 +1,7 @@
 //! `trenvx run`: every point of an experiment with every seed.
 
 use crate::common::{Ended, Folders, TierArg};
+use crate::report::{self, Loaded};
 use clap::{Args, ValueEnum};
 use runs::{Index, Options, Outcome, Plan, Store};
 
@@ -75,7 +76,11 @@ pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
     if args.dry_run {
         return dry_run(folders, &plan);
     }
-    finish(&plan, &execute(folders, &plan, &args.how)?)
+    let finished = finish(&plan, &execute(folders, &plan, &args.how)?);
+    let name = plan.experiment.file.display().to_string();
+    report::table(&Loaded::new(folders, plan.experiment)?);
+    eprintln!("figures: trenvx figure {name} --tier {}", args.how.tier.name());
+    finished
 }
 
 /// Runs what the plan asks for and the store does not have.

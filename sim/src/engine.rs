@@ -11,7 +11,7 @@
 
 use crate::accounting::Accounting;
 use crate::costs::{Costs, Resource, Stage};
-use crate::queue::{Class, Queue};
+use crate::queue::{Class, Event, Queue};
 use crate::recorder::Recorder;
 use crate::shared::Shared;
 use configs::Spec;
@@ -42,13 +42,11 @@ pub fn simulate(spec: &Spec, play: Play<'_, impl Iterator<Item = Invocation>>) -
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Event {
+enum Work {
     /// The stage under way in a sandbox ends.
     Stage(SandboxId),
     /// A shared resource may have a job that leaves.
     Leave { resource: u32, announcement: u32 },
-    /// A timer of the control plane comes.
-    Timer(Timer),
     /// Memory is sampled.
     Sample,
 }
@@ -98,7 +96,7 @@ struct SharedResource {
 struct World {
     plane: ControlPlane,
     costs: Costs,
-    queue: Queue<Event>,
+    queue: Queue<Work, Timer>,
     now: Instant,
     nodes: Vec<Node>,
     /// Cores of node n at 2n, its NIC at 2n + 1, then the CXL port.
@@ -172,7 +170,7 @@ impl World {
         let burn_in = Instant::ZERO + play.burn_in;
         let span = Instant::ZERO + play.span;
         let mut queue = Queue::new();
-        queue.push(Instant::ZERO, Class::Sample, Event::Sample);
+        queue.push(Instant::ZERO, Class::Sample, Work::Sample);
         Self {
             plane,
             queue,
@@ -210,12 +208,11 @@ impl World {
         let mut number = 0;
         let mut next = invocations.next();
         loop {
-            let event = self.queue.next();
-            let arrival_first = match (next, event) {
-                (Some(invocation), Some(event)) => (invocation.arrival(), Class::Arrival) < event,
-                (Some(_), None) => true,
-                (None, Some((at, _))) if self.flying > 0 || at <= self.sample_until => false,
-                (None, _) => return,
+            let arrival_first = match next {
+                Some(invocation) => self.queue.arrival_is_first(invocation.arrival()),
+                None if self.flying > 0 => false,
+                None if self.queue.next().is_some_and(|at| at <= self.sample_until) => false,
+                None => return,
             };
             if arrival_first {
                 if let Some(invocation) = next {
@@ -227,6 +224,10 @@ impl World {
                 self.now = at;
                 self.counters.events += 1;
                 self.take(event);
+            } else {
+                // Whatever is in flight has an event or a queue timeout pending.
+                debug_assert_eq!(self.flying, 0, "invocations in flight, and nothing will happen");
+                return;
             }
             if !self.pressure.is_empty() {
                 self.relieve();
@@ -234,16 +235,16 @@ impl World {
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: Event<Work, Timer>) {
         match event {
-            Event::Stage(sandbox) => self.advance(sandbox),
-            Event::Leave { resource, announcement } => self.leave(resource, announcement),
+            Event::Work(Work::Stage(sandbox)) => self.advance(sandbox),
+            Event::Work(Work::Leave { resource, announcement }) => self.leave(resource, announcement),
             Event::Timer(timer) => self.tell(Input::Timer(timer)),
-            Event::Sample => {
+            Event::Work(Work::Sample) => {
                 self.accounting.sample(self.now, self.plane.busy(), self.plane.idle());
                 let next = self.now + self.sample_every;
                 if next <= self.sample_until {
-                    self.queue.push(next, Class::Sample, Event::Sample);
+                    self.queue.push(next, Class::Sample, Work::Sample);
                 }
             }
         }
@@ -309,7 +310,7 @@ impl World {
                     *lock = (*lock).max(self.now) + self.costs.destroy_netns;
                 }
             }
-            Command::SetTimer { at, timer } => self.queue.push(at, Class::Timer, Event::Timer(timer)),
+            Command::SetTimer { at, timer } => self.queue.set_timer(at, timer),
             Command::Queued { .. } => self.counters.queued += 1,
             Command::TimedOut { ticket } => self.end(ticket, Outcome::TimedOut),
             Command::Reject { ticket } => self.end(ticket, Outcome::Rejected),
@@ -395,7 +396,7 @@ impl World {
     /// command never leads to an input while commands are being executed.
     fn begin(&mut self, sandbox: SandboxId) {
         if !self.begin_stage(sandbox) {
-            self.queue.push(self.now, Class::Work, Event::Stage(sandbox));
+            self.queue.push(self.now, Class::Work, Work::Stage(sandbox));
         }
     }
 
@@ -411,7 +412,7 @@ impl World {
         };
         let node = activity.node;
         match resource {
-            Resource::Delay => self.queue.push(self.now + work, Class::Work, Event::Stage(sandbox)),
+            Resource::Delay => self.queue.push(self.now + work, Class::Work, Work::Stage(sandbox)),
             Resource::Cores => self.join(2 * node.0, sandbox, work),
             Resource::Nic => self.join(2 * node.0 + 1, sandbox, work),
             Resource::CxlPort => self.join(self.shared.len() as u32 - 1, sandbox, work),
@@ -419,7 +420,7 @@ impl World {
                 // First come, first served: when this stage ends is known when it begins.
                 let free_at = self.nodes[node.index()].lock(resource);
                 *free_at = (*free_at).max(self.now) + work;
-                self.queue.push(*free_at, Class::Work, Event::Stage(sandbox));
+                self.queue.push(*free_at, Class::Work, Work::Stage(sandbox));
             }
         }
         true
@@ -451,7 +452,7 @@ impl World {
         shared.announced = next;
         shared.announcement = shared.announcement.wrapping_add(1);
         if next < Instant::MAX {
-            let event = Event::Leave { resource, announcement: shared.announcement };
+            let event = Work::Leave { resource, announcement: shared.announcement };
             self.queue.push(next, Class::Work, event);
         }
     }

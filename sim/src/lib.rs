@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod bare;
 mod costs;
 mod engine;
 mod queue;
@@ -13,6 +14,7 @@ mod recorder;
 mod shared;
 mod world;
 
+pub use bare::bare_loop;
 pub use engine::{Play, simulate};
 pub use world::SimulatedWorld;
 

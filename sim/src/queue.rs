@@ -1,9 +1,10 @@
 //! The pending events, in one total order.
 //!
 //! Order: time, then class, then order of insertion. Three structures share that order: a 4-ary heap
-//! of stages, a first-in-first-out lane of the timers that are set in order (constant keep-alives
+//! of work, a first-in-first-out lane of the timers that are set in order (constant keep-alives
 //! mostly are), and a 4-ary heap of the other timers. Keeping the many timers apart leaves the heap
-//! that every event passes through as small as the number of running invocations.
+//! that every event passes through as small as the number of running invocations, and its entries
+//! at half a cache line.
 
 use std::collections::VecDeque;
 use traces::Instant;
@@ -23,39 +24,45 @@ pub enum Class {
     Sample,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry<E> {
-    at: Instant,
-    order: u64,
-    event: E,
+/// Time in the high 64 bits, class in the next 8, insertion number below: one comparison orders two
+/// events.
+type Key = u128;
+
+const NEVER: Key = Key::MAX;
+const CLASS_SHIFT: u32 = 56;
+
+fn key(at: Instant, class: Class, inserted: u64) -> Key {
+    (Key::from(at.as_nanos()) << 64) | Key::from((class as u64) << CLASS_SHIFT | inserted)
 }
 
-impl<E> Entry<E> {
-    fn key(&self) -> Key {
-        (self.at, self.order)
-    }
+fn instant(key: Key) -> Instant {
+    Instant::from_nanos((key >> 64) as u64)
 }
 
-/// Events that have not come yet.
-pub struct Queue<E> {
-    /// Stages and samples: about as many as there are running invocations.
-    work: Heap<E>,
+/// An event that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<W, T> {
+    /// Work of the world.
+    Work(W),
+    /// A timer of the control plane.
+    Timer(T),
+}
+
+/// Events that have not come yet: work `W` and timers `T`.
+pub struct Queue<W, T> {
+    /// About as many as there are running invocations.
+    work: Heap<W>,
     /// Timers that were set out of order: about as many as there are idle sandboxes.
-    timers: Heap<E>,
+    timers: Heap<T>,
     /// Timers that were set in order.
-    lane: VecDeque<Entry<E>>,
+    lane: VecDeque<(Key, T)>,
     /// Key of the first timer, so that the two structures above are not looked at for every event.
     first_timer: Key,
     inserted: u64,
     now: Instant,
 }
 
-/// Time, then class in the high 8 bits and insertion number below.
-type Key = (Instant, u64);
-
-const NEVER: Key = (Instant::MAX, u64::MAX);
-
-impl<E: Copy> Queue<E> {
+impl<W: Copy, T: Copy> Queue<W, T> {
     /// An empty queue at time zero.
     pub fn new() -> Self {
         Self {
@@ -68,94 +75,114 @@ impl<E: Copy> Queue<E> {
         }
     }
 
-    /// Adds an event.
+    /// Adds work, or a sample.
     ///
     /// # Panics
     /// In debug builds, if it lies before the last event taken: time does not go back.
-    pub fn push(&mut self, at: Instant, class: Class, event: E) {
-        debug_assert!(at >= self.now, "event at {at} pushed at {}", self.now);
-        self.inserted += 1;
-        let entry = Entry { at, order: ((class as u64) << 56) | self.inserted, event };
-        if class != Class::Timer {
-            self.work.push(entry);
-            return;
-        }
-        if self.lane.back().is_none_or(|last| last.key() < entry.key()) {
-            self.lane.push_back(entry);
-        } else {
-            self.timers.push(entry);
-        }
-        self.first_timer = self.first_timer.min(entry.key());
+    pub fn push(&mut self, at: Instant, class: Class, work: W) {
+        let key = self.next_key(at, class);
+        self.work.push(key, work);
     }
 
-    /// Time and class of the next event.
-    #[inline]
-    pub fn next(&self) -> Option<(Instant, Class)> {
-        let (at, order) = self.work.first().min(self.first_timer);
-        let class = match order >> 56 {
-            0 => Class::Work,
-            1 => Class::Timer,
-            2 => Class::Arrival,
-            3 => Class::Sample,
-            _ => return None,
-        };
-        Some((at, class))
+    /// Adds a timer.
+    ///
+    /// # Panics
+    /// In debug builds, if it lies before the last event taken: time does not go back.
+    pub fn set_timer(&mut self, at: Instant, timer: T) {
+        let key = self.next_key(at, Class::Timer);
+        if self.lane.back().is_none_or(|&(last, _)| last < key) {
+            self.lane.push_back((key, timer));
+        } else {
+            self.timers.push(key, timer);
+        }
+        self.first_timer = self.first_timer.min(key);
+    }
+
+    /// When the next event comes.
+    pub fn next(&self) -> Option<Instant> {
+        let first = self.first();
+        (first != NEVER).then(|| instant(first))
+    }
+
+    /// Whether an arrival at that instant comes before every event.
+    pub fn arrival_is_first(&self, at: Instant) -> bool {
+        key(at, Class::Arrival, 0) < self.first()
     }
 
     /// Takes the next event.
-    #[inline]
-    pub fn pop(&mut self) -> Option<(Instant, E)> {
-        let entry = if self.first_timer < self.work.first() { self.pop_timer() } else { self.work.pop() }?;
-        self.now = entry.at;
-        Some((entry.at, entry.event))
+    pub fn pop(&mut self) -> Option<(Instant, Event<W, T>)> {
+        let (key, event) = if self.first_timer < self.work.first() {
+            let (key, timer) = self.pop_timer()?;
+            (key, Event::Timer(timer))
+        } else {
+            let (key, work) = self.work.pop()?;
+            (key, Event::Work(work))
+        };
+        self.now = instant(key);
+        Some((self.now, event))
     }
 
-    fn pop_timer(&mut self) -> Option<Entry<E>> {
-        let lane = |lane: &VecDeque<Entry<E>>| lane.front().map_or(NEVER, Entry::key);
-        let entry =
+    fn first(&self) -> Key {
+        self.work.first().min(self.first_timer)
+    }
+
+    fn pop_timer(&mut self) -> Option<(Key, T)> {
+        let lane = |lane: &VecDeque<(Key, T)>| lane.front().map_or(NEVER, |&(key, _)| key);
+        let timer =
             if lane(&self.lane) < self.timers.first() { self.lane.pop_front() } else { self.timers.pop() };
         self.first_timer = lane(&self.lane).min(self.timers.first());
-        entry
+        timer
+    }
+
+    fn next_key(&mut self, at: Instant, class: Class) -> Key {
+        debug_assert!(at >= self.now, "event at {at} pushed at {}", self.now);
+        self.inserted += 1;
+        key(at, class, self.inserted)
     }
 }
 
 /// A 4-ary heap, least key first.
-struct Heap<E>(Vec<Entry<E>>);
+struct Heap<E>(Vec<(Key, E)>);
 
 const ARITY: usize = 4;
 
 impl<E: Copy> Heap<E> {
     fn first(&self) -> Key {
-        self.0.first().map_or(NEVER, Entry::key)
+        self.0.first().map_or(NEVER, |&(key, _)| key)
     }
 
-    fn push(&mut self, entry: Entry<E>) {
+    fn push(&mut self, key: Key, event: E) {
         let mut hole = self.0.len();
-        self.0.push(entry);
+        self.0.push((key, event));
         while hole > 0 {
             let parent = (hole - 1) / ARITY;
-            if self.0[parent].key() <= entry.key() {
+            if self.0[parent].0 <= key {
                 break;
             }
             self.0[hole] = self.0[parent];
             hole = parent;
         }
-        self.0[hole] = entry;
+        self.0[hole] = (key, event);
     }
 
-    fn pop(&mut self) -> Option<Entry<E>> {
+    fn pop(&mut self) -> Option<(Key, E)> {
         let last = self.0.pop()?;
         let Some(&top) = self.0.first() else { return Some(last) };
         let mut hole = 0;
         loop {
             let first = ARITY * hole + 1;
-            let children = first..(first + ARITY).min(self.0.len());
-            let Some(least) = children.min_by_key(|&child| self.0[child].key()) else { break };
-            if last.key() <= self.0[least].key() {
+            let Some(children) = self.0.get(first..(first + ARITY).min(self.0.len())) else { break };
+            let mut least = (NEVER, 0);
+            for (child, &(key, _)) in children.iter().enumerate() {
+                // Written so that it compiles to conditional moves: which child is least is a coin
+                // toss that a branch predictor loses.
+                least = if key < least.0 { (key, child) } else { least };
+            }
+            if last.0 <= least.0 {
                 break;
             }
-            self.0[hole] = self.0[least];
-            hole = least;
+            self.0[hole] = children[least.1];
+            hole = first + least.1;
         }
         self.0[hole] = last;
         Some(top)
@@ -167,6 +194,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn put<E: Copy>(queue: &mut Queue<E, E>, at: Instant, class: Class, event: E) {
+        if class == Class::Timer { queue.set_timer(at, event) } else { queue.push(at, class, event) }
+    }
+
+    fn take<E: Copy>(queue: &mut Queue<E, E>) -> Option<E> {
+        let (Event::Work(event) | Event::Timer(event)) = queue.pop()?.1;
+        Some(event)
+    }
+
     #[test]
     fn equal_times_come_by_class_and_then_in_order_of_insertion() {
         let mut queue = Queue::new();
@@ -174,10 +210,17 @@ mod tests {
         for (class, name) in
             [(Class::Sample, 's'), (Class::Timer, 'a'), (Class::Work, 'w'), (Class::Timer, 'b')]
         {
-            queue.push(t, class, name);
+            put(&mut queue, t, class, name);
         }
-        let order: String = std::iter::from_fn(|| queue.pop().map(|(_, name)| name)).collect();
-        assert_eq!(order, "wabs");
+        let mut order = String::new();
+        while let Some(at) = queue.next() {
+            assert_eq!(at, t);
+            if queue.arrival_is_first(t) && !order.contains('!') {
+                order.push('!');
+            }
+            order.extend(take(&mut queue));
+        }
+        assert_eq!(order, "wab!s");
     }
 
     proptest! {
@@ -186,11 +229,11 @@ mod tests {
             let class = |c| [Class::Work, Class::Timer, Class::Sample][usize::from(c)];
             let mut queue = Queue::new();
             for (number, &(at, c)) in events.iter().enumerate() {
-                queue.push(Instant::from_nanos(at), class(c), number);
+                put(&mut queue, Instant::from_nanos(at), class(c), number);
             }
             let mut expected: Vec<usize> = (0..events.len()).collect();
             expected.sort_by_key(|&n| (events[n].0, class(events[n].1)));
-            let got: Vec<usize> = std::iter::from_fn(|| queue.pop().map(|(_, n)| n)).collect();
+            let got: Vec<usize> = std::iter::from_fn(|| take(&mut queue)).collect();
             prop_assert_eq!(got, expected);
         }
     }

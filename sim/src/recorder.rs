@@ -1,44 +1,51 @@
 //! Counts and latency histograms while a run lasts.
 
-use hdrhistogram::Histogram;
 use platform::records::{Distribution, FunctionRecord, InvocationRecord, Outcome, StartKind, StartRecord};
 use traces::Duration;
 
-/// Two significant digits: exact below 256 us, 1 part in 128 above.
-const DIGITS: u8 = 2;
-
+/// Buckets that double in width every [`HALF`] buckets: exact below 2 x HALF us, within 1 part in HALF
+/// above, as [`Distribution`] promises. The layout is that of HdrHistogram with two significant digits;
+/// recording is one shift and one increment, which is why it is written here (three to four of them are
+/// made for every invocation).
+#[derive(Default)]
 struct Latencies {
-    histogram: Histogram<u32>,
+    counts: Vec<u32>,
     /// Values of zero: most start-up and queueing times are, and need no look-up.
     zeros: u64,
     sum_us: u64,
 }
 
-impl Latencies {
-    fn new() -> Self {
-        let histogram = Histogram::new(DIGITS).expect("two digits are within the histogram's range");
-        Self { histogram, zeros: 0, sum_us: 0 }
-    }
+const HALF: usize = 128;
 
+impl Latencies {
     fn record(&mut self, length: Duration) {
         let us = length.as_micros();
         if us == 0 {
             self.zeros += 1;
             return;
         }
-        self.histogram.record(us).expect("the histogram resizes itself");
         self.sum_us += us;
+        let shift = (us | (2 * HALF as u64 - 1)).ilog2() - (2 * HALF).ilog2() + 1;
+        let bucket = shift as usize * HALF + (us >> shift) as usize;
+        if bucket >= self.counts.len() {
+            // To the end of its power of two: a histogram grows a few times at most.
+            self.counts.resize((bucket / HALF + 1) * HALF, 0);
+        }
+        self.counts[bucket] += 1;
     }
 
     fn distribution(&self) -> Distribution {
         let zeros = (self.zeros > 0).then_some((0, self.zeros));
-        let recorded = self
-            .histogram
-            .iter_recorded()
-            .map(|bucket| (bucket.value_iterated_to(), bucket.count_since_last_iteration()));
-        let buckets = zeros.into_iter().chain(recorded).collect();
-        Distribution { buckets, sum_us: self.sum_us }
+        let recorded = self.counts.iter().enumerate().filter(|&(_, &count)| count > 0);
+        let recorded = recorded.map(|(bucket, &count)| (largest_in(bucket), u64::from(count)));
+        Distribution { buckets: zeros.into_iter().chain(recorded).collect(), sum_us: self.sum_us }
     }
+}
+
+/// The largest value in us that falls into a bucket.
+fn largest_in(bucket: usize) -> u64 {
+    let shift = (bucket / HALF).saturating_sub(1);
+    (((bucket - shift * HALF + 1) as u64) << shift) - 1
 }
 
 struct FunctionRecorder {
@@ -72,15 +79,15 @@ impl Recorder {
                     arrivals_in_burn_in: 0,
                     outcomes: [0; Outcome::COUNT],
                     starts: [0; StartKind::COUNT],
-                    end_to_end: Latencies::new(),
-                    startup: Latencies::new(),
+                    end_to_end: Latencies::default(),
+                    startup: Latencies::default(),
                 })
                 .collect(),
             starts: std::array::from_fn(|_| StartRecorder {
-                queueing: Latencies::new(),
-                startup: Latencies::new(),
-                service: Latencies::new(),
-                end_to_end: Latencies::new(),
+                queueing: Latencies::default(),
+                startup: Latencies::default(),
+                service: Latencies::default(),
+                end_to_end: Latencies::default(),
             }),
             invocations: keep_all.then(Vec::new),
         }
@@ -137,5 +144,25 @@ impl Recorder {
         let mut invocations = self.invocations.unwrap_or_default();
         invocations.sort_by_key(|record| record.number);
         (functions, starts, invocations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_exact_below_256_us_and_within_1_in_128_above() {
+        for us in (0..2_000).chain(
+            (11..40).flat_map(|power| [(1 << power) - 1, 1 << power, (1 << power) + 12_345 % (1 << power)]),
+        ) {
+            let mut latencies = Latencies::default();
+            latencies.record(Duration::from_micros(us));
+            let distribution = latencies.distribution();
+            let (value, count) = distribution.buckets[0];
+            assert_eq!((distribution.buckets.len(), count, distribution.sum_us), (1, 1, us));
+            assert!(value >= us && value - us <= us / 128, "{us} us recorded as {value}");
+            assert!(us >= 256 || value == us);
+        }
     }
 }
