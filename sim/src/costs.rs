@@ -59,8 +59,9 @@ pub struct FunctionCosts {
     pub eager: ByClass,
     /// Memory that the first run adds.
     pub touched: ByClass,
-    /// File pages that all sandboxes of the function on a node hold once.
-    pub node_shared: Bytes,
+    /// Which file pages its sandboxes hold: an index into [`Costs::node_shared`]. Functions of one
+    /// profile run on the same base image and libraries, so they hold the same ones.
+    pub files: u32,
     /// What the pool holds for the function from the beginning of the run.
     pub pooled: ByClass,
 }
@@ -69,6 +70,9 @@ pub struct FunctionCosts {
 pub struct Costs {
     /// One per function of the workload.
     pub functions: Vec<FunctionCosts>,
+    /// File pages that all sandboxes on a node hold once, by profile; none where every guest holds
+    /// its own.
+    pub node_shared: Vec<Bytes>,
     /// Stages, referred to by ranges.
     pub stages: Vec<Stage>,
     /// Jobs that the CXL port serves at full rate.
@@ -87,10 +91,18 @@ impl Costs {
         let functions = functions
             .iter()
             .map(|function| {
-                let profile = profile_of(spec, function);
-                function_costs(&spec.system, machine, &profile, function.memory, &mut stages)
+                let (files, profile) = profile_of(spec, function);
+                let memory = function.memory;
+                FunctionCosts {
+                    files,
+                    ..function_costs(&spec.system, machine, &profile, memory, &mut stages)
+                }
             })
             .collect();
+        let node_shared = spec.profiles.values().map(|profile| match spec.system.isolation {
+            Isolation::Container => profile.file_pages.bytes(),
+            Isolation::MicroVm => Bytes::ZERO,
+        });
         let page_copy = match spec.system.state {
             State::WorkingSetPrefetch => machine.restore.prefetch_page,
             _ => machine.restore.criu_page,
@@ -99,6 +111,7 @@ impl Costs {
         let nic = machine.rdma.reads_per_second as f64 * machine.rdma.read_4k.as_secs_f64();
         Self {
             functions,
+            node_shared: node_shared.collect(),
             stages,
             cxl_streams: (machine.cxl.bandwidth as f64 / per_stream).max(1.0) as u64,
             nic_streams: nic.max(1.0) as u64,
@@ -107,17 +120,18 @@ impl Costs {
     }
 }
 
-/// The function's own profile, or the default one scaled to its memory.
-fn profile_of(spec: &Spec, function: &traces::Function) -> Profile {
-    if let Some(profile) = function.profile.as_ref().and_then(|name| spec.profiles.get(name)) {
-        return profile.clone();
-    }
-    let mut profile = spec.profiles[&spec.default_profile].clone();
-    if let Some(memory) = function.memory {
+/// The function's own profile, or the default one scaled to its memory, and its position among the
+/// spec's profiles.
+fn profile_of(spec: &Spec, function: &traces::Function) -> (u32, Profile) {
+    let own = function.profile.as_ref().filter(|name| spec.profiles.contains_key(*name));
+    let name = own.unwrap_or(&spec.default_profile);
+    let position = spec.profiles.keys().position(|key| key == name).unwrap_or_default();
+    let mut profile = spec.profiles[name].clone();
+    if let (None, Some(memory)) = (own, function.memory) {
         let anonymous = memory.pages().0.saturating_sub(profile.file_pages.0).max(1);
         profile.pages = profile.pages.scaled_to(Pages(anonymous));
     }
-    profile
+    (position as u32, profile)
 }
 
 fn function_costs(
@@ -142,7 +156,7 @@ fn function_costs(
         slowdown_ppm: slowdown_ppm(system, machine, profile),
         eager: memory_of.eager,
         touched: memory_of.touched,
-        node_shared: memory_of.node_shared,
+        files: 0,
         pooled: memory_of.pooled,
     }
 }
@@ -287,7 +301,6 @@ fn slowdown_ppm(system: &System, machine: &Machine, profile: &Profile) -> u64 {
 struct MemoryPlan {
     eager: ByClass,
     touched: ByClass,
-    node_shared: Bytes,
     pooled: ByClass,
 }
 
@@ -325,11 +338,10 @@ impl MemoryPlan {
                 pooled.add(MemoryClass::PoolRdma, footprint);
             }
         }
-        let mut node_shared = profile.file_pages.bytes();
         if system.isolation == Isolation::MicroVm {
             let guest = machine.vm.vmm_memory + machine.vm.guest_memory;
-            eager.add(MemoryClass::GuestOverhead, guest + std::mem::take(&mut node_shared));
+            eager.add(MemoryClass::GuestOverhead, guest + profile.file_pages.bytes());
         }
-        Self { eager, touched, node_shared, pooled }
+        Self { eager, touched, pooled }
     }
 }

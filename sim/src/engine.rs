@@ -105,9 +105,8 @@ struct World {
     in_flight: Vec<InFlight>,
     free_tickets: Vec<u32>,
     flying: u64,
-    /// Sandboxes by node × function that hold the function's file pages on the node.
+    /// Sandboxes by node × profile that hold the profile's file pages on the node.
     holders: Vec<u32>,
-    functions: usize,
     accounting: Accounting,
     recorder: Recorder,
     counters: Counters,
@@ -188,8 +187,7 @@ impl World {
             in_flight: Vec::new(),
             free_tickets: Vec::new(),
             flying: 0,
-            holders: vec![0; nodes * play.functions.len()],
-            functions: play.functions.len(),
+            holders: vec![0; nodes * costs.node_shared.len()],
             accounting: Accounting::new(pooled, burn_in, span),
             recorder: Recorder::new(play.functions.len(), spec.output.invocations),
             counters: Counters::default(),
@@ -513,29 +511,35 @@ impl World {
         }
         self.nodes[node.index()].local -= held.local();
         self.accounting.take(now, &held);
-        let holders = &mut self.holders[node.index() * self.functions + function.index()];
+        let files = self.costs.functions[function.index()].files;
+        let holders = self.holders(node, files);
         *holders -= 1;
         if *holders == 0 {
-            let shared = self.file_pages(function);
+            let shared = self.file_pages(files);
             self.nodes[node.index()].local -= shared.local();
             self.accounting.take(now, &shared);
         }
     }
 
-    /// One more sandbox of the function on the node: the first brings its file pages in.
+    /// One more sandbox of the function on the node: the first of its profile brings the file pages in.
     fn share_file_pages(&mut self, node: NodeId, function: FunctionId) {
-        let holders = &mut self.holders[node.index() * self.functions + function.index()];
+        let files = self.costs.functions[function.index()].files;
+        let holders = self.holders(node, files);
         *holders += 1;
         if *holders == 1 {
-            let shared = self.file_pages(function);
+            let shared = self.file_pages(files);
             self.nodes[node.index()].local += shared.local();
             self.accounting.add(self.now, &shared);
         }
     }
 
-    fn file_pages(&self, function: FunctionId) -> ByClass {
+    fn holders(&mut self, node: NodeId, files: u32) -> &mut u32 {
+        &mut self.holders[node.index() * self.costs.node_shared.len() + files as usize]
+    }
+
+    fn file_pages(&self, files: u32) -> ByClass {
         let mut shared = ByClass::default();
-        shared.add(MemoryClass::NodeShared, self.costs.functions[function.index()].node_shared);
+        shared.add(MemoryClass::NodeShared, self.costs.node_shared[files as usize]);
         shared
     }
 

@@ -99,7 +99,7 @@ pub enum MemoryClass {
     InstancePrivate,
     /// Node DRAM, one sandbox's own: copied from a template by its first store to the page.
     CopiedOnWrite,
-    /// Node DRAM, one copy for all sandboxes of a function on the node (host page cache).
+    /// Node DRAM, one copy for all sandboxes of a profile on the node (host page cache).
     NodeShared,
     /// Node DRAM, one sandbox's own: what a microVM adds (VMM, guest kernel, guest page cache).
     GuestOverhead,
