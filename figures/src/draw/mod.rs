@@ -7,6 +7,7 @@ mod latency_percentiles;
 mod memory_over_time;
 mod page;
 mod peak_memory;
+mod rows;
 mod start_kinds;
 mod startup_percentiles;
 pub mod style;

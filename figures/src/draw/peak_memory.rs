@@ -3,49 +3,21 @@
 use super::Plan;
 use super::axis::{self, Scale};
 use super::canvas::{Anchor, Canvas, Lettering, Rect, width_of};
-use super::page::{self, Drawing, LegendMark, Panel};
-use super::style::{Dash, INK, Marker, SMALL, SeriesStyle};
+use super::page::{self, Drawing, Panel};
+use super::rows::{self, ROW, reported};
+use super::style::{INK, Marker, SMALL};
 use crate::estimate::Estimate;
 use crate::figure::PaperValue;
 use crate::files::{Table, number, optional};
 use crate::metric::{Metric, Statistic};
 
-const ROW: f64 = 17.0;
-
 pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
-    let panels = &plan.selection.panels;
-    let (width, columns) = page::layout(panels.len());
-    let caption = format!(
-        "Largest memory in use at once in the nodes' DRAM over the cluster, burn-in left out: \
-         median over seeds with its 95 % interval; {}.{}",
-        plan.selection.seeds(),
-        if plan.request.paper.is_empty() { "" } else { " Triangles: the paper." }
+    let caption = rows::caption(
+        plan,
+        "Largest memory in use at once in the nodes' DRAM over the cluster, burn-in left out: median \
+         over seeds with its 95 % interval",
     );
-    let most = panels.iter().map(|p| p.series.len()).max().unwrap_or(0).max(2) as f64;
-    let rows = panels.len().div_ceil(columns).max(1) as f64;
-    let mut frame = plan.page(width, LegendMark::Point, &caption);
-    frame.legend = paper_legend(&plan.request.paper);
-    let svg = frame.draw(rows * (most * ROW + page::around(panels)), |canvas, area| {
-        for (panel, cell) in panels.iter().zip(page::grid(area, columns, panels.len(), (10.0, 0.0))) {
-            draw_panel(canvas, cell, panel, &plan.request.paper);
-        }
-    })?;
-    Ok(Drawing { svg, table: table(plan), caption })
-}
-
-/// A legend entry for the paper's values, where there are any.
-pub fn paper_legend(paper: &[PaperValue]) -> Vec<(String, SeriesStyle)> {
-    let style = SeriesStyle { colour: INK, dash: Dash::Solid, marker: Marker::Down };
-    paper.first().map(|_| ("reported in the paper".to_owned(), style)).into_iter().collect()
-}
-
-/// The paper's values for one row.
-pub fn reported<'a>(
-    paper: &'a [PaperValue],
-    panel: &'a Panel<'_>,
-    series: &'a page::Series<'_>,
-) -> impl Iterator<Item = f64> + 'a {
-    paper.iter().filter(|v| v.panel == panel.name && v.system == series.name).map(|v| v.value)
+    Ok(Drawing { svg: rows::draw(plan, &caption, draw_panel)?, table: table(plan), caption })
 }
 
 fn peak(series: &page::Series<'_>) -> Option<Estimate> {

@@ -5,8 +5,8 @@ use super::Plan;
 use super::axis::{self, Scale};
 use super::canvas::{Anchor, Canvas, Lettering, Rect};
 use super::latency_percentiles::draw_row;
-use super::page::{self, Drawing, LegendMark, Panel, Series};
-use super::peak_memory::{paper_legend, reported};
+use super::page::{self, Drawing, Panel, Series};
+use super::rows::{self, ROW, reported};
 use super::style::{INK, Marker, SOFT, WHITE};
 use crate::estimate::Estimate;
 use crate::figure::PaperValue;
@@ -14,30 +14,16 @@ use crate::files::{Table, number, optional};
 use crate::metric::{self, Metric, Statistic};
 use platform::records::StartKind;
 
-const ROW: f64 = 18.0;
 const NOT_WARM: [StartKind; 3] = [StartKind::Cold, StartKind::Restored, StartKind::Repurposed];
 const SHOWN: [Statistic; 3] = [Statistic::P50, Statistic::P90, Statistic::P99];
 
 pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
-    let panels = &plan.selection.panels;
-    let (width, columns) = page::layout(panels.len());
-    let caption = format!(
-        "Start-up latency, warm starts left out: P50 (ring), P90 (tick), P99 (filled, with its \
-         value); median over seeds, whiskers: 95 % interval of P50 and P99 where wider than the \
-         marker; {}.{}",
-        plan.selection.seeds(),
-        if plan.request.paper.is_empty() { "" } else { " Triangles: the paper." }
+    let caption = rows::caption(
+        plan,
+        "Start-up latency, warm starts left out: P50 (ring), P90 (tick), P99 (filled, with its value); \
+         median over seeds, whiskers: 95 % interval of P50 and P99 where wider than the marker",
     );
-    let most = panels.iter().map(|p| p.series.len()).max().unwrap_or(0).max(2) as f64;
-    let rows = panels.len().div_ceil(columns).max(1) as f64;
-    let mut frame = plan.page(width, LegendMark::Point, &caption);
-    frame.legend = paper_legend(&plan.request.paper);
-    let svg = frame.draw(rows * (most * ROW + page::around(panels)), |canvas, area| {
-        for (panel, cell) in panels.iter().zip(page::grid(area, columns, panels.len(), (10.0, 0.0))) {
-            draw_panel(canvas, cell, panel, &plan.request.paper);
-        }
-    })?;
-    Ok(Drawing { svg, table: table(plan), caption })
+    Ok(Drawing { svg: rows::draw(plan, &caption, draw_panel)?, table: table(plan), caption })
 }
 
 fn startup(series: &Series<'_>, statistic: Statistic) -> Option<Estimate> {
