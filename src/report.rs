@@ -188,7 +188,7 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
     Ok(figures::report(&input)?)
 }
 
-/// Prints one line a point: the figures that people look at first.
+/// Prints one line a point, the figures that people look at first, and the warnings of its runs.
 pub fn table(loaded: &Loaded) {
     use figures::metric::{Metric, Statistic};
     let columns = [
@@ -212,6 +212,9 @@ pub fn table(loaded: &Loaded) {
             }
         }
         println!();
+    }
+    for warning in warnings_of(&loaded.data) {
+        eprintln!("warning: {}: {}", warning.from, warning.text);
     }
 }
 

@@ -76,10 +76,13 @@ pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
     if args.dry_run {
         return dry_run(folders, &plan);
     }
-    let finished = finish(&plan, &execute(folders, &plan, &args.how)?);
-    let name = plan.experiment.file.display().to_string();
-    report::table(&Loaded::new(folders, plan.experiment)?);
-    eprintln!("figures: trenvx figure {name} --tier {}", args.how.tier.name());
+    let outcome = execute(folders, &plan, &args.how)?;
+    let finished = finish(&plan, &outcome);
+    if !outcome.done.is_empty() {
+        let name = plan.experiment.file.display().to_string();
+        report::table(&Loaded::new(folders, plan.experiment)?);
+        eprintln!("figures: trenvx figure {name} --tier {}", args.how.tier.name());
+    }
     finished
 }
 

@@ -68,6 +68,17 @@ pub(crate) fn count(value: &Value) -> Result<u32, String> {
     }
 }
 
+/// A number of nodes.
+pub(crate) fn nodes(value: &Value) -> Result<u32, String> {
+    match count(value)? {
+        n if n > MOST_NODES => Err(format!("{n} is too large: at most {MOST_NODES} nodes")),
+        n => Ok(n),
+    }
+}
+
+/// Ten times what the largest experiment needs; beyond it the tables of sandboxes no longer fit memory.
+const MOST_NODES: u32 = 100_000;
+
 /// A whole number from 1.
 pub(crate) fn large_count(value: &Value) -> Result<u64, String> {
     match whole(value)? {

@@ -565,6 +565,18 @@ impl World {
             ));
         }
         let (functions, starts, invocations) = self.recorder.finish(functions);
+        let ended = |outcome: Outcome| functions.iter().map(|f| f.outcomes[outcome as usize]).sum::<u64>();
+        let (timed_out, rejected) = (ended(Outcome::TimedOut), ended(Outcome::Rejected));
+        if timed_out > 0 {
+            self.warnings.push(format!(
+                "{timed_out} measured invocations waited longer than cluster.queue_timeout and are in no latency"
+            ));
+        }
+        if rejected > 0 {
+            self.warnings.push(format!(
+                "{rejected} measured invocations are of functions that declare more than cluster.memory_cap and never ran"
+            ));
+        }
         RunRecord {
             functions,
             starts,

@@ -9,7 +9,7 @@ use traces::Duration;
 pub(crate) fn cluster(root: &Section<'_, '_>) -> Option<Cluster> {
     let section = root.section("cluster")?;
     let cluster = Cluster {
-        nodes: section.get("nodes", values::count),
+        nodes: section.get("nodes", values::nodes),
         cores: section.get("cores", values::count),
         dram: section.get("dram", values::positive_size),
         memory_cap: section.get("memory_cap", values::positive_size),
