@@ -25,7 +25,7 @@ impl Latencies {
             return;
         }
         self.sum_us += us;
-        let shift = (us | (2 * HALF as u64 - 1)).ilog2() - (2 * HALF).ilog2() + 1;
+        let shift = (us | (2 * HALF as u64 - 1)).ilog2() - HALF.ilog2();
         let bucket = shift as usize * HALF + (us >> shift) as usize;
         if bucket >= self.counts.len() {
             // To the end of its power of two: a histogram grows a few times at most.
