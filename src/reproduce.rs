@@ -32,7 +32,7 @@ pub fn run(folders: &Folders, args: &ReproduceArgs) -> anyhow::Result<()> {
     let loaded = report::reload(folders, experiments)?;
     let path = report::write(folders, args.how.tier.into(), &loaded)?;
     report::summarise(folders, &loaded)?;
-    println!("report: {}", path.display());
+    println!("report: {}", std::path::absolute(&path).unwrap_or(path).display());
     if failed > 0 {
         return Err(Ended { code: 1, message: format!("{failed} experiments have failed runs") }.into());
     }

@@ -118,8 +118,8 @@ pub(crate) fn execute_with(
         Run { plan, store, world, workloads: &workloads, environment: &environment, progress: &progress };
     let ends: Mutex<Vec<(usize, Result<Done, Failed>)>> = Mutex::default();
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-    // Threads take jobs strictly in the plan's order, so that those that share a workload run
-    // together; work stealing would scatter them.
+    // Every thread of the pool is a worker that takes jobs strictly in the plan's order, so that those
+    // that share a workload run together; work stealing would scatter them.
     let worker = || {
         while !stopped.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -133,12 +133,14 @@ pub(crate) fn execute_with(
             ends.lock().unwrap_or_else(PoisonError::into_inner).push((number, end));
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..options.jobs.clamp(1, plan.jobs.len().max(1)) {
-            scope.spawn(worker);
+    let threads = options.jobs.clamp(1, plan.jobs.len().max(1));
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        Ok(pool) => {
+            pool.broadcast(|_| worker());
         }
-        worker();
-    });
+        // No thread can be had: this one does it all.
+        Err(_) => worker(),
+    }
     drop(progress);
 
     let mut ends = ends.into_inner().unwrap_or_else(PoisonError::into_inner);
