@@ -190,7 +190,8 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
 
 /// Prints one line a point, the figures that people look at first, and the warnings of its runs.
 pub fn table(loaded: &Loaded) {
-    use figures::metric::{Metric, Statistic};
+    use figures::metric::{self, Metric, Statistic};
+    const NEW: [StartKind; 3] = [StartKind::Cold, StartKind::Restored, StartKind::Repurposed];
     let columns = [
         ("P50 ms", Metric::EndToEnd, Statistic::P50),
         ("P99 ms", Metric::EndToEnd, Statistic::P99),
@@ -206,7 +207,14 @@ pub fn table(loaded: &Loaded) {
     for point in &loaded.data.points {
         print!("{:<width$} {:>5}", point.label, point.seeds.len());
         for (_, metric, statistic) in columns {
-            match point.estimate(metric, statistic, None) {
+            // A start-up time is that of starts that were not warm, as in the figures.
+            let starts: &[StartKind] = if metric == Metric::Startup { &NEW } else { &[] };
+            let values = match starts {
+                [] => point.values(metric, statistic, None),
+                starts => point.values_of_starts(metric, statistic, starts),
+            };
+            let values: Vec<f64> = values.into_values().collect();
+            match metric::over_seeds(statistic).of(&values) {
                 Some(estimate) => print!(" {:>10.3}", estimate.value),
                 None => print!(" {:>10}", "-"),
             }
