@@ -146,13 +146,13 @@ pub fn claims(folders: &Folders, args: &ClaimsArgs) -> anyhow::Result<()> {
 /// Draws, judges and writes the page.
 pub fn report(folders: &Folders, args: &ReportArgs) -> anyhow::Result<()> {
     let loaded = args.which.load(folders)?;
-    let path = write(folders, args.which.tier.into(), &loaded)?;
+    let (path, _) = write(folders, args.which.tier.into(), &loaded)?;
     println!("{}", path.display());
     Ok(())
 }
 
-/// Draws, judges, writes the page and answers with its path.
-pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result<PathBuf> {
+/// Draws, judges, writes the page and answers with its path and the verdicts.
+pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result<(PathBuf, Vec<Judged>)> {
     let run: Vec<&Loaded> = loaded.iter().filter(|l| l.manifest.is_some()).collect();
     let judged = judge(folders, loaded)?;
     let drawn: Vec<Vec<FigureFile>> =
@@ -185,20 +185,22 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
         doctor: doctor(),
         footer: None,
     };
-    Ok(figures::report(&input)?)
+    let path = figures::report(&input)?;
+    Ok((path, judged))
 }
 
 /// Prints one line a point, the figures that people look at first, and the warnings of its runs.
 pub fn table(loaded: &Loaded) {
     use figures::metric::{self, Metric, Statistic};
     const NEW: [StartKind; 3] = [StartKind::Cold, StartKind::Restored, StartKind::Repurposed];
-    let columns = [
-        ("P50 ms", Metric::EndToEnd, Statistic::P50),
-        ("P99 ms", Metric::EndToEnd, Statistic::P99),
-        ("start P99", Metric::Startup, Statistic::P99),
-        ("warm", Metric::StartShare(StartKind::Warm), Statistic::Total),
-        ("peak GiB", Metric::Local, Statistic::Peak),
-        ("mean GiB", Metric::Local, Statistic::Mean),
+    // A start-up time is that of starts that were not warm, as in the figures.
+    let columns: [(_, _, _, &[StartKind]); 6] = [
+        ("P50 ms", Metric::EndToEnd, Statistic::P50, &[]),
+        ("P99 ms", Metric::EndToEnd, Statistic::P99, &[]),
+        ("start P99", Metric::Startup, Statistic::P99, &NEW),
+        ("warm", Metric::StartShare(StartKind::Warm), Statistic::Total, &[]),
+        ("peak GiB", Metric::Local, Statistic::Peak, &[]),
+        ("mean GiB", Metric::Local, Statistic::Mean, &[]),
     ];
     let width = loaded.data.points.iter().map(|point| point.label.len()).max().unwrap_or(0).max(5);
     print!("{:<width$} {:>5}", "point", "seeds");
@@ -206,9 +208,7 @@ pub fn table(loaded: &Loaded) {
     println!();
     for point in &loaded.data.points {
         print!("{:<width$} {:>5}", point.label, point.seeds.len());
-        for (_, metric, statistic) in columns {
-            // A start-up time is that of starts that were not warm, as in the figures.
-            let starts: &[StartKind] = if metric == Metric::Startup { &NEW } else { &[] };
+        for (_, metric, statistic, starts) in columns {
             let values = match starts {
                 [] => point.values(metric, statistic, None),
                 starts => point.values_of_starts(metric, statistic, starts),
@@ -228,7 +228,7 @@ pub fn table(loaded: &Loaded) {
 
 fn judge(folders: &Folders, loaded: &[Loaded]) -> anyhow::Result<Vec<Judged>> {
     let claims = configs::claims::load(&folders.configs()?)?;
-    let data: Vec<ExperimentData> = loaded.iter().map(|l| l.data.clone()).collect();
+    let data: Vec<&ExperimentData> = loaded.iter().map(|l| &l.data).collect();
     let meant: Vec<_> = claims
         .into_iter()
         .filter(|claim| loaded.iter().any(|l| l.experiment.id == claim.experiment))
@@ -236,13 +236,8 @@ fn judge(folders: &Folders, loaded: &[Loaded]) -> anyhow::Result<Vec<Judged>> {
     Ok(figures::judge(&meant, &data))
 }
 
-/// Prints the verdicts on the claims of these experiments.
-pub fn summarise(folders: &Folders, loaded: &[Loaded]) -> anyhow::Result<()> {
-    print_verdicts(&judge(folders, loaded)?);
-    Ok(())
-}
-
-fn print_verdicts(judged: &[Judged]) {
+/// Prints the verdicts with what was measured.
+pub fn print_verdicts(judged: &[Judged]) {
     for judged in judged {
         println!("{} {:<12} {}", judged.claim.id, judged.verdict.name(), judged.claim.text);
         for measured in &judged.measured {

@@ -30,8 +30,8 @@ pub fn run(folders: &Folders, args: &ReproduceArgs) -> anyhow::Result<()> {
         failed += usize::from(finish(&plan, &outcome).is_err());
     }
     let loaded = report::reload(folders, experiments)?;
-    let path = report::write(folders, args.how.tier.into(), &loaded)?;
-    report::summarise(folders, &loaded)?;
+    let (path, judged) = report::write(folders, args.how.tier.into(), &loaded)?;
+    report::print_verdicts(&judged);
     println!("report: {}", std::path::absolute(&path).unwrap_or(path).display());
     if failed > 0 {
         return Err(Ended { code: 1, message: format!("{failed} experiments have failed runs") }.into());

@@ -17,6 +17,7 @@ use crate::input::{ExperimentData, PointData};
 use crate::metric::{self, Statistic, unit};
 use configs::Tier;
 pub use configs::claims::{Claim, Comparison, Expectation, Functions, Measure, Range, Take};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The outcome of a claim.
@@ -146,11 +147,11 @@ fn bound(range: Range, write: impl Fn(f64) -> String) -> String {
 }
 
 /// Judges claims by the experiments that are there; a claim about another experiment is NOT-RUN.
-pub fn judge(claims: &[Claim], experiments: &[ExperimentData]) -> Vec<Judged> {
+pub fn judge<D: Borrow<ExperimentData>>(claims: &[Claim], experiments: &[D]) -> Vec<Judged> {
     claims
         .iter()
         .map(|claim| {
-            let of_id = experiments.iter().find(|e| e.id == claim.experiment);
+            let of_id = experiments.iter().map(Borrow::borrow).find(|e| e.id == claim.experiment);
             let found = of_id.ok_or_else(|| format!("experiment {} was not run", claim.experiment));
             let (verdict, measured) = match found.and_then(|data| Ok((data, measure(claim, data)?))) {
                 Err(reason) => (Verdict::NotRun { reason }, Vec::new()),

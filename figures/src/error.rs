@@ -6,10 +6,13 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// {path}: cannot write: {source}
-    #[error("{path}: cannot write: {source}")]
-    Write {
-        /// The file.
+    /// A file could not be written.
+    #[error(transparent)]
+    File(#[from] traces::Error),
+    /// The folder of a file could not be made.
+    #[error("{path}: cannot make this folder: {source}")]
+    Folder {
+        /// The folder.
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,

@@ -12,6 +12,7 @@
 //!
 //! Fewer than [`MIN_SEEDS`] values give a value without an interval.
 
+use crate::files::{number, optional};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
@@ -70,6 +71,17 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// Its cells in a table: value, both ends of the interval, number of seeds, estimator.
+    pub fn cells(&self) -> [String; 5] {
+        [
+            number(self.value),
+            optional(self.low()),
+            optional(self.high()),
+            self.n.to_string(),
+            self.estimator.name().to_owned(),
+        ]
+    }
+
     /// Lower end of the interval.
     pub fn low(&self) -> Option<f64> {
         self.interval.map(|(low, _)| low)

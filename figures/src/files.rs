@@ -54,16 +54,12 @@ pub fn optional(value: Option<f64>) -> String {
     value.map_or_else(String::new, number)
 }
 
-/// Writes a file whole: to `NAME.part` in the same folder, then renamed. Folders are made.
+/// Writes a file whole or not at all. Folders are made.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let failed = |source| Error::Write { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
+        fs::create_dir_all(folder).map_err(|source| Error::Folder { path: folder.to_owned(), source })?;
     }
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    fs::write(&part, content).map_err(failed)?;
-    fs::rename(&part, path).map_err(failed)
+    Ok(traces::atomic::write_file(path, content)?)
 }
 
 /// A name that is safe as a file name: letters, digits, `.`, `_`, `+` and `-`; all else becomes `-`.

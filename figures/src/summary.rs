@@ -1,6 +1,6 @@
 //! The tidy long table of an experiment: one row per point, function, metric and statistic.
 
-use crate::files::{Table, number, optional};
+use crate::files::Table;
 use crate::input::{ExperimentData, PointData};
 use crate::metric::{self, Metric, Statistic};
 
@@ -52,6 +52,7 @@ fn push(
     function: Option<&str>,
 ) {
     let Some(estimate) = point.estimate(metric, statistic, function) else { return };
+    let [value, low, high, n, estimator] = estimate.cells();
     table.push([
         data.id.clone(),
         point.label.clone(),
@@ -61,11 +62,11 @@ fn push(
         metric.name(),
         statistic.name().to_owned(),
         metric::unit(metric).to_owned(),
-        number(estimate.value),
-        optional(estimate.low()),
-        optional(estimate.high()),
-        estimate.n.to_string(),
-        estimate.estimator.name().to_owned(),
+        value,
+        low,
+        high,
+        n,
+        estimator,
     ]);
 }
 

@@ -15,7 +15,7 @@ pub mod formats;
 pub mod generate;
 pub mod import;
 pub mod llm;
-mod names;
+pub mod names;
 pub mod percentiles;
 pub mod plot;
 pub mod read;

@@ -9,7 +9,7 @@ use super::canvas::{Anchor, Canvas, Lettering, Rect, Stroke, fit};
 use super::page::{self, Drawing, LegendMark, Panel, Series};
 use super::style::{DOUBLE, INK, SMALL, SOFT, SeriesStyle, TEXT};
 use crate::estimate::Estimate;
-use crate::files::{Table, number, optional};
+use crate::files::{Table, number};
 use crate::metric::{Metric, PERCENTILES, Statistic};
 use std::collections::BTreeSet;
 
@@ -166,16 +166,17 @@ fn table(plan: &Plan<'_>) -> Table {
             for series in &panel.series {
                 for ((statistic, _), estimate) in PERCENTILES.iter().zip(latency(series, function)) {
                     let Some(estimate) = estimate else { continue };
+                    let [value, low, high, n, estimator] = estimate.cells();
                     table.push([
                         panel.name.clone(),
                         function.to_owned(),
                         series.name.clone(),
                         statistic.name().to_owned(),
-                        number(estimate.value),
-                        optional(estimate.low()),
-                        optional(estimate.high()),
-                        estimate.n.to_string(),
-                        estimate.estimator.name().to_owned(),
+                        value,
+                        low,
+                        high,
+                        n,
+                        estimator,
                     ]);
                 }
             }

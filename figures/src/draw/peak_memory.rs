@@ -8,7 +8,7 @@ use super::rows::{self, ROW, reported};
 use super::style::{INK, Marker, SMALL};
 use crate::estimate::Estimate;
 use crate::figure::PaperValue;
-use crate::files::{Table, number, optional};
+use crate::files::{Table, optional};
 use crate::metric::{Metric, Statistic};
 
 pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
@@ -64,14 +64,15 @@ fn table(plan: &Plan<'_>) -> Table {
             let Some(estimate) = peak(series) else { continue };
             let reported =
                 plan.request.paper.iter().find(|v| v.panel == panel.name && v.system == series.name);
+            let [value, low, high, n, estimator] = estimate.cells();
             table.push([
                 panel.name.clone(),
                 series.name.clone(),
-                number(estimate.value),
-                optional(estimate.low()),
-                optional(estimate.high()),
-                estimate.n.to_string(),
-                estimate.estimator.name().to_owned(),
+                value,
+                low,
+                high,
+                n,
+                estimator,
                 optional(reported.map(|v| v.value)),
             ]);
         }

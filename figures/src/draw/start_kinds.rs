@@ -6,7 +6,7 @@ use super::canvas::{Anchor, Canvas, Lettering, Rect, width_of};
 use super::page::{self, Drawing, LegendMark, Panel, Series};
 use super::style::{Colour, Dash, INK, Marker, PARTS, SMALL, SeriesStyle, WHITE};
 use crate::estimate::Estimate;
-use crate::files::{Table, number, optional};
+use crate::files::Table;
 use crate::metric::{Metric, Statistic};
 use platform::records::StartKind;
 
@@ -86,15 +86,16 @@ fn table(plan: &Plan<'_>) -> Table {
         for series in &panel.series {
             for (kind, _) in KINDS {
                 let Some(estimate) = share(series, kind) else { continue };
+                let [value, low, high, n, estimator] = estimate.cells();
                 table.push([
                     panel.name.clone(),
                     series.name.clone(),
                     kind.name().to_owned(),
-                    number(estimate.value),
-                    optional(estimate.low()),
-                    optional(estimate.high()),
-                    estimate.n.to_string(),
-                    estimate.estimator.name().to_owned(),
+                    value,
+                    low,
+                    high,
+                    n,
+                    estimator,
                 ]);
             }
         }

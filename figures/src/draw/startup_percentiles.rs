@@ -10,7 +10,7 @@ use super::rows::{self, ROW, reported};
 use super::style::{INK, Marker, SOFT, WHITE};
 use crate::estimate::Estimate;
 use crate::figure::PaperValue;
-use crate::files::{Table, number, optional};
+use crate::files::{Table, optional};
 use crate::metric::{self, Metric, Statistic};
 use platform::records::StartKind;
 
@@ -86,16 +86,17 @@ fn table(plan: &Plan<'_>) -> Table {
                         && v.system == series.name
                         && v.statistic.unwrap_or(Statistic::P99) == statistic
                 });
+                let [value, low, high, n, estimator] = estimate.cells();
                 table.push([
                     panel.name.clone(),
                     series.name.clone(),
                     "not warm".to_owned(),
                     statistic.name().to_owned(),
-                    number(estimate.value),
-                    optional(estimate.low()),
-                    optional(estimate.high()),
-                    estimate.n.to_string(),
-                    estimate.estimator.name().to_owned(),
+                    value,
+                    low,
+                    high,
+                    n,
+                    estimator,
                     optional(reported.map(|v| v.value)),
                 ]);
             }
