@@ -101,8 +101,12 @@ pub enum MemoryClass {
     CopiedOnWrite,
     /// Node DRAM, one copy for all sandboxes of a profile on the node (host page cache).
     NodeShared,
-    /// Node DRAM, one sandbox's own: what a microVM adds (VMM, guest kernel, guest page cache).
+    /// Node DRAM, one sandbox's own: what a microVM adds (VMM, guest kernel).
     GuestOverhead,
+    /// Node DRAM, one guest's own: file pages that a microVM caches for itself.
+    GuestPageCache,
+    /// Node DRAM: browsers of agents, shared by those of one browser.
+    Browser,
     /// CXL pool: templates and snapshots, one copy for all nodes that share the pool.
     PoolCxl,
     /// Memory of the RDMA pool's memory node: templates, one copy for all nodes.
@@ -111,13 +115,15 @@ pub enum MemoryClass {
 
 impl MemoryClass {
     /// Number of classes.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 8;
     /// Every class, in the order of output columns.
     pub const ALL: [Self; Self::COUNT] = [
         Self::InstancePrivate,
         Self::CopiedOnWrite,
         Self::NodeShared,
         Self::GuestOverhead,
+        Self::GuestPageCache,
+        Self::Browser,
         Self::PoolCxl,
         Self::PoolRdma,
     ];
@@ -134,6 +140,8 @@ impl MemoryClass {
             Self::CopiedOnWrite => "copied_on_write",
             Self::NodeShared => "node_shared",
             Self::GuestOverhead => "guest_overhead",
+            Self::GuestPageCache => "guest_page_cache",
+            Self::Browser => "browser",
             Self::PoolCxl => "pool_cxl",
             Self::PoolRdma => "pool_rdma",
         }
@@ -167,6 +175,11 @@ impl ByClass {
     /// Bytes in node DRAM.
     pub fn local(&self) -> Bytes {
         MemoryClass::ALL.iter().filter(|c| c.is_local()).map(|&c| self.get(c)).sum()
+    }
+
+    /// What this holds beyond `less`, which is nowhere more.
+    pub fn beyond(&self, less: &Self) -> Self {
+        Self(std::array::from_fn(|class| self.0[class] - less.0[class]))
     }
 
     /// All bytes.

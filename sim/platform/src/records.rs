@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use traces::{Bytes, Duration, Instant};
 
 /// Version of the schemas of this module; part of every run's key.
-pub const RECORD_SCHEMA: u32 = 1;
+pub const RECORD_SCHEMA: u32 = 2;
 
 /// How an invocation got its sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,13 +55,16 @@ pub enum Outcome {
     Rejected,
     /// Still queued, starting or running when the run ended.
     Unfinished,
+    /// Lost with its sandbox: a node or a pool device failed, or the start did.
+    Failed,
 }
 
 impl Outcome {
     /// Number of outcomes.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
     /// Every outcome, in the order of output columns.
-    pub const ALL: [Self; Self::COUNT] = [Self::Completed, Self::TimedOut, Self::Rejected, Self::Unfinished];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Completed, Self::TimedOut, Self::Rejected, Self::Unfinished, Self::Failed];
 
     /// Column and key name.
     pub const fn name(self) -> &'static str {
@@ -70,6 +73,7 @@ impl Outcome {
             Self::TimedOut => "timed_out",
             Self::Rejected => "rejected",
             Self::Unfinished => "unfinished",
+            Self::Failed => "failed",
         }
     }
 }

@@ -1,24 +1,32 @@
-//! The sandboxes, and the order in which idle ones are used and given up.
+//! The sandboxes, and the orders in which idle ones are used and given up.
 //!
-//! Sandboxes live in a slab. An idle one is in two doubly linked lists threaded through the slab:
-//! that of its function (most recently used first: where reuse takes from) and that of its group
-//! (least recently used first: what is repurposed or evicted next). Every operation is O(1), except
-//! a search for a victim on one node of a cluster-wide list, which skips other nodes' sandboxes.
+//! Sandboxes live in a slab, one cache line each. An idle one is threaded through these lists, each
+//! operation O(1):
+//! - that of its function and group, most recently used first: where reuse takes from;
+//! - that of its group, least recently used first: what is repurposed next;
+//! - that of its node, least recently used first: what is evicted next. Where a group is one node
+//!   this is the group's list;
+//! - that of its shelf, where sandboxes are shared only inside a tenant or by layers.
+//!
+//! Where the keep-alive policy ranks idle sandboxes, a sorted set for each node takes the place of
+//! the node's list (O(log n)).
 
+use super::lists::{Links, Lists, NIL, UNLINKED};
 use crate::ids::{NodeId, SandboxId, Ticket};
 use crate::records::StartKind;
+use crate::system::Layer;
+use std::collections::{BTreeMap, BTreeSet};
 use traces::{Bytes, FunctionId, Instant};
 
-/// The function of a prepopulated sandbox.
+/// The function of a prepopulated or bare sandbox.
 pub(super) const NO_FUNCTION: FunctionId = FunctionId(u32::MAX);
-const NIL: u32 = u32::MAX;
 
 /// What a sandbox is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// The slot holds no sandbox.
     Free,
-    /// Being made or repurposed for an invocation.
+    /// Being made or repurposed, for an invocation or to be pre-warmed.
     Starting,
     /// Running an invocation.
     Running,
@@ -27,6 +35,7 @@ pub(super) enum State {
 }
 
 /// Answer to a keep-alive timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimerAnswer {
     /// The keep-alive has ended.
     Expired,
@@ -37,59 +46,94 @@ pub(super) enum TimerAnswer {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Links {
-    prev: u32,
-    next: u32,
-}
-
-const UNLINKED: Links = Links { prev: NIL, next: NIL };
-
-#[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Sandbox {
-    state: State,
-    kind: StartKind,
-    timer_set: bool,
+    declared: Bytes,
+    deadline: Instant,
     node: NodeId,
     function: FunctionId,
     ticket: Ticket,
     generation: u32,
-    declared: Bytes,
-    deadline: Instant,
     of_function: Links,
     of_group: Links,
+    of_node: Links,
+    state: State,
+    kind: StartKind,
+    layer: Layer,
+    timer_set: bool,
 }
 
+/// A start for nobody.
+const NOBODY: Ticket = Ticket(NIL);
+
+/// What a sandbox becomes when it is started or repurposed.
 #[derive(Clone, Copy, Debug)]
-struct Ends {
-    head: u32,
-    tail: u32,
+pub(super) struct Binding {
+    pub function: FunctionId,
+    pub declared: Bytes,
+    pub ticket: Option<Ticket>,
+    pub kind: StartKind,
 }
 
-const EMPTY: Ends = Ends { head: NIL, tail: NIL };
+/// Which lists a pool keeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub groups: usize,
+    pub nodes: usize,
+    pub functions: usize,
+    /// Shelves of a group; 0 where idle sandboxes of all kinds can stand in for each other.
+    pub shelves: usize,
+    /// Whether evictions follow ranks.
+    pub ranked: bool,
+}
+
+/// Heads of the lists of functions: a table where there is one group, a map where most are empty.
+enum Heads {
+    Dense(Vec<u32>),
+    Sparse(BTreeMap<(u32, u32), u32>),
+}
 
 /// All sandboxes of the cluster.
 pub(super) struct Pool {
+    layout: Layout,
     slots: Vec<Sandbox>,
     free: Vec<u32>,
-    functions: usize,
-    /// Idle sandboxes by group × function; the head was used last.
-    by_function: Vec<u32>,
-    /// Idle sandboxes by group; the head was used first.
-    by_use: Vec<Ends>,
+    by_function: Heads,
+    by_group: Lists,
+    /// Empty where each group is one node.
+    by_node: Lists,
+    /// Empty where there are no shelves.
+    by_shelf: Lists,
+    shelf_links: Vec<(u32, Links)>,
+    ranked: Vec<BTreeSet<(u64, u64, u32)>>,
+    ranks: Vec<(u64, u64)>,
     idle_memory: Vec<Bytes>,
+    uses: u64,
     idle: u32,
     live: u32,
 }
 
 impl Pool {
-    pub(super) fn new(groups: usize, functions: usize) -> Self {
+    pub(super) fn new(layout: Layout) -> Self {
+        let Layout { groups, nodes, functions, shelves, ranked } = layout;
+        let dense = groups == 1;
         Self {
+            layout,
             slots: Vec::new(),
             free: Vec::new(),
-            functions,
-            by_function: vec![NIL; groups * functions],
-            by_use: vec![EMPTY; groups],
-            idle_memory: Vec::new(),
+            by_function: if dense {
+                Heads::Dense(vec![NIL; functions])
+            } else {
+                Heads::Sparse(BTreeMap::new())
+            },
+            by_group: Lists::new(groups),
+            by_node: Lists::new(if groups == nodes || ranked { 0 } else { nodes }),
+            by_shelf: Lists::new(groups * shelves),
+            shelf_links: Vec::new(),
+            ranked: vec![BTreeSet::new(); if ranked { nodes } else { 0 }],
+            ranks: Vec::new(),
+            idle_memory: vec![Bytes::ZERO; nodes],
+            uses: 0,
             idle: 0,
             live: 0,
         }
@@ -104,7 +148,7 @@ impl Pool {
     }
 
     pub(super) fn state(&self, sandbox: SandboxId) -> State {
-        self.slots[sandbox.index()].state
+        self.slots.get(sandbox.index()).map_or(State::Free, |slot| slot.state)
     }
 
     pub(super) fn place_of(&self, sandbox: SandboxId) -> (NodeId, FunctionId) {
@@ -112,149 +156,202 @@ impl Pool {
         (slot.node, slot.function)
     }
 
+    pub(super) fn layer(&self, sandbox: SandboxId) -> Layer {
+        self.slots[sandbox.index()].layer
+    }
+
     pub(super) fn declared(&self, sandbox: SandboxId) -> Bytes {
         self.slots[sandbox.index()].declared
     }
 
-    /// Declared memory of the node's idle sandboxes.
-    pub(super) fn idle_memory(&self, node: NodeId) -> Bytes {
-        self.idle_memory.get(node.index()).copied().unwrap_or_default()
+    /// Whom the sandbox is starting or running for.
+    pub(super) fn ticket(&self, sandbox: SandboxId) -> Option<Ticket> {
+        let slot = &self.slots[sandbox.index()];
+        (matches!(slot.state, State::Starting | State::Running) && slot.ticket != NOBODY)
+            .then_some(slot.ticket)
     }
 
-    /// A new sandbox, starting for `ticket`.
-    pub(super) fn create(
-        &mut self,
-        node: NodeId,
-        function: FunctionId,
-        declared: Bytes,
-        ticket: Ticket,
-        kind: StartKind,
-    ) -> SandboxId {
-        let index = self.new_slot(node);
-        let sandbox = SandboxId(index);
-        self.bind(sandbox, function, declared, ticket, kind);
+    /// What an idle sandbox is worth.
+    pub(super) fn rank(&self, sandbox: SandboxId) -> u64 {
+        self.ranks.get(sandbox.index()).map_or(0, |&(rank, _)| rank)
+    }
+
+    /// Declared memory of the node's idle sandboxes.
+    pub(super) fn idle_memory(&self, node: NodeId) -> Bytes {
+        self.idle_memory[node.index()]
+    }
+
+    /// The sandboxes that are on the node, in order of their names: O(sandboxes).
+    pub(super) fn on_node(&self, node: NodeId) -> Vec<SandboxId> {
+        let here = |(_, slot): &(usize, &Sandbox)| slot.node == node && slot.state != State::Free;
+        self.slots.iter().enumerate().filter(here).map(|(index, _)| SandboxId(index as u32)).collect()
+    }
+
+    /// A new sandbox, starting.
+    pub(super) fn create(&mut self, node: NodeId, binding: Binding) -> SandboxId {
+        let sandbox = self.new_slot(node);
+        self.bind(sandbox, binding);
         sandbox
     }
 
     /// A new sandbox of no function, idle.
-    pub(super) fn create_idle(&mut self, group: usize, node: NodeId, declared: Bytes) {
-        let index = self.new_slot(node);
-        self.slots[index as usize].declared = declared;
-        self.make_idle(group, SandboxId(index), None);
+    pub(super) fn create_idle(&mut self, group: usize, shelf: Option<usize>, node: NodeId, declared: Bytes) {
+        let sandbox = self.new_slot(node);
+        self.slots[sandbox.index()].declared = declared;
+        self.make_idle(group, shelf, sandbox, Layer::Bare, None, 0);
     }
 
-    /// An unlinked sandbox starts for `ticket` as a sandbox of `function`.
-    pub(super) fn bind(
-        &mut self,
-        sandbox: SandboxId,
-        function: FunctionId,
-        declared: Bytes,
-        ticket: Ticket,
-        kind: StartKind,
-    ) {
+    /// An unlinked sandbox starts.
+    pub(super) fn bind(&mut self, sandbox: SandboxId, binding: Binding) {
         let slot = &mut self.slots[sandbox.index()];
         slot.state = State::Starting;
-        slot.function = function;
-        slot.declared = declared;
-        slot.ticket = ticket;
-        slot.kind = kind;
+        slot.function = binding.function;
+        slot.declared = binding.declared;
+        slot.ticket = binding.ticket.unwrap_or(NOBODY);
+        slot.kind = binding.kind;
+        slot.layer = Layer::Function;
     }
 
-    /// A started sandbox runs the invocation it was started for.
-    pub(super) fn run_bound(&mut self, sandbox: SandboxId) -> (NodeId, Ticket, StartKind) {
+    /// A started sandbox runs the invocation it was started for; `None` if it was pre-warmed.
+    pub(super) fn run_bound(&mut self, sandbox: SandboxId) -> (NodeId, Option<Ticket>, StartKind) {
         let slot = &mut self.slots[sandbox.index()];
         debug_assert_eq!(slot.state, State::Starting);
         slot.state = State::Running;
-        (slot.node, slot.ticket, slot.kind)
+        (slot.node, (slot.ticket != NOBODY).then_some(slot.ticket), slot.kind)
     }
 
-    /// The sandbox becomes idle, used last of its group. Answers with the generation to set a
-    /// timer for, if there is a deadline and no timer is under way.
+    /// A running sandbox runs another invocation.
+    pub(super) fn rebind(&mut self, sandbox: SandboxId, ticket: Ticket) {
+        self.slots[sandbox.index()].ticket = ticket;
+    }
+
+    /// The sandbox becomes idle, used last. Answers with the generation to set a timer for, if the
+    /// timer that is under way comes too late for the deadline or there is none.
     pub(super) fn make_idle(
         &mut self,
         group: usize,
+        shelf: Option<usize>,
         sandbox: SandboxId,
+        layer: Layer,
         deadline: Option<Instant>,
+        rank: u64,
     ) -> Option<u32> {
         let slot = &mut self.slots[sandbox.index()];
         slot.state = State::Idle;
-        slot.deadline = deadline.unwrap_or(Instant::MAX);
-        let set = deadline.is_some() && !slot.timer_set;
+        slot.layer = layer;
+        let deadline = deadline.unwrap_or(Instant::MAX);
+        let sooner = deadline < slot.deadline;
+        slot.deadline = deadline;
+        let set = deadline != Instant::MAX && (!slot.timer_set || sooner);
+        if set && slot.timer_set {
+            slot.generation = slot.generation.wrapping_add(1);
+        }
         slot.timer_set |= set;
         let answer = set.then_some(slot.generation);
-        self.link(group, sandbox);
+        self.link(group, shelf, sandbox, rank);
         answer
     }
 
-    /// Undoes a [`Self::take_idle`]: the sandbox is again the least recently used of its group.
-    pub(super) fn put_back(&mut self, group: usize, sandbox: SandboxId) {
+    /// Undoes a [`Self::take_idle`]: the sandbox is again the least recently used of its lists.
+    pub(super) fn put_back(&mut self, group: usize, shelf: Option<usize>, sandbox: SandboxId) {
         self.slots[sandbox.index()].state = State::Idle;
-        self.link_function(group, sandbox.0);
-        let head = self.by_use[group].head;
-        self.slots[sandbox.index()].of_group = Links { prev: NIL, next: head };
-        match head {
-            NIL => self.by_use[group].tail = sandbox.0,
-            head => self.slots[head as usize].of_group.prev = sandbox.0,
+        self.link_function(group, sandbox);
+        let slots = &mut self.slots;
+        self.by_group.push_front(group, sandbox.0, slots, |s| &mut s.of_group);
+        let node = slots[sandbox.index()].node.index();
+        if !self.by_node.is_absent() {
+            self.by_node.push_front(node, sandbox.0, slots, |s| &mut s.of_node);
         }
-        self.by_use[group].head = sandbox.0;
+        if let Some(shelf) = shelf {
+            let at = group * self.layout.shelves + shelf;
+            let links = &mut self.shelf_links;
+            links[sandbox.index()].0 = at as u32;
+            self.by_shelf.push_front(at, sandbox.0, links, |s| &mut s.1);
+        }
+        if self.layout.ranked {
+            let (rank, use_) = self.ranks[sandbox.index()];
+            self.ranked[node].insert((rank, use_, sandbox.0));
+        }
         self.count_idle(sandbox);
     }
 
-    /// The most recently used idle sandbox of the function, which now runs.
-    pub(super) fn take_idle_of(&mut self, group: usize, function: FunctionId) -> Option<SandboxId> {
-        let head = self.by_function[group * self.functions + function.index()];
+    /// The most recently used idle sandbox of the function, which now runs for `ticket`.
+    pub(super) fn take_idle_of(
+        &mut self,
+        group: usize,
+        function: FunctionId,
+        ticket: Ticket,
+    ) -> Option<SandboxId> {
+        let head = self.head(group, function);
         if head == NIL {
             return None;
         }
+        self.slots[head as usize].ticket = ticket;
         self.take_idle(group, SandboxId(head));
         Some(SandboxId(head))
     }
 
+    /// Whether the function has an idle sandbox in the group.
+    pub(super) fn has_idle_of(&self, group: usize, function: FunctionId) -> bool {
+        self.head(group, function) != NIL
+    }
+
     /// Takes an idle sandbox out of the lists; it now counts as running.
     pub(super) fn take_idle(&mut self, group: usize, sandbox: SandboxId) {
-        let slot = &mut self.slots[sandbox.index()];
+        let slots = &mut self.slots;
+        let slot = &mut slots[sandbox.index()];
         debug_assert_eq!(slot.state, State::Idle);
         slot.state = State::Running;
-        let (function, of_function, of_group) = (slot.function, slot.of_function, slot.of_group);
+        let (node, function, of_function) = (slot.node.index(), slot.function, slot.of_function);
+        let of_a_function = slot.layer == Layer::Function && function != NO_FUNCTION;
         slot.of_function = UNLINKED;
-        slot.of_group = UNLINKED;
         self.idle -= 1;
-        self.idle_memory[slot.node.index()] -= slot.declared;
-        if function != NO_FUNCTION {
-            match of_function.prev {
-                NIL => self.by_function[group * self.functions + function.index()] = of_function.next,
-                prev => self.slots[prev as usize].of_function.next = of_function.next,
-            }
+        self.idle_memory[node] -= slot.declared;
+        self.by_group.remove(group, sandbox.0, slots, |s| &mut s.of_group);
+        if !self.by_node.is_absent() {
+            self.by_node.remove(node, sandbox.0, slots, |s| &mut s.of_node);
+        }
+        if of_a_function {
             if of_function.next != NIL {
-                self.slots[of_function.next as usize].of_function.prev = of_function.prev;
+                slots[of_function.next as usize].of_function.prev = of_function.prev;
+            }
+            match of_function.prev {
+                NIL => self.set_head(group, function, of_function.next),
+                prev => slots[prev as usize].of_function.next = of_function.next,
             }
         }
-        match of_group.prev {
-            NIL => self.by_use[group].head = of_group.next,
-            prev => self.slots[prev as usize].of_group.next = of_group.next,
+        if !self.by_shelf.is_absent() {
+            let links = &mut self.shelf_links;
+            let at = std::mem::replace(&mut links[sandbox.index()].0, NIL);
+            if at != NIL {
+                self.by_shelf.remove(at as usize, sandbox.0, links, |s| &mut s.1);
+            }
         }
-        match of_group.next {
-            NIL => self.by_use[group].tail = of_group.prev,
-            next => self.slots[next as usize].of_group.prev = of_group.prev,
+        if self.layout.ranked {
+            let (rank, use_) = self.ranks[sandbox.index()];
+            self.ranked[node].remove(&(rank, use_, sandbox.0));
         }
     }
 
     /// The least recently used idle sandbox of the group.
     pub(super) fn least_recently_used(&self, group: usize) -> Option<SandboxId> {
-        let head = self.by_use[group].head;
-        (head != NIL).then_some(SandboxId(head))
+        self.by_group.first(group).map(SandboxId)
     }
 
-    /// The least recently used idle sandbox of the group on one node.
-    pub(super) fn least_recently_used_on(&self, group: usize, node: NodeId) -> Option<SandboxId> {
-        if self.idle_memory(node) == Bytes::ZERO {
-            return None;
+    /// The least recently used idle sandbox of a shelf.
+    pub(super) fn least_recently_used_on(&self, group: usize, shelf: usize) -> Option<SandboxId> {
+        self.by_shelf.first(group * self.layout.shelves + shelf).map(SandboxId)
+    }
+
+    /// The idle sandbox of the node that goes first when memory is needed.
+    pub(super) fn victim(&self, group: usize, node: NodeId) -> Option<SandboxId> {
+        if self.layout.ranked {
+            self.ranked[node.index()].first().map(|&(_, _, index)| SandboxId(index))
+        } else if self.by_node.is_absent() {
+            self.least_recently_used(group)
+        } else {
+            self.by_node.first(node.index()).map(SandboxId)
         }
-        let mut at = self.by_use[group].head;
-        while at != NIL && self.slots[at as usize].node != node {
-            at = self.slots[at as usize].of_group.next;
-        }
-        (at != NIL).then_some(SandboxId(at))
     }
 
     /// An unlinked sandbox is gone; its name may be used again.
@@ -262,6 +359,7 @@ impl Pool {
         let slot = &mut self.slots[sandbox.index()];
         slot.state = State::Free;
         slot.timer_set = false;
+        slot.deadline = Instant::MAX;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(sandbox.0);
         self.live -= 1;
@@ -277,58 +375,107 @@ impl Pool {
             slot.timer_set = false;
             return TimerAnswer::Stale;
         }
-        if slot.deadline <= now { TimerAnswer::Expired } else { TimerAnswer::Again(slot.deadline) }
+        if slot.deadline > now {
+            return TimerAnswer::Again(slot.deadline);
+        }
+        slot.timer_set = false;
+        TimerAnswer::Expired
     }
 
-    fn new_slot(&mut self, node: NodeId) -> u32 {
-        if self.idle_memory.len() <= node.index() {
-            self.idle_memory.resize(node.index() + 1, Bytes::ZERO);
+    /// An unlinked sandbox holds less from now on.
+    pub(super) fn demote(&mut self, sandbox: SandboxId, to: Layer, declared: Bytes) {
+        let slot = &mut self.slots[sandbox.index()];
+        slot.layer = to;
+        slot.declared = declared;
+        if to == Layer::Bare {
+            slot.function = NO_FUNCTION;
         }
+    }
+
+    fn new_slot(&mut self, node: NodeId) -> SandboxId {
         self.live += 1;
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
             slot.node = node;
             slot.function = NO_FUNCTION;
-            return index;
+            return SandboxId(index);
         }
         self.slots.push(Sandbox {
-            state: State::Free,
-            kind: StartKind::Cold,
-            timer_set: false,
-            node,
-            function: NO_FUNCTION,
-            ticket: Ticket(NIL),
-            generation: 0,
             declared: Bytes::ZERO,
             deadline: Instant::MAX,
+            node,
+            function: NO_FUNCTION,
+            ticket: NOBODY,
+            generation: 0,
             of_function: UNLINKED,
             of_group: UNLINKED,
+            of_node: UNLINKED,
+            state: State::Free,
+            kind: StartKind::Cold,
+            layer: Layer::Bare,
+            timer_set: false,
         });
-        (self.slots.len() - 1) as u32
+        if !self.by_shelf.is_absent() {
+            self.shelf_links.push((NIL, UNLINKED));
+        }
+        if self.layout.ranked {
+            self.ranks.push((0, 0));
+        }
+        SandboxId((self.slots.len() - 1) as u32)
     }
 
-    fn link(&mut self, group: usize, sandbox: SandboxId) {
-        self.link_function(group, sandbox.0);
-        let tail = self.by_use[group].tail;
-        self.slots[sandbox.index()].of_group = Links { prev: tail, next: NIL };
-        match tail {
-            NIL => self.by_use[group].head = sandbox.0,
-            tail => self.slots[tail as usize].of_group.next = sandbox.0,
+    fn link(&mut self, group: usize, shelf: Option<usize>, sandbox: SandboxId, rank: u64) {
+        self.link_function(group, sandbox);
+        let slots = &mut self.slots;
+        self.by_group.push_back(group, sandbox.0, slots, |s| &mut s.of_group);
+        let node = slots[sandbox.index()].node.index();
+        if !self.by_node.is_absent() {
+            self.by_node.push_back(node, sandbox.0, slots, |s| &mut s.of_node);
         }
-        self.by_use[group].tail = sandbox.0;
+        if let Some(shelf) = shelf {
+            let at = group * self.layout.shelves + shelf;
+            let links = &mut self.shelf_links;
+            links[sandbox.index()].0 = at as u32;
+            self.by_shelf.push_back(at, sandbox.0, links, |s| &mut s.1);
+        }
+        if self.layout.ranked {
+            self.uses += 1;
+            self.ranks[sandbox.index()] = (rank, self.uses);
+            self.ranked[node].insert((rank, self.uses, sandbox.0));
+        }
         self.count_idle(sandbox);
     }
 
-    fn link_function(&mut self, group: usize, index: u32) {
-        let function = self.slots[index as usize].function;
-        if function == NO_FUNCTION {
+    fn link_function(&mut self, group: usize, sandbox: SandboxId) {
+        let slot = &self.slots[sandbox.index()];
+        let function = slot.function;
+        if function == NO_FUNCTION || slot.layer != Layer::Function {
             return;
         }
-        let head = &mut self.by_function[group * self.functions + function.index()];
-        let old = std::mem::replace(head, index);
-        self.slots[index as usize].of_function = Links { prev: NIL, next: old };
+        let old = self.head(group, function);
+        self.set_head(group, function, sandbox.0);
+        self.slots[sandbox.index()].of_function = Links { prev: NIL, next: old };
         if old != NIL {
-            self.slots[old as usize].of_function.prev = index;
+            self.slots[old as usize].of_function.prev = sandbox.0;
+        }
+    }
+
+    fn head(&self, group: usize, function: FunctionId) -> u32 {
+        match &self.by_function {
+            Heads::Dense(heads) => heads[function.index()],
+            Heads::Sparse(heads) => heads.get(&(function.0, group as u32)).copied().unwrap_or(NIL),
+        }
+    }
+
+    fn set_head(&mut self, group: usize, function: FunctionId, head: u32) {
+        match &mut self.by_function {
+            Heads::Dense(heads) => heads[function.index()] = head,
+            Heads::Sparse(heads) if head == NIL => {
+                heads.remove(&(function.0, group as u32));
+            }
+            Heads::Sparse(heads) => {
+                heads.insert((function.0, group as u32), head);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Scenarios worked out by hand: one node, functions f and g of 100 MiB, starts end when told to.
 
 use super::*;
+use crate::policy::keep_alive::layers::LayerTimes;
 use crate::system::system;
 
 const F: FunctionId = FunctionId(0);
@@ -19,12 +20,34 @@ fn plane(name: &str, rooms: u64, change: impl FnOnce(&mut System)) -> ControlPla
     ControlPlane::new(ControlConfig {
         system,
         placement: Placement::SandboxAware,
-        keep_alive_ttl: Duration::from_secs(60),
+        keep_alive: KeepAliveParameters {
+            ttl: Duration::from_secs(60),
+            layers: LayerTimes {
+                function: Duration::from_secs(10),
+                runtime: Duration::from_secs(20),
+                bare: Duration::from_secs(30),
+            },
+        },
         nodes: 1,
+        racks: 1,
         memory_cap: Bytes::from_mib(100 * rooms),
         queue_timeout: Duration::from_secs(30),
-        declared: vec![Bytes::from_mib(100); 2],
+        share_within_tenant: false,
+        functions: (0..2).map(facts).collect(),
+        arrivals: Vec::new(),
+        streams: Streams::new(1),
     })
+}
+
+/// Functions of one tenant and one runtime.
+fn facts(_: u32) -> FunctionFacts {
+    FunctionFacts {
+        declared: Bytes::from_mib(100),
+        tenant: 0,
+        runtime: 0,
+        runtime_memory: Bytes::from_mib(40),
+        start_cost: Duration::from_secs(1),
+    }
 }
 
 fn step(plane: &mut ControlPlane, seconds: u64, input: Input) -> Vec<Command> {
@@ -42,7 +65,7 @@ fn start(sandbox: u32, ticket: u32, function: FunctionId, kind: StartKind) -> Co
         sandbox: SandboxId(sandbox),
         node: N,
         function,
-        ticket: Ticket(ticket),
+        ticket: Some(Ticket(ticket)),
         kind,
         pooled_netns: false,
     }
@@ -93,8 +116,14 @@ fn trenv_repurposes_the_least_recently_used_of_any_function() {
     step(&mut p, 3, Input::Finished { sandbox: SandboxId(0) });
     // f is reused although g's sandbox is older; the next f repurposes g's.
     assert_eq!(arrive(&mut p, 4, 2, F), [run(0, 2, StartKind::Warm)]);
-    let repurpose =
-        Command::Repurpose { sandbox: SandboxId(1), node: N, from: Some(G), to: F, ticket: Ticket(3) };
+    let repurpose = Command::Repurpose {
+        sandbox: SandboxId(1),
+        node: N,
+        from: Some(G),
+        keeps: Layer::Bare,
+        to: F,
+        ticket: Ticket(3),
+    };
     assert_eq!(arrive(&mut p, 5, 3, F), [repurpose]);
     assert_eq!(step(&mut p, 6, Input::Ready { sandbox: SandboxId(1) }), [run(1, 3, StartKind::Repurposed)]);
 }
@@ -106,8 +135,14 @@ fn trenv_uses_prepopulated_sandboxes_first() {
         s.prepopulated_memory = Bytes::from_mib(256);
     });
     assert_eq!(p.idle(), 1);
-    let repurpose =
-        Command::Repurpose { sandbox: SandboxId(0), node: N, from: None, to: F, ticket: Ticket(0) };
+    let repurpose = Command::Repurpose {
+        sandbox: SandboxId(0),
+        node: N,
+        from: None,
+        keeps: Layer::Bare,
+        to: F,
+        ticket: Ticket(0),
+    };
     assert_eq!(arrive(&mut p, 0, 0, F), [repurpose]);
     assert_eq!(p.committed(N), Bytes::from_mib(100));
 }
@@ -124,7 +159,7 @@ fn the_waiting_are_served_in_order_but_take_a_warm_sandbox_of_their_own() {
         ]
     };
     assert_eq!(arrive(&mut p, 2, 1, G), queued(1, 1));
-    assert_eq!(arrive(&mut p, 2, 2, F), queued(2, 2));
+    assert_eq!(arrive(&mut p, 2, 2, F), queued(2, 1));
     // g waits longest, but f's sandbox serves f without a start.
     assert_eq!(step(&mut p, 3, Input::Finished { sandbox: SandboxId(0) }), [run(0, 2, StartKind::Warm)]);
     let out = step(&mut p, 4, Input::Finished { sandbox: SandboxId(0) });

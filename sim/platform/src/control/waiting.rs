@@ -1,94 +1,129 @@
 //! Invocations that wait for memory or a start slot: in arrival order, and by function.
 
 use crate::ids::Ticket;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use traces::FunctionId;
 
-/// One queue of waiting invocations.
+/// One queue of waiting invocations for each group.
 ///
-/// Each is in two first-in-first-out lists, the common one and its function's; whichever serves it
-/// first, the other drops it when it comes to the front. A wait has a number of its own, so a
-/// ticket that is used again is not mistaken for its predecessor.
+/// Each invocation is in two first-in-first-out lists, the common one of its group and its
+/// function's; whichever serves it first, the other drops it when it comes to the front. A wait has
+/// a number of its own, so a ticket that is used again is not mistaken for its predecessor.
 pub(super) struct Waiting {
-    common: VecDeque<(u64, Ticket, FunctionId)>,
-    by_function: Vec<VecDeque<(u64, Ticket)>>,
-    /// Number of the wait under way, by ticket; 0 for none.
-    current: Vec<u64>,
-    waits: u64,
+    queues: Vec<Queue>,
+    /// The wait under way, by ticket.
+    current: Vec<Wait>,
+    /// Waits of all groups.
     len: usize,
 }
 
+#[derive(Clone, Copy)]
+struct Wait {
+    number: u32,
+    group: u32,
+    under_way: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    common: VecDeque<Entry>,
+    by_function: BTreeMap<FunctionId, VecDeque<Entry>>,
+    len: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    ticket: Ticket,
+    wait: u32,
+    function: FunctionId,
+}
+
 impl Waiting {
-    pub(super) fn new(functions: usize) -> Self {
-        Self {
-            common: VecDeque::new(),
-            by_function: vec![VecDeque::new(); functions],
-            current: Vec::new(),
-            waits: 0,
-            len: 0,
-        }
+    pub(super) fn new(groups: usize) -> Self {
+        Self { queues: (0..groups).map(|_| Queue::default()).collect(), current: Vec::new(), len: 0 }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+    /// Whether nobody waits in the group.
+    pub(super) fn is_empty(&self, group: usize) -> bool {
+        self.len == 0 || self.queues[group].len == 0
     }
 
     /// The invocation waits; answers with the number of its wait.
-    pub(super) fn push(&mut self, ticket: Ticket, function: FunctionId) -> u64 {
-        self.waits += 1;
+    pub(super) fn push(&mut self, group: usize, ticket: Ticket, function: FunctionId) -> u32 {
         if self.current.len() <= ticket.index() {
-            self.current.resize(ticket.index() + 1, 0);
+            self.current.resize(ticket.index() + 1, Wait { number: 0, group: 0, under_way: false });
         }
-        self.current[ticket.index()] = self.waits;
-        self.common.push_back((self.waits, ticket, function));
-        self.by_function[function.index()].push_back((self.waits, ticket));
+        let wait = &mut self.current[ticket.index()];
+        *wait = Wait { number: wait.number.wrapping_add(1), group: group as u32, under_way: true };
+        let entry = Entry { ticket, wait: wait.number, function };
+        let queue = &mut self.queues[group];
+        queue.common.push_back(entry);
+        queue.by_function.entry(function).or_default().push_back(entry);
+        queue.len += 1;
         self.len += 1;
-        self.waits
+        entry.wait
     }
 
-    /// The invocation that has waited longest.
-    pub(super) fn front(&mut self) -> Option<(Ticket, FunctionId)> {
-        while let Some(&(wait, ticket, function)) = self.common.front() {
-            if self.current[ticket.index()] == wait {
-                return Some((ticket, function));
+    /// The invocation that has waited longest in the group.
+    pub(super) fn front(&mut self, group: usize) -> Option<(Ticket, FunctionId)> {
+        if self.is_empty(group) {
+            return None;
+        }
+        while let Some(&entry) = self.queues[group].common.front() {
+            if self.is_current(entry) {
+                return Some((entry.ticket, entry.function));
             }
-            self.common.pop_front();
+            self.queues[group].common.pop_front();
         }
         None
     }
 
     /// Takes the invocation that [`Self::front`] named.
-    pub(super) fn pop_front(&mut self) {
-        if let Some((_, ticket, _)) = self.common.pop_front() {
-            self.current[ticket.index()] = 0;
-            self.len -= 1;
+    pub(super) fn pop_front(&mut self, group: usize) {
+        if let Some(entry) = self.queues[group].common.pop_front() {
+            self.end(entry.ticket);
         }
     }
 
-    /// Takes the invocation of `function` that has waited longest.
-    pub(super) fn pop_of(&mut self, function: FunctionId) -> Option<Ticket> {
-        if self.len == 0 {
+    /// Takes the invocation of `function` that has waited longest in the group.
+    pub(super) fn pop_of(&mut self, group: usize, function: FunctionId) -> Option<Ticket> {
+        if self.is_empty(group) {
             return None;
         }
-        while let Some((wait, ticket)) = self.by_function[function.index()].pop_front() {
-            if self.current[ticket.index()] == wait {
-                self.current[ticket.index()] = 0;
-                self.len -= 1;
-                return Some(ticket);
+        while let Some(entry) = self.queues[group].by_function.get_mut(&function)?.pop_front() {
+            if self.is_current(entry) {
+                self.end(entry.ticket);
+                return Some(entry.ticket);
             }
         }
+        self.queues[group].by_function.remove(&function);
         None
     }
 
     /// Takes the invocation out if that wait of it is still under way.
-    pub(super) fn give_up(&mut self, ticket: Ticket, wait: u64) -> bool {
-        match self.current.get_mut(ticket.index()) {
-            Some(current) if *current == wait => {
-                *current = 0;
-                self.len -= 1;
-                true
-            }
-            _ => false,
+    pub(super) fn give_up(&mut self, ticket: Ticket, number: u32) -> bool {
+        let found =
+            self.current.get(ticket.index()).is_some_and(|wait| wait.under_way && wait.number == number);
+        if found {
+            self.end(ticket);
+        }
+        found
+    }
+
+    fn is_current(&self, entry: Entry) -> bool {
+        let wait = self.current[entry.ticket.index()];
+        wait.under_way && wait.number == entry.wait
+    }
+
+    fn end(&mut self, ticket: Ticket) {
+        let wait = &mut self.current[ticket.index()];
+        wait.under_way = false;
+        let queue = &mut self.queues[wait.group as usize];
+        queue.len -= 1;
+        self.len -= 1;
+        if queue.len == 0 {
+            queue.common.clear();
+            queue.by_function.clear();
         }
     }
 }

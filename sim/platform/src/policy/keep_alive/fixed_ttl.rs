@@ -7,6 +7,7 @@
 //! arrival before t + ttl, and gone for one at t + ttl.
 
 use super::{Keep, KeepAlivePolicy};
+use crate::ids::SandboxId;
 use traces::{Duration, FunctionId, Instant};
 
 /// Keeps for a fixed time after the last use.
@@ -17,7 +18,7 @@ pub struct FixedTtl {
 }
 
 impl KeepAlivePolicy for FixedTtl {
-    fn after_use(&mut self, now: Instant, _function: FunctionId) -> Keep {
+    fn after_use(&mut self, now: Instant, _sandbox: SandboxId, _function: FunctionId) -> Keep {
         Keep::Until(now + self.ttl)
     }
 }
@@ -30,7 +31,7 @@ mod tests {
     fn every_use_counts_the_time_anew() {
         let mut policy = FixedTtl { ttl: Duration::from_secs(600) };
         let at = |s| Instant::ZERO + Duration::from_secs(s);
-        assert_eq!(policy.after_use(at(10), FunctionId(0)), Keep::Until(at(610)));
-        assert_eq!(policy.after_use(at(300), FunctionId(0)), Keep::Until(at(900)));
+        assert_eq!(policy.after_use(at(10), SandboxId(0), FunctionId(0)), Keep::Until(at(610)));
+        assert_eq!(policy.after_use(at(300), SandboxId(0), FunctionId(0)), Keep::Until(at(900)));
     }
 }

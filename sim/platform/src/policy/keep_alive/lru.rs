@@ -4,6 +4,7 @@
 //! pressure evicts). The order of eviction is the control plane's list of idle sandboxes.
 
 use super::{Keep, KeepAlivePolicy};
+use crate::ids::SandboxId;
 use traces::{FunctionId, Instant};
 
 /// Keeps until memory is needed.
@@ -11,7 +12,7 @@ use traces::{FunctionId, Instant};
 pub struct Lru;
 
 impl KeepAlivePolicy for Lru {
-    fn after_use(&mut self, _now: Instant, _function: FunctionId) -> Keep {
+    fn after_use(&mut self, _now: Instant, _sandbox: SandboxId, _function: FunctionId) -> Keep {
         Keep::UntilNeeded
     }
 }

@@ -1,11 +1,16 @@
-//! Keep-alive: what happens to a sandbox whose invocation has ended.
+//! Keep-alive: what happens to a sandbox whose invocation has ended, and who goes first when
+//! memory is needed.
 
 pub mod fixed_ttl;
+pub mod fixed_ttl_from_start;
+pub mod layers;
 pub mod lru;
 pub mod none;
 
-use super::PolicyEntry;
-use crate::system::KeepAlive;
+use super::{FunctionFacts, PolicyEntry};
+use crate::ids::SandboxId;
+use crate::system::{KeepAlive, Layer};
+use serde::{Deserialize, Serialize};
 use traces::{Duration, FunctionId, Instant};
 
 /// The answer of a keep-alive policy.
@@ -17,12 +22,74 @@ pub enum Keep {
     UntilNeeded,
     /// Given up at once.
     Evict,
+    /// Given up at once; one is made again at `at`, before it is asked for, and kept until `until`.
+    PreWarm {
+        /// When a new sandbox of the function is started, unless an invocation of it arrives first.
+        at: Instant,
+        /// When that one is given up if not used by then.
+        until: Instant,
+    },
 }
 
 /// Decides about sandboxes that have become idle.
+///
+/// Calls come in order of time. A policy may keep state by function and by sandbox; sandbox names
+/// are used again after [`Self::gone`].
 pub trait KeepAlivePolicy: Send {
-    /// A sandbox of `function` has become idle at `now`. Called after every use.
-    fn after_use(&mut self, now: Instant, function: FunctionId) -> Keep;
+    /// An invocation of `function` has arrived. Called only if [`Self::watches_arrivals`].
+    fn arrived(&mut self, _now: Instant, _function: FunctionId) {}
+
+    /// Whether [`Self::arrived`] wants to be called.
+    fn watches_arrivals(&self) -> bool {
+        false
+    }
+
+    /// A sandbox has begun to be one of `function`: made new or repurposed.
+    fn started(&mut self, _now: Instant, _sandbox: SandboxId, _function: FunctionId) {}
+
+    /// A sandbox of `function` has become idle. Called after every use, and after a pre-warm start.
+    fn after_use(&mut self, now: Instant, sandbox: SandboxId, function: FunctionId) -> Keep;
+
+    /// The keep-alive of an idle sandbox has ended: what is kept of it, and for how long. `None`:
+    /// nothing, it is given up.
+    fn next_layer(&mut self, _now: Instant, _held: Layer) -> Option<(Layer, Keep)> {
+        None
+    }
+
+    /// Whether idle sandboxes are evicted in order of [`Self::rank`] rather than of their last use.
+    fn ranks(&self) -> bool {
+        false
+    }
+
+    /// How much an idle sandbox is worth: the least goes first, the least recently used of equals.
+    /// Called once each time it becomes idle, after [`Self::after_use`], only if [`Self::ranks`].
+    fn rank(&mut self, _now: Instant, _sandbox: SandboxId, _function: FunctionId) -> u64 {
+        0
+    }
+
+    /// A sandbox of `function` is gone or given to another function. `rank` is what it was worth,
+    /// if it was evicted because memory was needed.
+    fn gone(&mut self, _sandbox: SandboxId, _function: FunctionId, _rank: Option<u64>) {}
+}
+
+/// Parameters of the policies that have any.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeepAliveParameters {
+    /// Time to live of `fixed-ttl` and `fixed-ttl-from-start`.
+    pub ttl: Duration,
+    /// Times of `layers`.
+    pub layers: layers::LayerTimes,
+}
+
+/// What a policy may be built from.
+pub struct Knowledge<'a> {
+    /// The experiment's parameters.
+    pub parameters: &'a KeepAliveParameters,
+    /// What is known of each function.
+    pub functions: &'a [FunctionFacts],
+    /// Arrivals of each function in order of time, for the policy that looks into the future; empty
+    /// for all others.
+    pub arrivals: &'a [Vec<Instant>],
 }
 
 /// Every keep-alive policy.
@@ -33,9 +100,19 @@ pub const KEEP_ALIVES: &[PolicyEntry] = &[
         source: "baselines of TrEnv's artifact; production default (Serverless in the Wild, ATC'20)",
     },
     PolicyEntry {
+        name: "fixed-ttl-from-start",
+        about: "kept until keep_alive.ttl after its start, however often it is used",
+        source: "default of dslab-faas, as OpenWhisk is said to do",
+    },
+    PolicyEntry {
         name: "lru",
         about: "kept until memory is needed, least recently used first",
         source: "TrEnv (SOSP'24), faasd branch `switch`",
+    },
+    PolicyEntry {
+        name: "layers",
+        about: "function, then runtime, then bare sandbox, each kept for a time of its own; runtimes serve any function of theirs",
+        source: "RainbowCake (ASPLOS'24): start-up in three stages whose layers are cached separately",
     },
     PolicyEntry {
         name: "none",
@@ -44,11 +121,14 @@ pub const KEEP_ALIVES: &[PolicyEntry] = &[
     },
 ];
 
-/// The policy of a system; `ttl` is the experiment's fixed keep-alive.
-pub fn build(kind: KeepAlive, ttl: Duration) -> Box<dyn KeepAlivePolicy> {
+/// The policy of a system.
+pub fn build(kind: KeepAlive, knowledge: &Knowledge<'_>) -> Box<dyn KeepAlivePolicy> {
+    let ttl = knowledge.parameters.ttl;
     match kind {
         KeepAlive::FixedTtl => Box::new(fixed_ttl::FixedTtl { ttl }),
+        KeepAlive::FixedTtlFromStart => Box::new(fixed_ttl_from_start::FixedTtlFromStart::new(ttl)),
         KeepAlive::Lru => Box::new(lru::Lru),
         KeepAlive::None => Box::new(none::None),
+        KeepAlive::Layers => Box::new(layers::Layers { parameters: knowledge.parameters.layers.clone() }),
     }
 }

@@ -3,6 +3,7 @@
 //! The setting of the paper's "no reuse" runs (Figures 11b and 12).
 
 use super::{Keep, KeepAlivePolicy};
+use crate::ids::SandboxId;
 use traces::{FunctionId, Instant};
 
 /// Keeps nothing.
@@ -10,7 +11,7 @@ use traces::{FunctionId, Instant};
 pub struct None;
 
 impl KeepAlivePolicy for None {
-    fn after_use(&mut self, _now: Instant, _function: FunctionId) -> Keep {
+    fn after_use(&mut self, _now: Instant, _sandbox: SandboxId, _function: FunctionId) -> Keep {
         Keep::Evict
     }
 }

@@ -5,9 +5,9 @@
 //! The sequence of a function's nodes is a fixed probe sequence of its own (double hashing), so
 //! the overflow of one home node does not all fall on its neighbour.
 
-use super::{NodeLoads, PlacementPolicy, Scope};
+use super::{NodeLoads, PlacementPolicy, Scope, mix};
 use crate::ids::NodeId;
-use traces::FunctionId;
+use traces::{Bytes, FunctionId};
 
 /// Home node by hash, next nodes above the bound.
 #[derive(Clone, Copy, Debug)]
@@ -16,21 +16,13 @@ pub struct HashAffinity {
     pub bound_permille: u32,
 }
 
-/// Finaliser of SplitMix64: spreads a small integer over 64 bits.
-fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 impl PlacementPolicy for HashAffinity {
     fn scope(&self) -> Scope {
         Scope::Node
     }
 
-    fn choose(&mut self, function: FunctionId, loads: &NodeLoads) -> NodeId {
-        let nodes = loads.nodes() as u64;
+    fn choose(&mut self, function: FunctionId, _need: Bytes, loads: &NodeLoads) -> NodeId {
+        let nodes = u64::from(loads.nodes());
         let hash = mix(u64::from(function.0));
         // A node may carry one more invocation than the bound allows on average, so that an empty
         // cluster takes the first one.
@@ -39,12 +31,12 @@ impl PlacementPolicy for HashAffinity {
         let step = 1 + (hash & 0xffff_ffff) % nodes.saturating_sub(1).max(1);
         for _ in 0..nodes {
             let node = NodeId(slot as u32);
-            if (u64::from(loads.running(node)) * nodes * 1000) < limit {
+            if loads.is_up(node) && (u64::from(loads.running(node)) * nodes * 1000) < limit {
                 return node;
             }
             slot = (slot + step) % nodes;
         }
-        NodeId(((hash >> 32) % nodes) as u32)
+        loads.least_committed()
     }
 }
 
@@ -54,13 +46,13 @@ mod tests {
 
     #[test]
     fn a_function_stays_home_until_its_home_is_above_the_bound() {
-        let mut loads = NodeLoads::new(4);
+        let mut loads = NodeLoads::new(4, 1, false);
         let mut policy = HashAffinity { bound_permille: 1250 };
-        let home = policy.choose(FunctionId(3), &loads);
-        assert_eq!(policy.choose(FunctionId(3), &loads), home);
+        let home = policy.choose(FunctionId(3), Bytes::ZERO, &loads);
+        assert_eq!(policy.choose(FunctionId(3), Bytes::ZERO, &loads), home);
         // Two invocations at home, none elsewhere: average 0.75 with the next one, bound 0.94.
         loads.begin(home);
         loads.begin(home);
-        assert_ne!(policy.choose(FunctionId(3), &loads), home);
+        assert_ne!(policy.choose(FunctionId(3), Bytes::ZERO, &loads), home);
     }
 }

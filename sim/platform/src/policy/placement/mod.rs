@@ -6,15 +6,18 @@
 
 pub mod hash_affinity;
 pub mod loads;
+pub mod rack_locality;
 pub mod round_robin;
 pub mod sandbox_aware;
+pub mod tournament;
 
 pub use loads::NodeLoads;
 
 use super::PolicyEntry;
 use crate::ids::NodeId;
 use serde::{Deserialize, Serialize};
-use traces::FunctionId;
+use traces::rng::Streams;
+use traces::{Bytes, FunctionId};
 
 /// How a node is chosen for an invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,6 +25,11 @@ use traces::FunctionId;
 pub enum Placement {
     /// Any idle sandbox of the function, wherever it is; else the node with most free memory.
     SandboxAware,
+    /// As sandbox-aware, but new sandboxes go to the function's home rack, where its template is.
+    RackLocality {
+        /// Whether they go to other racks when the home rack is full.
+        spill: bool,
+    },
     /// The function's own node by hash, or the next ones while it is above `bound_permille` times
     /// the average load.
     HashAffinity {
@@ -30,6 +38,27 @@ pub enum Placement {
     },
     /// Nodes in turn.
     RoundRobin,
+}
+
+impl Placement {
+    /// Whether every function stays in its home rack, so that racks have nothing to do with each
+    /// other and can be played apart.
+    pub const fn racks_are_independent(self) -> bool {
+        matches!(self, Self::RackLocality { spill: false })
+    }
+}
+
+/// The rack, of so many, in which a function is at home.
+pub fn home_rack(function: FunctionId, racks: u32) -> u32 {
+    (((mix(u64::from(function.0)) >> 32) * u64::from(racks)) >> 32) as u32
+}
+
+/// Finaliser of SplitMix64: spreads a small integer over 64 bits.
+pub(crate) fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// Where idle sandboxes are looked for.
@@ -46,9 +75,14 @@ pub trait PlacementPolicy: Send {
     /// Where idle sandboxes are looked for.
     fn scope(&self) -> Scope;
 
-    /// The node for an invocation of `function` ([`Scope::Node`]) or for a new sandbox of it
-    /// ([`Scope::Cluster`]).
-    fn choose(&mut self, function: FunctionId, loads: &NodeLoads) -> NodeId;
+    /// Whether it asks for [`NodeLoads::least_running`].
+    fn needs_running(&self) -> bool {
+        false
+    }
+
+    /// The node for an invocation of `function` ([`Scope::Node`]) or for a new sandbox of it that
+    /// declares `need` ([`Scope::Cluster`]). A node that is down only if all are.
+    fn choose(&mut self, function: FunctionId, need: Bytes, loads: &NodeLoads) -> NodeId;
 }
 
 /// Every placement policy.
@@ -59,6 +93,11 @@ pub const PLACEMENTS: &[PolicyEntry] = &[
         source: "the paper's single-node pool policy, on many nodes",
     },
     PolicyEntry {
+        name: "rack-locality",
+        about: "as sandbox-aware inside the function's home rack, where its template is; on other racks only with spill",
+        source: "one copy of a template for each CXL pool (TrEnv SOSP'24, multi-node protocol); home rack by hash",
+    },
+    PolicyEntry {
         name: "hash-affinity",
         about: "the function's home node by hash; its next node above bound_permille of the average load",
         source: "consistent hashing with bounded loads (SODA'18)",
@@ -66,10 +105,23 @@ pub const PLACEMENTS: &[PolicyEntry] = &[
     PolicyEntry { name: "round-robin", about: "nodes in turn", source: "common practice" },
 ];
 
+/// What a placement is built from.
+pub struct Surroundings {
+    /// Limit on the declared memory of a node's sandboxes.
+    pub memory_cap: Bytes,
+    /// Random streams of the run, for placements that draw.
+    pub streams: Streams,
+}
+
 /// The policy of that name and parameters.
-pub fn build(placement: Placement) -> Box<dyn PlacementPolicy> {
+pub fn build(placement: Placement, surroundings: &Surroundings) -> Box<dyn PlacementPolicy> {
     match placement {
         Placement::SandboxAware => Box::new(sandbox_aware::SandboxAware),
+        // Without spilling a rack is a cluster of its own.
+        Placement::RackLocality { spill: false } => Box::new(sandbox_aware::SandboxAware),
+        Placement::RackLocality { spill: true } => {
+            Box::new(rack_locality::RackLocality { memory_cap: surroundings.memory_cap })
+        }
         Placement::HashAffinity { bound_permille } => {
             Box::new(hash_affinity::HashAffinity { bound_permille })
         }

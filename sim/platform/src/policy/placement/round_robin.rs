@@ -2,7 +2,7 @@
 
 use super::{NodeLoads, PlacementPolicy, Scope};
 use crate::ids::NodeId;
-use traces::FunctionId;
+use traces::{Bytes, FunctionId};
 
 /// Nodes in turn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,10 +15,13 @@ impl PlacementPolicy for RoundRobin {
         Scope::Node
     }
 
-    fn choose(&mut self, _function: FunctionId, loads: &NodeLoads) -> NodeId {
-        let node = NodeId(self.next);
-        self.next = (self.next + 1) % loads.nodes() as u32;
-        node
+    fn choose(&mut self, _function: FunctionId, _need: Bytes, loads: &NodeLoads) -> NodeId {
+        let nodes = loads.nodes();
+        // Only where nodes are down is more than one asked.
+        let up = (0..nodes).map(|step| (self.next + step) % nodes).find(|&node| loads.is_up(NodeId(node)));
+        let node = up.unwrap_or(self.next);
+        self.next = (node + 1) % nodes;
+        NodeId(node)
     }
 }
 
@@ -28,9 +31,9 @@ mod tests {
 
     #[test]
     fn three_nodes_take_turns() {
-        let loads = NodeLoads::new(3);
+        let loads = NodeLoads::new(3, 1, false);
         let mut policy = RoundRobin::default();
-        let chosen: Vec<u32> = (0..5).map(|_| policy.choose(FunctionId(9), &loads).0).collect();
+        let chosen: Vec<u32> = (0..5).map(|_| policy.choose(FunctionId(9), Bytes::ZERO, &loads).0).collect();
         assert_eq!(chosen, [0, 1, 2, 0, 1]);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::{NodeLoads, PlacementPolicy, Scope};
 use crate::ids::NodeId;
-use traces::FunctionId;
+use traces::{Bytes, FunctionId};
 
 /// Looks everywhere, starts where memory is free.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ impl PlacementPolicy for SandboxAware {
         Scope::Cluster
     }
 
-    fn choose(&mut self, _function: FunctionId, loads: &NodeLoads) -> NodeId {
+    fn choose(&mut self, _function: FunctionId, _need: Bytes, loads: &NodeLoads) -> NodeId {
         loads.least_committed()
     }
 }
