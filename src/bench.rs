@@ -101,7 +101,7 @@ fn sim(folders: &Folders, args: &SimArgs) -> anyhow::Result<()> {
         spec.cluster.cores = 64;
         spec.cluster.dram = Bytes::from_gib(64);
         spec.cluster.memory_cap = Bytes::from_gib(64);
-        spec.keep_alive_ttl = ttl;
+        spec.keep_alive.ttl = ttl;
         spec.output.memory_every = Duration::from_secs(60);
         let (mut model, mut bare, mut events) = (Vec::new(), Vec::new(), 0);
         for _ in 0..args.repetitions.max(1) {
@@ -111,6 +111,7 @@ fn sim(folders: &Folders, args: &SimArgs) -> anyhow::Result<()> {
                 invocations: workload.invocations.iter().copied(),
                 burn_in: Duration::ZERO,
                 span: workload.span,
+                seed: 1,
             };
             events = sim::simulate(&spec, play).counters.events;
             model.push(began.elapsed().as_secs_f64());

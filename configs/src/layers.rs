@@ -17,8 +17,21 @@ use std::path::{Path, PathBuf};
 const FILES: [&str; 2] = ["machine", "profiles"];
 
 /// Keys that a panel may change; everything else is the same in all of an experiment's panels.
-const PANEL_KEYS: [&str; 9] =
-    ["name", "cluster", "keep_alive", "placement", "workload", "output", "override", "machine", "profiles"];
+const PANEL_KEYS: [&str; 13] = [
+    "name",
+    "cluster",
+    "keep_alive",
+    "placement",
+    "sharing",
+    "pools",
+    "faults",
+    "churn",
+    "workload",
+    "output",
+    "override",
+    "machine",
+    "profiles",
+];
 
 /// Most points a sweep may have: beyond it, a list was probably written by mistake.
 const SWEEP_LIMIT: usize = 100_000;

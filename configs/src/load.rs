@@ -2,7 +2,7 @@
 //! `--set`, each over the one before.
 
 use crate::check::constants::{self, Constants};
-use crate::check::{cluster, figures, machine, profiles, systems, workload};
+use crate::check::{cluster, faults, figures, machine, profiles, systems, workload};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::effective;
 use crate::experiment::{ConstantNote, Experiment, Point, WorldKind};
@@ -164,13 +164,25 @@ fn points_of(
         cluster::cluster(&root),
         cluster::keep_alive(&root),
         cluster::placement(&root),
+        cluster::sharing(&root),
+        cluster::pools(&root),
         workload::workload(&root),
         cluster::output(&root),
     );
+    let faults = faults::faults(&root, parts.0.as_ref());
     root.finish();
     notes.extend(constants.into_notes());
 
-    let (Some(cluster), Some(keep_alive_ttl), Some(placement), Some(workload), Some(output)) = parts else {
+    let (
+        Some(cluster),
+        Some(keep_alive),
+        Some(placement),
+        Some(sharing),
+        Some(pools),
+        Some(workload),
+        Some(output),
+    ) = parts
+    else {
         return;
     };
     let (Some(machine), Some(profiles)) = (machine, profiles) else { return };
@@ -185,8 +197,11 @@ fn points_of(
         let spec = Spec {
             system,
             cluster: cluster.clone(),
-            keep_alive_ttl,
+            keep_alive: keep_alive.clone(),
             placement,
+            sharing: sharing.clone(),
+            pools: pools.clone(),
+            faults: faults.clone(),
             workload: workload.clone(),
             machine: machine.clone(),
             profiles: profiles.profiles.clone(),

@@ -4,7 +4,7 @@
 //! that are written differently and mean the same are the same run.
 
 use platform::Profile;
-pub use platform::policy::Placement;
+pub use platform::policy::{KeepAliveParameters, Placement};
 use platform::system::System;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,10 +45,16 @@ pub struct Spec {
     pub system: System,
     /// The machines.
     pub cluster: Cluster,
-    /// How long systems with a fixed keep-alive keep an idle sandbox; reset at every use.
-    pub keep_alive_ttl: Duration,
+    /// Parameters of the keep-alive policies.
+    pub keep_alive: KeepAliveParameters,
     /// How a node is chosen.
     pub placement: Placement,
+    /// Who may share with whom.
+    pub sharing: Sharing,
+    /// What the pools hold, and when.
+    pub pools: Pools,
+    /// What fails and comes back while the run lasts.
+    pub faults: Faults,
     /// What is played.
     pub workload: WorkloadSpec,
     /// Step costs and device constants.
@@ -79,6 +85,8 @@ impl Spec {
 pub struct Cluster {
     /// Number of nodes, at least 1.
     pub nodes: u32,
+    /// Racks they stand in, equally many in each; a rack shares a CXL device.
+    pub racks: u32,
     /// Cores of a node.
     pub cores: u32,
     /// DRAM of a node: a hard limit on what its sandboxes really use.
@@ -87,6 +95,76 @@ pub struct Cluster {
     pub memory_cap: Bytes,
     /// How long an invocation may wait for memory or a start slot.
     pub queue_timeout: Duration,
+}
+
+/// Who may share sandboxes and memory with whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sharing {
+    /// Whether idle sandboxes, and pages that functions have in common, are shared only by functions
+    /// of one tenant (the paper's security rule).
+    pub within_tenant: bool,
+    /// Deals the functions to so many tenants by hash; 0 leaves them with the workload's own.
+    pub tenants: u32,
+}
+
+/// What the pools hold, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pools {
+    /// Racks whose CXL device holds a function's template when the run begins, counted from its home
+    /// rack; 0 for all. In the others the first start fills it in from network storage.
+    pub replicas: u32,
+}
+
+/// What fails and comes back while the run lasts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Faults {
+    /// Single events.
+    pub events: Vec<Fault>,
+    /// Nodes that come and go all the time.
+    pub churn: Option<Churn>,
+}
+
+/// One failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// When.
+    pub at: Duration,
+    /// For how long.
+    pub lasts: Duration,
+    /// What fails.
+    pub what: FaultKind,
+}
+
+/// What fails.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// A node with everything on it.
+    Node {
+        /// Which.
+        node: u32,
+    },
+    /// The CXL device of a rack with all templates on it.
+    CxlDevice {
+        /// Of which rack.
+        rack: u32,
+    },
+    /// A node's NIC gets slower.
+    Nic {
+        /// Of which node.
+        node: u32,
+        /// Times the capacity it had, above 0 and up to 1.
+        factor: f64,
+    },
+}
+
+/// Nodes that come and go: each fails after an exponential time and is back after another.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Churn {
+    /// Mean time from a node's coming to its failure.
+    pub up: Duration,
+    /// Mean time from its failure to its return.
+    pub down: Duration,
 }
 
 /// What is played.
@@ -184,6 +262,11 @@ pub struct Output {
     pub invocations: bool,
     /// Time between memory samples.
     pub memory_every: Duration,
+    /// Functions that get latency distributions of their own: the first so many of the workload. All
+    /// others are in the counts and in the distributions by start kind.
+    pub distributions: u32,
+    /// Steps in which an instance's memory grows during its first invocation.
+    pub growth_steps: u32,
 }
 
 /// Step costs and device constants of a machine, as `configs/machines/*.toml` states them with
@@ -202,6 +285,10 @@ pub struct Machine {
     pub cxl: CxlConstants,
     /// RDMA pool.
     pub rdma: RdmaConstants,
+    /// Local SSD of a node.
+    pub ssd: StorageConstants,
+    /// Network storage, as one rack sees it.
+    pub nas: StorageConstants,
     /// Virtual machines.
     pub vm: VmCosts,
 }
@@ -256,6 +343,11 @@ pub struct RestoreCosts {
     pub map_region: Duration,
     /// Pages in one such region, on average.
     pub pages_per_region: u32,
+    /// Fork of a zygote that has the runtime and the libraries loaded.
+    pub zygote_fork: Duration,
+    /// Share of the runtime's and libraries' pages that are equal, byte for byte, in every function of
+    /// the runtime, 0 to 1.
+    pub identical: f64,
 }
 
 /// Costs of single page faults, as the faulting thread sees them on an idle machine.
@@ -287,6 +379,11 @@ pub struct CxlConstants {
     pub bandwidth: u64,
     /// Loads in flight during a 4 KiB copy (memory-level parallelism).
     pub copy_parallelism: f64,
+    /// Cache lines queued in front of a load, for each unit of u / (1 - u) at utilisation u: how the
+    /// latency rises with load. 0 for a device whose latency does not.
+    pub queued_lines: f64,
+    /// Nodes that can be attached to one device.
+    pub ports: u32,
     /// Capacity of the pool.
     pub capacity: Bytes,
 }
@@ -298,8 +395,21 @@ pub struct RdmaConstants {
     pub read_4k: Duration,
     /// 4 KiB reads a second that a node's NIC sustains.
     pub reads_per_second: u64,
+    /// Bandwidth of a node's NIC in bytes per second, for reads in batches.
+    pub bandwidth: u64,
+    /// Standard deviation of a 4 KiB read over its mean; 0 for a constant latency.
+    pub read_variation: f64,
     /// Capacity of the pool.
     pub capacity: Bytes,
+}
+
+/// A storage tier.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StorageConstants {
+    /// One 4 KiB read, unloaded.
+    pub read_4k: Duration,
+    /// Bandwidth in bytes per second, for large reads.
+    pub bandwidth: u64,
 }
 
 /// Virtual machines.
@@ -317,4 +427,8 @@ pub struct VmCosts {
     pub guest_memory: Bytes,
     /// Memory size of a guest: what its snapshot occupies in the pool.
     pub guest_size: Bytes,
+    /// One page of guest memory copied at restore, by a VMM that copies all of it.
+    pub copy_page: Duration,
+    /// Share of a snapshot's pages that are zero, and need no memory where templates leave them out.
+    pub snapshot_zero: f64,
 }

@@ -87,6 +87,12 @@ pub(crate) fn large_count(value: &Value) -> Result<u64, String> {
     }
 }
 
+/// Steps of a growth: few enough that each instance's first invocation stays cheap.
+pub(crate) fn growth_steps(value: &Value) -> Result<u32, String> {
+    let steps = count(value)?;
+    if steps > 16 { Err(format!("{steps} steps: at most 16")) } else { Ok(steps) }
+}
+
 /// A whole number from 0 that fits 32 bits.
 pub(crate) fn small(value: &Value) -> Result<u32, String> {
     whole(value)?.try_into().map_err(|_| format!("{} is too large: it must be below 2^32", value.written()))

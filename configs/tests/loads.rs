@@ -17,7 +17,7 @@ fn an_experiment_says_only_what_differs() {
     assert_eq!(experiment.seeds, [1, 2, 3, 4, 5]);
     let spec = &experiment.points[1].spec;
     assert_eq!(spec.system.name, "t-cxl");
-    assert_eq!(spec.keep_alive_ttl, Duration::from_secs(120));
+    assert_eq!(spec.keep_alive.ttl, Duration::from_secs(120));
     assert_eq!(spec.cluster.memory_cap, Bytes::from_gib(64));
     assert_eq!(spec.workload, WorkloadSpec::W2);
     assert_eq!(spec.placement, Placement::SandboxAware);

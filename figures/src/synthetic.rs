@@ -149,7 +149,7 @@ pub fn run(shape: &RunShape) -> RunRecord {
                 0 => FUNCTIONS[index].to_owned(),
                 _ => format!("{}_{copy}", FUNCTIONS[index % FUNCTIONS.len()]),
             },
-            outcomes: [shape.completed, 1, 0, 2],
+            outcomes: [shape.completed, 1, 0, 2, 0],
             starts: counts,
             end_to_end: distribution(&end_to_end),
             startup: distribution(&startup),
@@ -168,7 +168,7 @@ fn memory(gib: f64, seed: u64) -> MemoryRecord {
             let mut bytes = ByClass::default();
             bytes.add(MemoryClass::InstancePrivate, Bytes::from_gib(1).scale(level));
             let at = Instant::from_nanos(u64::from(i) * 5_000_000_000);
-            MemorySample { at, bytes, busy: 1, idle: 1 }
+            MemorySample { at, bytes, busy: 1, idle: 1, core_time: Duration::from_secs(1) }
         })
         .collect();
     let mut gib_seconds = [0.0; MemoryClass::COUNT];

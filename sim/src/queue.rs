@@ -3,8 +3,8 @@
 //! Order: time, then class, then order of insertion. Three structures share that order: a 4-ary heap
 //! of work, a first-in-first-out lane of the timers that are set in order (constant keep-alives
 //! mostly are), and a 4-ary heap of the other timers. Keeping the many timers apart leaves the heap
-//! that every event passes through as small as the number of running invocations, and its entries
-//! at half a cache line.
+//! that every event passes through as small as the number of running invocations. An event of work
+//! is nothing but its key, so that the four children of a heap node fill one cache line.
 
 use std::collections::VecDeque;
 use traces::Instant;
@@ -24,34 +24,85 @@ pub enum Class {
     Sample,
 }
 
-/// Time in the high 64 bits, class in the next 8, insertion number below: one comparison orders two
-/// events.
+/// Whose work an event stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A sandbox's: the stage under way ends.
+    Sandbox(u32),
+    /// A processor's: a job may leave.
+    Processor(u32),
+    /// A fault's, by its number: something fails, or comes back.
+    Fault(u32),
+    /// Memory is sampled.
+    Sample,
+}
+
+/// From the highest bits down: 64 of time, 2 of class, 34 of insertion number; of work also 2 of kind
+/// and 26 of whose it is. One comparison orders two events.
 type Key = u128;
 
 const NEVER: Key = Key::MAX;
-const CLASS_SHIFT: u32 = 56;
+const CLASS: u32 = 62;
+const INSERTED: u32 = 28;
+const KIND: u32 = 26;
+const INSERTIONS: u64 = 1 << (CLASS - INSERTED);
+
+/// Most sandboxes, processors or faults that events can name.
+pub const NAMES: u32 = 1 << KIND;
 
 fn key(at: Instant, class: Class, inserted: u64) -> Key {
-    (Key::from(at.as_nanos()) << 64) | Key::from((class as u64) << CLASS_SHIFT | inserted)
+    (Key::from(at.as_nanos()) << 64) | Key::from((class as u64) << CLASS | inserted << INSERTED)
 }
 
 fn instant(key: Key) -> Instant {
     Instant::from_nanos((key >> 64) as u64)
 }
 
+fn encode(work: Work) -> Key {
+    let (kind, name) = match work {
+        Work::Sandbox(name) => (0, name),
+        Work::Processor(name) => (1, name),
+        Work::Fault(name) => (2, name),
+        Work::Sample => (3, 0),
+    };
+    debug_assert!(name < NAMES, "{work:?} has a number that no event can hold");
+    Key::from(kind << KIND | name)
+}
+
+fn decode(key: Key) -> Work {
+    let low = key as u32;
+    let name = low & (NAMES - 1);
+    match low >> KIND & 3 {
+        0 => Work::Sandbox(name),
+        1 => Work::Processor(name),
+        2 => Work::Fault(name),
+        _ => Work::Sample,
+    }
+}
+
+/// The number of an event of work: whoever set it keeps it, and knows by it whether an event that
+/// comes is the last one set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Number(u64);
+
+impl Number {
+    /// Of no event.
+    pub const NONE: Self = Self(0);
+}
+
 /// An event that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<W, T> {
-    /// Work of the world.
-    Work(W),
+pub enum Event<T> {
+    /// Work of the world, and the event's number.
+    Work(Work, Number),
     /// A timer of the control plane.
     Timer(T),
 }
 
-/// Events that have not come yet: work `W` and timers `T`.
-pub struct Queue<W, T> {
+/// Events that have not come yet: work of the world, and timers `T`.
+pub struct Queue<T> {
     /// About as many as there are running invocations.
-    work: Heap<W>,
+    work: Heap<()>,
     /// Timers that were set out of order: about as many as there are idle sandboxes.
     timers: Heap<T>,
     /// Timers that were set in order.
@@ -62,7 +113,7 @@ pub struct Queue<W, T> {
     now: Instant,
 }
 
-impl<W: Copy, T: Copy> Queue<W, T> {
+impl<T: Copy> Queue<T> {
     /// An empty queue at time zero.
     pub fn new() -> Self {
         Self {
@@ -78,16 +129,18 @@ impl<W: Copy, T: Copy> Queue<W, T> {
     /// Adds work, or a sample.
     ///
     /// # Panics
-    /// In debug builds, if it lies before the last event taken: time does not go back.
-    pub fn push(&mut self, at: Instant, class: Class, work: W) {
+    /// If more events were set than keys have numbers for (17 thousand million). In debug builds, if
+    /// it lies before the last event taken: time does not go back.
+    pub fn push(&mut self, at: Instant, class: Class, work: Work) -> Number {
         let key = self.next_key(at, class);
-        self.work.push(key, work);
+        self.work.push(key | encode(work), ());
+        Number(self.inserted)
     }
 
     /// Adds a timer.
     ///
     /// # Panics
-    /// In debug builds, if it lies before the last event taken: time does not go back.
+    /// As [`Self::push`].
     pub fn set_timer(&mut self, at: Instant, timer: T) {
         let key = self.next_key(at, Class::Timer);
         if self.lane.back().is_none_or(|&(last, _)| last < key) {
@@ -110,13 +163,14 @@ impl<W: Copy, T: Copy> Queue<W, T> {
     }
 
     /// Takes the next event.
-    pub fn pop(&mut self) -> Option<(Instant, Event<W, T>)> {
+    pub fn pop(&mut self) -> Option<(Instant, Event<T>)> {
         let (key, event) = if self.first_timer < self.work.first() {
             let (key, timer) = self.pop_timer()?;
             (key, Event::Timer(timer))
         } else {
-            let (key, work) = self.work.pop()?;
-            (key, Event::Work(work))
+            let (key, ()) = self.work.pop()?;
+            let number = Number((key as u64 >> INSERTED) & (INSERTIONS - 1));
+            (key, Event::Work(decode(key), number))
         };
         self.now = instant(key);
         Some((self.now, event))
@@ -137,6 +191,7 @@ impl<W: Copy, T: Copy> Queue<W, T> {
     fn next_key(&mut self, at: Instant, class: Class) -> Key {
         debug_assert!(at >= self.now, "event at {at} pushed at {}", self.now);
         self.inserted += 1;
+        assert!(self.inserted < INSERTIONS, "more events than a queue has numbers for");
         key(at, class, self.inserted)
     }
 }
@@ -194,13 +249,30 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn put<E: Copy>(queue: &mut Queue<E, E>, at: Instant, class: Class, event: E) {
-        if class == Class::Timer { queue.set_timer(at, event) } else { queue.push(at, class, event) }
+    fn put(queue: &mut Queue<u32>, at: Instant, class: Class, event: u32) {
+        if class == Class::Timer {
+            queue.set_timer(at, event);
+        } else {
+            queue.push(at, class, Work::Sandbox(event));
+        }
     }
 
-    fn take<E: Copy>(queue: &mut Queue<E, E>) -> Option<E> {
-        let (Event::Work(event) | Event::Timer(event)) = queue.pop()?.1;
-        Some(event)
+    fn take(queue: &mut Queue<u32>) -> Option<u32> {
+        match queue.pop()?.1 {
+            Event::Work(Work::Sandbox(event), _) | Event::Timer(event) => Some(event),
+            Event::Work(other, _) => panic!("{other:?} was never put in"),
+        }
+    }
+
+    #[test]
+    fn whose_work_it_is_and_its_number_come_back() {
+        let mut queue = Queue::<()>::new();
+        let at = Instant::from_nanos(u64::MAX / 2);
+        let last = NAMES - 1;
+        for work in [Work::Sandbox(last), Work::Processor(last), Work::Fault(0), Work::Sample] {
+            let number = queue.push(at, Class::Sample, work);
+            assert_eq!(queue.pop(), Some((at, Event::Work(work, number))));
+        }
     }
 
     #[test]
@@ -208,9 +280,9 @@ mod tests {
         let mut queue = Queue::new();
         let t = Instant::from_nanos(5);
         for (class, name) in
-            [(Class::Sample, 's'), (Class::Timer, 'a'), (Class::Work, 'w'), (Class::Timer, 'b')]
+            [(Class::Sample, b's'), (Class::Timer, b'a'), (Class::Work, b'w'), (Class::Timer, b'b')]
         {
-            put(&mut queue, t, class, name);
+            put(&mut queue, t, class, name.into());
         }
         let mut order = String::new();
         while let Some(at) = queue.next() {
@@ -218,7 +290,7 @@ mod tests {
             if queue.arrival_is_first(t) && !order.contains('!') {
                 order.push('!');
             }
-            order.extend(take(&mut queue));
+            order.extend(take(&mut queue).and_then(char::from_u32));
         }
         assert_eq!(order, "wab!s");
     }
@@ -229,11 +301,11 @@ mod tests {
             let class = |c| [Class::Work, Class::Timer, Class::Sample][usize::from(c)];
             let mut queue = Queue::new();
             for (number, &(at, c)) in events.iter().enumerate() {
-                put(&mut queue, Instant::from_nanos(at), class(c), number);
+                put(&mut queue, Instant::from_nanos(at), class(c), number as u32);
             }
-            let mut expected: Vec<usize> = (0..events.len()).collect();
-            expected.sort_by_key(|&n| (events[n].0, class(events[n].1)));
-            let got: Vec<usize> = std::iter::from_fn(|| take(&mut queue)).collect();
+            let mut expected: Vec<u32> = (0..events.len() as u32).collect();
+            expected.sort_by_key(|&n| (events[n as usize].0, class(events[n as usize].1)));
+            let got: Vec<u32> = std::iter::from_fn(|| take(&mut queue)).collect();
             prop_assert_eq!(got, expected);
         }
     }

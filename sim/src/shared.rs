@@ -1,4 +1,4 @@
-//! A resource shared by processor sharing: the cores of a node, a NIC, a CXL port.
+//! Processor sharing in virtual time: for resources that have more jobs than they serve at full rate.
 //!
 //! With `n` jobs on a resource of capacity `c`, each job proceeds at rate min(1, c / n). Virtual
 //! time advances at that rate, so a job that needs work `w` and joins at virtual time `v` leaves at
@@ -31,6 +31,11 @@ impl Shared {
     pub fn new(capacity: u64) -> Self {
         assert!(capacity > 0, "a resource needs a capacity");
         Self { capacity, virtual_now: 0, updated: Instant::ZERO, joined: 0, jobs: BinaryHeap::new() }
+    }
+
+    /// Number of jobs.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
     }
 
     /// A job joins.
@@ -66,6 +71,31 @@ impl Shared {
         }
         self.jobs.pop();
         Some(job)
+    }
+
+    /// A job leaves before its work is done: O(jobs).
+    pub fn remove(&mut self, job: u32) {
+        self.jobs.retain(|&Reverse((_, _, other))| other != job);
+    }
+
+    /// All jobs leave, in the order in which they would have: each with the instant at which it would
+    /// end if it were alone from now on.
+    pub fn drain(&mut self, now: Instant) -> Vec<(u32, Instant)> {
+        self.advance(now);
+        let mut jobs: Vec<_> = self.jobs.drain().map(|Reverse(job)| job).collect();
+        jobs.sort_unstable();
+        let left = |leave: u64| Duration::from_nanos(leave.saturating_sub(self.virtual_now).div_ceil(FRACTION));
+        jobs.into_iter().map(|(leave, _, job)| (job, now + left(leave))).collect()
+    }
+
+    /// The capacity changes.
+    ///
+    /// # Panics
+    /// If it is zero.
+    pub fn set_capacity(&mut self, now: Instant, capacity: u64) {
+        assert!(capacity > 0, "a resource needs a capacity");
+        self.advance(now);
+        self.capacity = capacity;
     }
 
     fn advance(&mut self, now: Instant) {

@@ -20,13 +20,13 @@ impl World for SimulatedWorld {
         MODEL_VERSION
     }
 
-    /// The seed has drawn the workload; the model itself draws nothing.
-    fn run(&self, spec: &Spec, workload: &Workload, _seed: u64) -> Result<RunRecord, WorldError> {
+    fn run(&self, spec: &Spec, workload: &Workload, seed: u64) -> Result<RunRecord, WorldError> {
         let play = Play {
             functions: &workload.functions,
             invocations: workload.invocations.iter().copied(),
             burn_in: workload.burn_in,
             span: workload.span,
+            seed,
         };
         Ok(simulate(spec, play))
     }

@@ -23,6 +23,13 @@ impl Streams {
         self.seed
     }
 
+    /// Streams of their own for part `index` of what is called `name`: as unrelated to these as those
+    /// of another seed.
+    pub fn within(&self, name: &str, index: u64) -> Self {
+        use rand::Rng as _;
+        Self::new(self.stream(name, index).next_u64())
+    }
+
     /// The stream called `name`, number `index`: a xoshiro256++ generator whose 32 bytes of state
     /// are the BLAKE3 hash of seed, name and index.
     pub fn stream(&self, name: &str, index: u64) -> Xoshiro256PlusPlus {

@@ -1,40 +1,79 @@
-//! `[cluster]`, `[keep_alive]`, `[placement]` and `[output]`.
+//! `[cluster]`, `[keep_alive]`, `[placement]`, `[sharing]`, `[pools]` and `[output]`.
 
 use crate::section::Section;
-use crate::spec::{Cluster, Output, Placement};
+use crate::spec::{Cluster, KeepAliveParameters, Output, Placement, Pools, Sharing};
 use crate::values;
-use traces::Duration;
+use platform::policy::keep_alive::layers::LayerTimes;
 
 /// `[cluster]`.
 pub(crate) fn cluster(root: &Section<'_, '_>) -> Option<Cluster> {
     let section = root.section("cluster")?;
     let cluster = Cluster {
         nodes: section.get("nodes", values::nodes),
+        racks: section.get("racks", values::count),
         cores: section.get("cores", values::count),
         dram: section.get("dram", values::positive_size),
         memory_cap: section.get("memory_cap", values::positive_size),
         queue_timeout: section.get("queue_timeout", values::positive_duration),
     };
+    if !cluster.nodes.is_multiple_of(cluster.racks.max(1)) {
+        section.problem(
+            "racks",
+            format!("{} nodes do not fill {} racks equally: choose a divisor", cluster.nodes, cluster.racks),
+        );
+    }
     section.finish();
     Some(cluster)
 }
 
 /// `[keep_alive]`.
-pub(crate) fn keep_alive(root: &Section<'_, '_>) -> Option<Duration> {
+pub(crate) fn keep_alive(root: &Section<'_, '_>) -> Option<KeepAliveParameters> {
     let section = root.section("keep_alive")?;
     let ttl = section.get("ttl", values::positive_duration);
+    let layers = section.section("layers")?;
+    let parameters = KeepAliveParameters {
+        ttl,
+        layers: LayerTimes {
+            function: layers.get("function", values::positive_duration),
+            runtime: layers.get("runtime", values::positive_duration),
+            bare: layers.get("bare", values::positive_duration),
+        },
+    };
+    layers.finish();
     section.finish();
-    Some(ttl)
+    Some(parameters)
+}
+
+/// `[sharing]`.
+pub(crate) fn sharing(root: &Section<'_, '_>) -> Option<Sharing> {
+    let section = root.section("sharing")?;
+    let sharing = Sharing {
+        within_tenant: section.get("within_tenant", values::flag),
+        tenants: section.get("tenants", values::small),
+    };
+    section.finish();
+    Some(sharing)
+}
+
+/// `[pools]`.
+pub(crate) fn pools(root: &Section<'_, '_>) -> Option<Pools> {
+    let section = root.section("pools")?;
+    let pools = Pools { replicas: section.get("replicas", values::small) };
+    section.finish();
+    Some(pools)
 }
 
 /// `[placement.NAME]`.
 pub(crate) fn placement(root: &Section<'_, '_>) -> Option<Placement> {
-    const NAMES: &[&str] = &["sandbox-aware", "hash-affinity", "round-robin"];
+    const NAMES: &[&str] = &["sandbox-aware", "rack-locality", "hash-affinity", "round-robin"];
     let (name, node) = root.choice("placement", NAMES)?;
     let section = node.table().map(|_| Section::of(root.checker, &format!("placement.{name}"), node));
     let placement = match name {
         "sandbox-aware" => Placement::SandboxAware,
         "round-robin" => Placement::RoundRobin,
+        "rack-locality" => Placement::RackLocality {
+            spill: section.as_ref().and_then(|s| s.optional("spill", values::flag)).unwrap_or(false),
+        },
         _ => {
             let bound =
                 section.as_ref().and_then(|s| s.optional("bound", values::at_least_one)).unwrap_or(1.25);
@@ -53,6 +92,8 @@ pub(crate) fn output(root: &Section<'_, '_>) -> Option<Output> {
     let output = Output {
         invocations: section.get("invocations", values::flag),
         memory_every: section.get("memory_every", values::positive_duration),
+        distributions: section.get("distributions", values::small),
+        growth_steps: section.get("growth_steps", values::growth_steps),
     };
     section.finish();
     Some(output)

@@ -3,7 +3,8 @@
 use super::constants::{Constants, Provenance};
 use crate::section::{Parse, Section};
 use crate::spec::{
-    CxlConstants, DramConstants, FaultCosts, Machine, RdmaConstants, RestoreCosts, SandboxCosts, VmCosts,
+    CxlConstants, DramConstants, FaultCosts, Machine, RdmaConstants, RestoreCosts, SandboxCosts,
+    StorageConstants, VmCosts,
 };
 use crate::values;
 use traces::{Bytes, Duration};
@@ -75,6 +76,8 @@ pub(crate) fn machine(file: &Section<'_, '_>, constants: &Constants) -> Machine 
         prefetch_coverage: restore.get("prefetch_coverage", values::share),
         map_region: restore.time("map_region"),
         pages_per_region: restore.get("pages_per_region", values::count),
+        zygote_fork: restore.time("zygote_fork"),
+        identical: restore.get("identical", values::share),
     };
     restore.finish();
 
@@ -96,6 +99,8 @@ pub(crate) fn machine(file: &Section<'_, '_>, constants: &Constants) -> Machine 
         latency: cxl.get("latency", values::positive_duration),
         bandwidth: cxl.get("bandwidth", values::bandwidth),
         copy_parallelism: cxl.get("copy_parallelism", values::at_least_one),
+        queued_lines: cxl.get("queued_lines", values::non_negative),
+        ports: cxl.get("ports", values::count),
         capacity: cxl.size("capacity"),
     };
     cxl.finish();
@@ -104,6 +109,8 @@ pub(crate) fn machine(file: &Section<'_, '_>, constants: &Constants) -> Machine 
     let rdma_constants = RdmaConstants {
         read_4k: rdma.get("read_4k", values::positive_duration),
         reads_per_second: rdma.get("reads_per_second", values::read_rate),
+        bandwidth: rdma.get("bandwidth", values::bandwidth),
+        read_variation: rdma.get("read_variation", values::non_negative),
         capacity: rdma.size("capacity"),
     };
     rdma.finish();
@@ -116,8 +123,21 @@ pub(crate) fn machine(file: &Section<'_, '_>, constants: &Constants) -> Machine 
         vmm_memory: vm.size("vmm_memory"),
         guest_memory: vm.size("guest_memory"),
         guest_size: vm.size("guest_size"),
+        copy_page: vm.get("copy_page", values::positive_duration),
+        snapshot_zero: vm.get("snapshot_zero", values::share),
     };
     vm.finish();
+
+    let storage = |key| {
+        let group = group(key);
+        let constants = StorageConstants {
+            read_4k: group.get("read_4k", values::positive_duration),
+            bandwidth: group.get("bandwidth", values::bandwidth),
+        };
+        group.finish();
+        constants
+    };
+    let (ssd, nas) = (storage("ssd"), storage("nas"));
 
     Machine {
         sandbox: sandbox_costs,
@@ -126,6 +146,8 @@ pub(crate) fn machine(file: &Section<'_, '_>, constants: &Constants) -> Machine 
         dram: dram_constants,
         cxl: cxl_constants,
         rdma: rdma_constants,
+        ssd,
+        nas,
         vm: vm_costs,
     }
 }

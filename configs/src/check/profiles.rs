@@ -4,7 +4,11 @@
 //! [default]                        # profile of functions whose trace names none
 //! profile = "json-serde"           # one of this file, or a whole profile written here
 //!
+//! [runtimes.python]                # what functions of one language runtime have in common
+//! init = { value = "127 ms", source = "…" }
+//!
 //! [json-serde]
+//! runtime = "python"               # may be left out: then it shares with none
 //! source = "measured by …"         # covers every plain value below
 //! init = "310 ms"
 //! service = { log-normal = { median = "48 ms", sigma = 0.05 } }
@@ -26,6 +30,10 @@ use crate::suggest;
 use crate::values;
 use platform::{Behaviour, Content, PageGroups, Profile};
 use std::collections::BTreeMap;
+use traces::Duration;
+
+/// Table of the language runtimes.
+const RUNTIMES: &str = "runtimes";
 
 /// Name under which a whole profile written in `[default]` is known.
 const DEFAULT: &str = "default";
@@ -41,13 +49,18 @@ pub(crate) struct Profiles {
 /// The profiles of a file.
 pub(crate) fn profiles(file: &Section<'_, '_>, constants: &Constants) -> Profiles {
     let mut found = Profiles::default();
+    let runtimes = runtimes(file, constants);
     for (name, entry) in file.entries() {
+        if name == RUNTIMES {
+            continue;
+        }
         let path = crate::tree::join(&file.path, name);
         if name == DEFAULT && entry.node.get("profile").is_some() {
             continue;
         }
         let section = Section::of(file.checker, &path, &entry.node);
-        let (profile, service) = profile(&section, constants);
+        let (mut profile, service) = profile(&section, constants);
+        set_runtime(&section, name, &runtimes, &mut profile);
         section.finish();
         found.profiles.insert(name.to_owned(), profile);
         if let Some(service) = service {
@@ -56,6 +69,41 @@ pub(crate) fn profiles(file: &Section<'_, '_>, constants: &Constants) -> Profile
     }
     found.default_profile = default_profile(file, &found.profiles);
     found
+}
+
+/// `[runtimes.NAME]`: processor time that initialises each runtime.
+fn runtimes(file: &Section<'_, '_>, constants: &Constants) -> BTreeMap<String, Duration> {
+    let mut found = BTreeMap::new();
+    let Some(section) = file.optional_section(RUNTIMES) else { return found };
+    for (name, entry) in section.entries() {
+        let path = crate::tree::join(&section.path, name);
+        let runtime = Section::of(file.checker, &path, &entry.node);
+        let provenance = Provenance::of(&runtime);
+        found.insert(name.to_owned(), constants.get(&runtime, &provenance, "init", values::duration));
+        runtime.finish();
+    }
+    found
+}
+
+/// A profile that names no runtime has one of its own, which nobody shares.
+fn set_runtime(
+    section: &Section<'_, '_>,
+    name: &str,
+    runtimes: &BTreeMap<String, Duration>,
+    profile: &mut Profile,
+) {
+    let Some(runtime) = section.optional("runtime", values::text) else {
+        profile.runtime = name.to_owned();
+        return;
+    };
+    match runtimes.get(&runtime) {
+        Some(&init) => profile.runtime_init = init.min(profile.init),
+        None => {
+            let hint = suggest::hint(&runtime, runtimes.keys().map(String::as_str));
+            section.problem("runtime", format!("no runtime \"{runtime}\" in this file: {hint}"));
+        }
+    }
+    profile.runtime = runtime;
 }
 
 fn default_profile(file: &Section<'_, '_>, profiles: &BTreeMap<String, Profile>) -> String {
@@ -77,6 +125,8 @@ fn profile(section: &Section<'_, '_>, constants: &Constants) -> (Profile, Option
     let provenance = Provenance::of(section);
     let service = section.has("service").then(|| service_time(section, &provenance, constants)).flatten();
     let profile = Profile {
+        runtime: String::new(),
+        runtime_init: Duration::ZERO,
         init: constants.get(section, &provenance, "init", values::duration),
         pages: pages(section, &provenance, constants),
         file_pages: constants.get(section, &provenance, "file", values::size).pages(),

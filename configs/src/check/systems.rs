@@ -4,7 +4,9 @@ use crate::section::{Checker, Section};
 use crate::suggest;
 use crate::tree::{Node, Value, join};
 use crate::values;
-use platform::system::{CgroupEntry, Isolating, Isolation, KeepAlive, SYSTEMS, State, System, system};
+use platform::system::{
+    CgroupEntry, Dedup, Isolating, Isolation, KeepAlive, PageSource, SYSTEMS, State, System, system,
+};
 use serde::de::DeserializeOwned;
 
 /// The systems an experiment compares, in its order.
@@ -67,23 +69,13 @@ pub(crate) fn change(checker: &Checker<'_>, systems: &mut [System], over: &Node)
 }
 
 fn change_one(section: &Section<'_, '_>, system: &mut System) {
-    word::<Isolation>(section, "isolation", &["container", "micro-vm"], &mut system.isolation);
-    word::<Isolating>(section, "isolating", &["create", "pooled-netns", "repurpose"], &mut system.isolating);
-    word::<CgroupEntry>(section, "cgroup", &["migrate", "clone-into"], &mut system.cgroup);
-    word::<State>(
-        section,
-        "state",
-        &[
-            "boot",
-            "criu-copy",
-            "working-set-prefetch",
-            "working-set-regions",
-            "template-cxl",
-            "template-rdma",
-        ],
-        &mut system.state,
-    );
-    word::<KeepAlive>(section, "keep_alive", &["fixed-ttl", "lru", "none"], &mut system.keep_alive);
+    word::<Isolation>(section, "isolation", Isolation::WORDS, &mut system.isolation);
+    word::<Isolating>(section, "isolating", Isolating::WORDS, &mut system.isolating);
+    word::<CgroupEntry>(section, "cgroup", CgroupEntry::WORDS, &mut system.cgroup);
+    word::<State>(section, "state", State::WORDS, &mut system.state);
+    word::<PageSource>(section, "pages", PageSource::WORDS, &mut system.pages);
+    word::<Dedup>(section, "dedup", Dedup::WORDS, &mut system.dedup);
+    word::<KeepAlive>(section, "keep_alive", KeepAlive::WORDS, &mut system.keep_alive);
     let set = |key, target: &mut u32, parse| {
         if let Some(value) = section.optional(key, parse) {
             *target = value;
@@ -92,6 +84,11 @@ fn change_one(section: &Section<'_, '_>, system: &mut System) {
     set("start_slots", &mut system.start_slots, values::count);
     set("prepopulated", &mut system.prepopulated, values::small);
     set("pooled_netns", &mut system.pooled_netns, values::small);
+    set("promote_after", &mut system.promote_after, values::small);
+    set("agents_per_browser", &mut system.agents_per_browser, values::count);
+    if let Some(bypass) = section.optional("page_cache_bypass", values::flag) {
+        system.page_cache_bypass = bypass;
+    }
     if let Some(memory) = section.optional("prepopulated_memory", values::size) {
         system.prepopulated_memory = memory;
     }

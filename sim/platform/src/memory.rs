@@ -177,9 +177,14 @@ impl ByClass {
         MemoryClass::ALL.iter().filter(|c| c.is_local()).map(|&c| self.get(c)).sum()
     }
 
-    /// What this holds beyond `less`, which is nowhere more.
-    pub fn beyond(&self, less: &Self) -> Self {
-        Self(std::array::from_fn(|class| self.0[class] - less.0[class]))
+    /// Both together.
+    pub fn with(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|class| self.0[class] + other.0[class]))
+    }
+
+    /// `part` of `whole` equal parts, rounded down.
+    pub fn share(&self, part: u64, whole: u64) -> Self {
+        Self(self.0.map(|bytes| Bytes((u128::from(bytes.0) * u128::from(part) / u128::from(whole)) as u64)))
     }
 
     /// All bytes.

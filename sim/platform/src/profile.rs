@@ -1,6 +1,6 @@
 //! [`Profile`]: how a function behaves once it runs, apart from when it is asked for.
 
-use crate::memory::PageGroups;
+use crate::memory::{Behaviour, Content, PageGroups};
 use serde::{Deserialize, Serialize};
 use traces::{Duration, Pages};
 
@@ -8,6 +8,10 @@ use traces::{Duration, Pages};
 /// functions, or stated by hand with a source in `configs/profiles/`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
+    /// Language runtime: functions of one runtime can share an initialised one.
+    pub runtime: String,
+    /// The part of `init` that initialises the runtime and what every function of it loads.
+    pub runtime_init: Duration,
     /// Processor time from exec to the first accepted call, on an idle core.
     pub init: Duration,
     /// Anonymous memory of one instance at the end of an invocation.
@@ -24,4 +28,12 @@ pub struct Profile {
     pub memory_intensity: f64,
     /// Share of memory accesses that go to read-only pages, 0 to 1.
     pub read_only_accesses: f64,
+}
+
+impl Profile {
+    /// Pages of the initialised runtime, without libraries and function.
+    pub fn runtime_pages(&self) -> Pages {
+        let of = |content| Behaviour::ALL.iter().map(|&b| self.pages.get(content, b)).sum::<Pages>();
+        of(Content::Runtime)
+    }
 }

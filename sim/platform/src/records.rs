@@ -176,7 +176,7 @@ pub struct StartRecord {
     pub end_to_end: Distribution,
 }
 
-/// Memory of the whole cluster at one instant.
+/// Memory of the whole cluster at one instant, and its use of cores up to then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemorySample {
     /// When.
@@ -187,16 +187,36 @@ pub struct MemorySample {
     pub busy: u32,
     /// Sandboxes kept idle.
     pub idle: u32,
+    /// Core time used since the sample before.
+    pub core_time: Duration,
+}
+
+/// Memory of one node, or of one pool device, over the measured part of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlaceRecord {
+    /// Largest amount in use at once.
+    pub peak: Bytes,
+    /// Memory-time in GiB·s.
+    pub gib_seconds: f64,
 }
 
 /// Memory over the measured part of the run (burn-in left out), computed at every change, not from
 /// the samples.
+///
+/// Racks that are played apart are added up interval by interval between samples: a peak of the
+/// cluster is then the largest sum of the racks' peaks within one interval, which is the peak itself
+/// or above it by what their peaks missed each other. With one rack, or racks that are played
+/// together, it is exact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryRecord {
     /// Largest amount of node DRAM in use at once over the cluster.
     pub peak_local: Bytes,
     /// Largest amount of each class at once.
     pub peak: ByClass,
+    /// Node DRAM, one for each node.
+    pub nodes: Vec<PlaceRecord>,
+    /// CXL devices, one for each rack; none where no system uses them.
+    pub devices: Vec<PlaceRecord>,
     /// Memory-time of each class in GiB·s.
     pub gib_seconds: [f64; MemoryClass::COUNT],
     /// Length of the measured part.
@@ -230,6 +250,20 @@ pub struct Counters {
     pub queued: u64,
     /// Times a node's DRAM was exceeded with nothing idle left to evict.
     pub overcommitted: u64,
+    /// Sandboxes made before they were asked for.
+    pub pre_warmed: u64,
+    /// Idle sandboxes taken down to a lower layer.
+    pub demoted: u64,
+    /// Sandboxes whose read-only pages were copied to local DRAM.
+    pub promoted: u64,
+    /// Sandboxes lost with a node or a pool device.
+    pub lost: u64,
+    /// Templates brought into a rack's pool while the run lasted.
+    pub filled: u64,
+    /// Templates given up to make room for others in a rack's pool.
+    pub displaced: u64,
+    /// Starts that had to boot because no template could be had.
+    pub without_template: u64,
     /// Events the engine took from its queues.
     pub events: u64,
 }

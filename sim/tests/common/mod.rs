@@ -3,6 +3,7 @@
 
 use configs::spec::*;
 use platform::memory::{Behaviour, Content, PageGroups};
+use platform::policy::keep_alive::layers::LayerTimes;
 use platform::records::{Outcome, RunRecord, StartKind};
 use platform::{Profile, system::system};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -18,6 +19,8 @@ pub fn free_spec(name: &str) -> Spec {
     pages.set(Content::Function, Behaviour::Written, Pages(300));
     pages.set(Content::Library, Behaviour::Untouched, Pages(100));
     let profile = Profile {
+        runtime: "python".to_owned(),
+        runtime_init: zero,
         init: zero,
         pages,
         file_pages: Pages(50),
@@ -33,13 +36,24 @@ pub fn free_spec(name: &str) -> Spec {
         system,
         cluster: Cluster {
             nodes: 1,
+            racks: 1,
             cores: 1_000_000,
             dram: Bytes::from_gib(1 << 20),
             memory_cap: Bytes::from_gib(1 << 20),
             queue_timeout: Duration::from_secs(1_000_000),
         },
-        keep_alive_ttl: Duration::from_secs(600),
+        keep_alive: KeepAliveParameters {
+            ttl: Duration::from_secs(600),
+            layers: LayerTimes {
+                function: Duration::from_secs(60),
+                runtime: Duration::from_secs(300),
+                bare: Duration::from_secs(600),
+            },
+        },
         placement: Placement::SandboxAware,
+        sharing: Sharing { within_tenant: false, tenants: 0 },
+        pools: Pools { replicas: 0 },
+        faults: Faults::default(),
         workload: WorkloadSpec::W1,
         machine: Machine {
             sandbox: SandboxCosts {
@@ -66,6 +80,8 @@ pub fn free_spec(name: &str) -> Spec {
                 prefetch_coverage: 1.0,
                 map_region: zero,
                 pages_per_region: 16,
+                zygote_fork: zero,
+                identical: 0.5,
             },
             fault: FaultCosts { minor: zero, copy_on_write: zero, userfaultfd: zero, major: zero },
             dram: DramConstants { latency: Duration::from_nanos(80) },
@@ -73,11 +89,15 @@ pub fn free_spec(name: &str) -> Spec {
                 latency: Duration::from_nanos(80),
                 bandwidth: 1 << 60,
                 copy_parallelism: 10.0,
+                queued_lines: 0.0,
+                ports: 16,
                 capacity: Bytes::from_gib(1 << 20),
             },
             rdma: RdmaConstants {
                 read_4k: Duration::from_nanos(1),
                 reads_per_second: 1 << 60,
+                bandwidth: 1 << 60,
+                read_variation: 0.0,
                 capacity: Bytes::from_gib(1 << 20),
             },
             vm: VmCosts {
@@ -87,12 +107,21 @@ pub fn free_spec(name: &str) -> Spec {
                 vmm_memory: Bytes::from_mib(5),
                 guest_memory: Bytes::from_mib(8),
                 guest_size: Bytes::from_gib(2),
+                copy_page: Duration::from_nanos(1),
+                snapshot_zero: 0.8,
             },
+            ssd: StorageConstants { read_4k: Duration::from_nanos(1), bandwidth: 1 << 60 },
+            nas: StorageConstants { read_4k: Duration::from_nanos(1), bandwidth: 1 << 60 },
         },
         profiles: BTreeMap::from([("plain".to_owned(), profile)]),
         service_times: BTreeMap::new(),
         default_profile: "plain".to_owned(),
-        output: Output { invocations: true, memory_every: Duration::from_secs(3600) },
+        output: Output {
+            invocations: true,
+            memory_every: Duration::from_secs(3600),
+            distributions: u32::MAX,
+            growth_steps: 1,
+        },
     }
 }
 
@@ -131,7 +160,7 @@ pub fn play(spec: &Spec, functions: &[Function], invocations: &[Invocation]) -> 
     let span = invocations.last().map_or(Duration::ZERO, |last| last.arrival().since(Instant::ZERO));
     sim::simulate(
         spec,
-        sim::Play { functions, invocations: invocations.iter().copied(), burn_in: Duration::ZERO, span },
+        sim::Play { functions, invocations: invocations.iter().copied(), burn_in: Duration::ZERO, span, seed: 1 },
     )
 }
 

@@ -33,6 +33,7 @@ use crate::policy::{FunctionFacts, Keep, KeepAlivePolicy, NodeLoads, Placement, 
 use crate::records::StartKind;
 use crate::system::{Isolating, KeepAlive, Layer, System};
 use pool::{Binding, Layout, NO_FUNCTION, Pool, State, TimerAnswer};
+use std::sync::Arc;
 use traces::rng::Streams;
 use traces::{Bytes, Duration, FunctionId, Instant};
 use waiting::Waiting;
@@ -57,7 +58,7 @@ pub struct ControlConfig {
     /// Whether idle sandboxes are given to functions of the same tenant only.
     pub share_within_tenant: bool,
     /// What is known of each function.
-    pub functions: Vec<FunctionFacts>,
+    pub functions: Arc<[FunctionFacts]>,
     /// Arrivals of each function in order of time, if the keep-alive policy looks into the future;
     /// else empty.
     pub arrivals: Vec<Vec<Instant>>,
@@ -70,7 +71,7 @@ pub struct ControlPlane {
     system: System,
     memory_cap: Bytes,
     queue_timeout: Duration,
-    functions: Vec<FunctionFacts>,
+    functions: Arc<[FunctionFacts]>,
     scope: Scope,
     placement: Box<dyn PlacementPolicy>,
     keep_alive: Box<dyn KeepAlivePolicy>,

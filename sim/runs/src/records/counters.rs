@@ -52,7 +52,7 @@ pub(crate) fn write(record: &RunRecord, sink: &mut Sink) -> Result<(), StoreErro
     writeln!(sink, "{text}").map_err(StoreError::io(&path, "writing"))
 }
 
-/// Counters, and memory without its samples.
+/// Counters, and memory without its samples and places.
 pub(crate) fn read(path: &Path) -> Result<(Counters, MemoryRecord), StoreError> {
     let text = std::fs::read_to_string(path).map_err(StoreError::io(path, "reading"))?;
     let file: File = serde_json::from_str(&text)
@@ -70,6 +70,8 @@ pub(crate) fn read(path: &Path) -> Result<(Counters, MemoryRecord), StoreError> 
     let memory = MemoryRecord {
         peak_local: file.memory.peak_local_bytes,
         peak,
+        nodes: Vec::new(),
+        devices: Vec::new(),
         gib_seconds,
         measured: file.memory.measured_ns,
         samples: Vec::new(),

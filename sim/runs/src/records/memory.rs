@@ -6,12 +6,12 @@ use crate::error::StoreError;
 use platform::MemoryClass;
 use platform::records::MemorySample;
 use std::path::Path;
-use traces::{Bytes, Instant};
+use traces::{Bytes, Duration, Instant};
 
 fn header() -> Vec<String> {
     let mut header = vec!["at_ns".to_owned()];
     header.extend(MemoryClass::ALL.iter().map(|class| format!("{}_bytes", class.name())));
-    header.extend(["busy_sandboxes".to_owned(), "idle_sandboxes".to_owned()]);
+    header.extend(["busy_sandboxes", "idle_sandboxes", "core_time_ns"].map(str::to_owned));
     header
 }
 
@@ -22,6 +22,7 @@ pub(crate) fn write(samples: &[MemorySample], sink: &mut Sink) -> Result<(), Sto
         let mut row = vec![sample.at.as_nanos().to_string()];
         row.extend(sample.bytes.0.iter().map(|bytes| bytes.0.to_string()));
         row.extend([sample.busy.to_string(), sample.idle.to_string()]);
+        row.push(sample.core_time.as_nanos().to_string());
         rows.push(&row)?;
     }
     rows.finish()
@@ -36,7 +37,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<MemorySample>, StoreError> {
         for class in &mut bytes.0 {
             *class = Bytes(row.value()?);
         }
-        samples.push(MemorySample { at, bytes, busy: row.value()?, idle: row.value()? });
+        let (busy, idle) = (row.value()?, row.value()?);
+        samples.push(MemorySample { at, bytes, busy, idle, core_time: Duration::from_nanos(row.value()?) });
         Ok(())
     })?;
     Ok(samples)

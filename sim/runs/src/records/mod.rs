@@ -6,6 +6,7 @@
 //! | `starts.csv` | start kind: sums |
 //! | `latency.csv` | filled histogram bucket; `.zst` where there are many |
 //! | `memory.csv` | sample |
+//! | `places.csv` | node, CXL device: memory |
 //! | `counters.json` | (one object) counters, and memory over the measured part |
 //! | `warnings.txt` | warning |
 //! | `invocations.csv.zst` | invocation, where the experiment asks for them |
@@ -15,6 +16,7 @@ mod functions;
 mod invocations;
 mod latency;
 mod memory;
+mod places;
 mod sink;
 mod table;
 mod warnings;
@@ -43,6 +45,7 @@ pub(crate) fn write(record: &RunRecord, folder: &Path) -> Result<BTreeMap<String
     file("starts.csv", &|sink| functions::write_starts(&record.starts, sink))?;
     file(latency_name(record), &|sink| latency::write(record, sink))?;
     file("memory.csv", &|sink| memory::write(&record.memory.samples, sink))?;
+    file("places.csv", &|sink| places::write(&record.memory, sink))?;
     file("counters.json", &|sink| counters::write(record, sink))?;
     file("warnings.txt", &|sink| warnings::write(&record.warnings, sink))?;
     if !record.invocations.is_empty() {
@@ -59,6 +62,7 @@ pub(crate) fn read(folder: &Path, files: &BTreeMap<String, FileNote>) -> Result<
     latency::read(&folder.join(latency), &mut functions, &mut starts)?;
     let (counters, mut memory) = counters::read(&folder.join("counters.json"))?;
     memory.samples = memory::read(&folder.join("memory.csv"))?;
+    places::read(&folder.join("places.csv"), &mut memory)?;
     let invocations = if files.contains_key("invocations.csv.zst") {
         invocations::read(&folder.join("invocations.csv.zst"))?
     } else {

@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use configs::{Experiment, Spec, Tier};
-use platform::records::{Distribution, FunctionRecord, InvocationRecord, MemorySample, Outcome, StartKind};
+use platform::records::{
+    Distribution, FunctionRecord, InvocationRecord, MemorySample, Outcome, PlaceRecord, StartKind,
+};
 use platform::{ByClass, MemoryClass, RunRecord};
 use runs::{Options, Plan, Store, World, WorldError, execute};
 use std::fs;
@@ -142,7 +144,7 @@ pub fn record(spec: &Spec, workload: &Workload, seed: u64) -> RunRecord {
         .map(|(function, count)| FunctionRecord {
             name: format!("{}, \"quoted\"", function.name),
             arrivals_in_burn_in: 3,
-            outcomes: [count, 1, 2, 3],
+            outcomes: [count, 1, 2, 3, 4],
             starts: [4, 5, 6, 7],
             end_to_end: distribution(count % 50),
             startup: distribution(2),
@@ -158,10 +160,19 @@ pub fn record(spec: &Spec, workload: &Workload, seed: u64) -> RunRecord {
     bytes.add(MemoryClass::PoolCxl, Bytes(12_345 + seed));
     record.memory.peak_local = Bytes(99);
     record.memory.peak = bytes;
-    record.memory.gib_seconds = [0.1 + 0.2, 1.0 / 3.0, 1e-12, 0.0, 5e9, seed as f64 / 7.0];
+    record.memory.gib_seconds = [0.1 + 0.2, 1.0 / 3.0, 1e-12, 0.0, 5e9, seed as f64 / 7.0, 1.0, 2.0];
     record.memory.measured = Duration::from_secs(50);
+    let place = |peak| PlaceRecord { peak: Bytes(peak), gib_seconds: 0.1 + 0.2 };
+    record.memory.nodes = vec![place(3), place(5)];
+    record.memory.devices = vec![place(7)];
     record.memory.samples = (0..5)
-        .map(|i| MemorySample { at: Instant::from_nanos(i * 1_000_000_007), bytes, busy: i as u32, idle: 9 })
+        .map(|i| MemorySample {
+            at: Instant::from_nanos(i * 1_000_000_007),
+            bytes,
+            busy: i as u32,
+            idle: 9,
+            core_time: Duration::from_nanos(i),
+        })
         .collect();
     record.counters.created = 17;
     record.counters.events = u64::MAX;

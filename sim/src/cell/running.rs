@@ -1,0 +1,185 @@
+//! Invocations in sandboxes that are ready, stage by stage and phase by phase.
+
+use super::{Cell, Flags, NO_TICKET};
+use crate::costs::{Phase, Resource, Stage};
+use crate::queue::{Class, Number, Work};
+use platform::control::Input;
+use platform::ids::{NodeId, SandboxId, Ticket};
+use platform::records::{Outcome, StartKind};
+use rand_distr::{Distribution, LogNormal};
+use traces::Duration;
+
+impl Cell {
+    pub(super) fn begin_run(&mut self, sandbox: SandboxId, node: NodeId, ticket: Ticket, kind: StartKind) {
+        let now = self.now;
+        let flight = &mut self.in_flight[ticket.index()];
+        // A start may have turned out to be of another kind than was commanded.
+        if flight.kind.is_none() {
+            flight.start_began = now;
+            flight.kind = Some(kind);
+        }
+        flight.node = node;
+        flight.run_began = now;
+        let invocation = flight.invocation;
+        let costs = self.costs.of(invocation.function());
+        let activity = &mut self.sandboxes[sandbox.index()];
+        activity.ticket = ticket;
+        activity.flags.set(Flags::RUNNING);
+        let fallback = activity.flags.has(Flags::FALLBACK);
+        let plan = if fallback { &costs.fallback } else { &costs.plan };
+        activity.service = invocation.service();
+        if costs.in_place.demand > 0 && activity.level <= plan.grown && !fallback {
+            let rack = (node.0 / self.nodes_per_rack) as usize;
+            activity.flags.set(Flags::READING);
+            let slower = self.devices[rack].begin_reading(costs.in_place.stalled, costs.in_place.demand);
+            activity.service += part(invocation.service(), slower);
+        }
+        if activity.flags.take(Flags::FRESH) {
+            activity.set_phases(&plan.first);
+            // Never both: what is fetched over RDMA does not go through the page cache.
+            let cold = activity.flags.has(Flags::COLD_CACHE) && !plan.cold_cache.is_empty();
+            activity.set_stages(if cold { &plan.cold_cache } else { &plan.first_touch });
+        } else {
+            activity.set_phases(&plan.later);
+            activity.stages_left = 0;
+        }
+        self.begin(sandbox);
+    }
+
+    /// The event of a sandbox's stage has come.
+    pub(super) fn stage_ended(&mut self, sandbox: SandboxId, number: Number) {
+        let activity = &mut self.sandboxes[sandbox.index()];
+        if activity.event != number {
+            return;
+        }
+        let on = std::mem::replace(&mut activity.on, super::NOWHERE);
+        if on != super::NOWHERE {
+            self.off_processor(on, sandbox);
+        }
+        self.advance(sandbox);
+    }
+
+    /// Begins the sandbox's next stage, or ends its start or invocation.
+    pub(super) fn advance(&mut self, sandbox: SandboxId) {
+        if self.begin_stage(sandbox) {
+            return;
+        }
+        let activity = &mut self.sandboxes[sandbox.index()];
+        if !activity.flags.take(Flags::RUNNING) {
+            self.tell(Input::Ready { sandbox });
+            return;
+        }
+        let ticket = std::mem::replace(&mut activity.ticket, NO_TICKET);
+        activity.uses = activity.uses.saturating_add(1);
+        if activity.flags.has(Flags::READING) {
+            self.end_reading(sandbox);
+        }
+        if self.promote_after > 0 {
+            self.promote(sandbox);
+        }
+        self.end(ticket, Outcome::Completed);
+        self.tell(Input::Finished { sandbox });
+    }
+
+    /// Begins the sandbox's first stage; what has none ends with an event of its own, so that a
+    /// command never leads to an input while commands are being executed.
+    pub(super) fn begin(&mut self, sandbox: SandboxId) {
+        if !self.begin_stage(sandbox) {
+            self.delay(sandbox, Duration::ZERO);
+        }
+    }
+
+    /// The sandbox's next event comes after that time.
+    pub(super) fn delay(&mut self, sandbox: SandboxId, length: Duration) {
+        let event = self.queue.push(self.now + length, Class::Work, Work::Sandbox(sandbox.0));
+        self.sandboxes[sandbox.index()].event = event;
+    }
+
+    /// Begins the sandbox's next stage; `false` if none is left.
+    fn begin_stage(&mut self, sandbox: SandboxId) -> bool {
+        let activity = &mut self.sandboxes[sandbox.index()];
+        if activity.stages_left > 0 {
+            activity.stages_left -= 1;
+            activity.stage += 1;
+            let Stage { resource, work } = self.costs.stages[activity.stage as usize - 1];
+            self.occupy(sandbox, resource, work);
+            return true;
+        }
+        loop {
+            let activity = &mut self.sandboxes[sandbox.index()];
+            if activity.phases_left == 0 {
+                return false;
+            }
+            activity.phases_left -= 1;
+            activity.phase += 1;
+            let Phase { resource, share_ppm, faults, level } = self.costs.phases[activity.phase as usize - 1];
+            let work = part(activity.service, share_ppm.into()) + faults;
+            // What a promotion added stays.
+            if level > activity.level {
+                self.set_level(sandbox, level);
+            }
+            if work > Duration::ZERO {
+                self.occupy(sandbox, resource, work);
+                return true;
+            }
+        }
+    }
+
+    /// The sandbox does work on a resource.
+    fn occupy(&mut self, sandbox: SandboxId, resource: Resource, work: Duration) {
+        let node = self.sandboxes[sandbox.index()].node;
+        let work = match resource {
+            Resource::Nic if self.read_variation > 0.0 => self.varied(sandbox, work),
+            _ => work,
+        };
+        match resource {
+            Resource::Delay => self.delay(sandbox, work),
+            Resource::Cores | Resource::Nic | Resource::Disk | Resource::CxlDevice => {
+                self.on_processor(self.processor_of(node, resource), sandbox, work);
+            }
+            _ => {
+                // First come, first served: when this stage ends is known when it begins.
+                let now = self.now;
+                let free = self.serial(node, resource);
+                *free = (*free).max(now) + work;
+                let length = free.since(now);
+                self.delay(sandbox, length);
+            }
+        }
+    }
+
+    /// The time of many reads whose mean is known, when each varies: by the invocation's own stream,
+    /// so that it is the same whatever else is drawn.
+    fn varied(&self, sandbox: SandboxId, mean: Duration) -> Duration {
+        let ticket = self.sandboxes[sandbox.index()].ticket;
+        if ticket == NO_TICKET {
+            return mean;
+        }
+        let flight = &self.in_flight[ticket.index()];
+        let reads = (mean.as_nanos() / self.costs.read_4k.as_nanos().max(1)).max(1);
+        // The sum of n independent reads varies less than one, by the square root of n.
+        let variation = self.read_variation / (reads as f64).sqrt();
+        let sigma = (1.0 + variation * variation).ln().sqrt();
+        let mut rng = self.streams.stream("rdma", flight.number);
+        match LogNormal::new(-sigma * sigma / 2.0, sigma) {
+            Ok(factor) => mean.scale(factor.sample(&mut rng)),
+            Err(_) => mean,
+        }
+    }
+
+    pub(super) fn end_reading(&mut self, sandbox: SandboxId) {
+        let activity = &mut self.sandboxes[sandbox.index()];
+        activity.flags.take(Flags::READING);
+        let (node, function) = (activity.node, activity.function);
+        let rack = self.rack(node);
+        self.devices[rack].end_reading(self.costs.of(function).in_place.demand);
+    }
+}
+
+/// A part of a time, in parts per million.
+fn part(whole: Duration, ppm: u64) -> Duration {
+    if ppm == 1_000_000 {
+        return whole;
+    }
+    Duration::from_nanos((u128::from(whole.as_nanos()) * u128::from(ppm) / 1_000_000) as u64)
+}
