@@ -47,6 +47,11 @@ impl Latencies {
         self.counts[bucket] += 1;
     }
 
+    /// Number of values.
+    fn count(&self) -> u64 {
+        self.zeros + self.counts.iter().map(|&count| u64::from(count)).sum::<u64>()
+    }
+
     fn add(&mut self, other: &Self) {
         self.zeros += other.zeros;
         self.sum_us += other.sum_us;
@@ -91,6 +96,8 @@ struct StartLatencies {
     startup: Latencies,
     service: Latencies,
     end_to_end: Latencies,
+    /// Service times that are the whole latency, as nearly all are: entered once, counted in both.
+    nothing_else: Latencies,
 }
 
 /// Latencies over all functions by how the sandbox was got.
@@ -105,17 +112,25 @@ impl Starts {
             mine.startup.add(&theirs.startup);
             mine.service.add(&theirs.service);
             mine.end_to_end.add(&theirs.end_to_end);
+            mine.nothing_else.add(&theirs.nothing_else);
         }
         self
     }
 
     /// The records, one per start kind.
-    pub fn finish(&self) -> [StartRecord; StartKind::COUNT] {
-        self.0.each_ref().map(|start| StartRecord {
-            queueing: start.queueing.distribution(),
-            startup: start.startup.distribution(),
-            service: start.service.distribution(),
-            end_to_end: start.end_to_end.distribution(),
+    pub fn finish(mut self) -> [StartRecord; StartKind::COUNT] {
+        self.0.each_mut().map(|start| {
+            let zeros = start.nothing_else.count();
+            start.queueing.zeros += zeros;
+            start.startup.zeros += zeros;
+            start.service.add(&start.nothing_else);
+            start.end_to_end.add(&start.nothing_else);
+            StartRecord {
+                queueing: start.queueing.distribution(),
+                startup: start.startup.distribution(),
+                service: start.service.distribution(),
+                end_to_end: start.end_to_end.distribution(),
+            }
         })
     }
 }
@@ -126,21 +141,27 @@ pub struct Recorder {
     /// Of those functions that have distributions of their own.
     latencies: Vec<FunctionLatencies>,
     starts: Starts,
-    /// Completed invocations whose function's distributions do not know of them yet.
     pending: Vec<Pending>,
     invocations: Option<Vec<InvocationRecord>>,
 }
 
-/// The distributions of thousands of functions do not fit into a processor's caches, so nearly every
+/// An invocation whose counts and distributions do not know of it yet.
+///
+/// What is kept of thousands of functions does not fit into a processor's caches, so nearly every
 /// value goes to memory that is far away. They are put off and entered many at a time, when the
 /// processor waits for several of them at once.
+#[derive(Clone, Copy)]
 struct Pending {
     function: u32,
-    end_to_end: Value,
+    outcome: Outcome,
+    start: Option<StartKind>,
+    burn_in: bool,
+    queueing: Duration,
     startup: Duration,
+    service: Duration,
 }
 
-/// Values that are put off.
+/// Invocations that are put off.
 const PENDING: usize = 512;
 
 impl Recorder {
@@ -161,38 +182,51 @@ impl Recorder {
         if let Some(all) = &mut self.invocations {
             all.push(*record);
         }
-        let function = &mut self.functions[record.function as usize];
-        if record.burn_in {
-            function.arrivals_in_burn_in += 1;
-            return;
+        self.pending.push(Pending {
+            function: record.function,
+            outcome: record.outcome,
+            start: record.start,
+            burn_in: record.burn_in,
+            queueing: record.queueing_ns,
+            startup: record.startup_ns,
+            service: record.service_ns,
+        });
+        if self.pending.len() == PENDING {
+            self.enter_pending();
         }
-        function.outcomes[record.outcome as usize] += 1;
-        let (Outcome::Completed, Some(kind)) = (record.outcome, record.start) else { return };
-        function.starts[kind as usize] += 1;
-        let end_to_end = Value::of(record.end_to_end());
-        if (record.function as usize) < self.latencies.len() {
-            self.pending.push(Pending {
-                function: record.function,
-                end_to_end,
-                startup: record.startup_ns,
-            });
-            if self.pending.len() == PENDING {
-                self.enter_pending();
-            }
-        }
-        let start = &mut self.starts.0[kind as usize];
-        start.end_to_end.record(end_to_end);
-        start.queueing.record(Value::of(record.queueing_ns));
-        start.startup.record(Value::of(record.startup_ns));
-        start.service.record(Value::of(record.service_ns));
     }
 
     fn enter_pending(&mut self) {
-        for pending in self.pending.drain(..) {
-            let own = &mut self.latencies[pending.function as usize];
-            own.end_to_end.record(pending.end_to_end);
-            own.startup.record(Value::of(pending.startup));
+        let mut pending = std::mem::take(&mut self.pending);
+        for one in pending.drain(..) {
+            self.enter(one);
         }
+        self.pending = pending;
+    }
+
+    fn enter(&mut self, one: Pending) {
+        let function = &mut self.functions[one.function as usize];
+        if one.burn_in {
+            function.arrivals_in_burn_in += 1;
+            return;
+        }
+        function.outcomes[one.outcome as usize] += 1;
+        let (Outcome::Completed, Some(kind)) = (one.outcome, one.start) else { return };
+        function.starts[kind as usize] += 1;
+        let end_to_end = Value::of(one.queueing + one.startup + one.service);
+        if let Some(own) = self.latencies.get_mut(one.function as usize) {
+            own.end_to_end.record(end_to_end);
+            own.startup.record(Value::of(one.startup));
+        }
+        let start = &mut self.starts.0[kind as usize];
+        if one.queueing + one.startup == Duration::ZERO {
+            start.nothing_else.record(end_to_end);
+            return;
+        }
+        start.end_to_end.record(end_to_end);
+        start.queueing.record(Value::of(one.queueing));
+        start.startup.record(Value::of(one.startup));
+        start.service.record(Value::of(one.service));
     }
 
     /// The records: one per function with its name, latencies by start kind, and every invocation
