@@ -193,6 +193,7 @@ impl ControlPlane {
             Input::MemoryPressure { node } => {
                 if let Some(victim) = self.pool.victim(self.group(node), node) {
                     self.evict(victim, EvictReason::Memory, out);
+                    self.serve_waiting(now, self.group(node), node, out);
                 }
             }
             Input::SandboxLost { sandbox } => self.sandbox_lost(now, sandbox, out),
@@ -210,23 +211,34 @@ impl ControlPlane {
         if self.watches_arrivals {
             self.keep_alive.arrived(now, function);
             // Whoever comes before the pre-warmed sandbox makes it superfluous.
-            self.pre_warms[function.index()].0 += 1;
+            self.pre_warms[function.index()].0 = self.pre_warms[function.index()].0.wrapping_add(1);
         }
+        if let Some(group) = self.place(now, ticket, function, out) {
+            let wait = self.waiting.push(group, ticket, function);
+            out.push(Command::Queued { ticket });
+            let timer = Timer::Queue { ticket, wait };
+            out.push(Command::SetTimer { at: now + self.queue_timeout, timer });
+        }
+    }
+
+    /// Finds the invocation a sandbox, or answers with the group in which it must wait for one.
+    fn place(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        function: FunctionId,
+        out: &mut Vec<Command>,
+    ) -> Option<usize> {
+        let need = self.functions[function.index()].declared;
         let chosen = match self.scope {
             Scope::Cluster => NodeId(0),
             Scope::Node => self.placement.choose(function, need, &self.loads),
         };
         let group = self.group(chosen);
         // Nobody overtakes the waiting, except onto a warm sandbox that none of them could use.
-        if self.reuse(group, ticket, function, out) {
-            return;
-        }
-        if self.waiting.is_empty(group) && self.start(now, group, chosen, ticket, function, out) {
-            return;
-        }
-        let wait = self.waiting.push(group, ticket, function);
-        out.push(Command::Queued { ticket });
-        out.push(Command::SetTimer { at: now + self.queue_timeout, timer: Timer::Queue { ticket, wait } });
+        let placed = self.reuse(group, ticket, function, out)
+            || (self.waiting.is_empty(group) && self.start(now, group, chosen, ticket, function, out));
+        (!placed).then_some(group)
     }
 
     fn ready(&mut self, now: Instant, sandbox: SandboxId, out: &mut Vec<Command>) {
@@ -239,11 +251,11 @@ impl ControlPlane {
                 if let Some(ticket) = self.waiting.pop_of(self.group(node), function) {
                     self.pool.rebind(sandbox, ticket);
                     out.push(Command::Run { sandbox, node, ticket, kind: StartKind::Warm });
-                    return;
+                } else {
+                    let until = self.pre_warms[function.index()].1;
+                    self.loads.end(node);
+                    self.idle_after(now, sandbox, Keep::Until(until.max(now)), out);
                 }
-                let until = self.pre_warms[function.index()].1;
-                self.loads.end(node);
-                self.idle_after(now, sandbox, Keep::Until(until.max(now)), out);
             }
         }
         self.serve_waiting(now, self.group(node), node, out);
@@ -252,6 +264,9 @@ impl ControlPlane {
     fn finished(&mut self, now: Instant, sandbox: SandboxId, out: &mut Vec<Command>) {
         let (node, function) = self.pool.place_of(sandbox);
         let group = self.group(node);
+        if self.ranks {
+            self.keep_alive.used(node, sandbox, function);
+        }
         if let Some(ticket) = self.waiting.pop_of(group, function) {
             self.pool.rebind(sandbox, ticket);
             out.push(Command::Run { sandbox, node, ticket, kind: StartKind::Warm });
@@ -273,7 +288,7 @@ impl ControlPlane {
             Keep::PreWarm { at, until } => {
                 self.evict(sandbox, EvictReason::Expired, out);
                 let (generation, keep_until) = &mut self.pre_warms[function.index()];
-                *generation += 1;
+                *generation = generation.wrapping_add(1);
                 *keep_until = until;
                 let timer = Timer::PreWarm { function, generation: *generation };
                 out.push(Command::SetTimer { at: at.max(now), timer });
@@ -295,7 +310,7 @@ impl ControlPlane {
             Keep::Until(at) => Some(at),
             Keep::UntilNeeded | Keep::Evict | Keep::PreWarm { .. } => None,
         };
-        let rank = if self.ranks { self.keep_alive.rank(now, sandbox, function) } else { 0 };
+        let rank = if self.ranks { self.keep_alive.rank(now, node, sandbox, function) } else { 0 };
         let shelf = self.shelf(layer, function);
         let timer = self.pool.make_idle(self.group(node), shelf, sandbox, layer, deadline, rank);
         if let (Some(at), Some(generation)) = (deadline, timer) {
@@ -322,11 +337,13 @@ impl ControlPlane {
     /// The keep-alive of an idle sandbox has ended: it goes down a layer, or away.
     fn expire(&mut self, now: Instant, sandbox: SandboxId, out: &mut Vec<Command>) {
         let held = self.pool.layer(sandbox);
+        let (node, function) = self.pool.place_of(sandbox);
         let Some((to, keep)) = self.keep_alive.next_layer(now, held) else {
             self.evict(sandbox, EvictReason::Expired, out);
+            // Another node may now be the one whose idle sandboxes go first.
+            self.serve_waiting(now, self.group(node), node, out);
             return;
         };
-        let (node, function) = self.pool.place_of(sandbox);
         let before = self.pool.declared(sandbox);
         let after = match to {
             Layer::Function => before,
@@ -335,7 +352,7 @@ impl ControlPlane {
         };
         self.pool.take_idle(self.group(node), sandbox);
         if held == Layer::Function {
-            self.keep_alive.gone(sandbox, function, None);
+            self.keep_alive.gone(node, sandbox, function, None);
         }
         self.pool.demote(sandbox, to, after);
         self.loads.release(node, before.saturating_sub(after));
@@ -419,19 +436,19 @@ impl ControlPlane {
             return false;
         }
         let need = self.functions[function.index()].declared;
-        let (freed, keeps) = (self.pool.declared(victim), self.pool.layer(victim));
-        self.pool.take_idle(group, victim);
-        if !self.make_room(group, node, need.saturating_sub(freed), out) {
-            self.pool.put_back(group, self.shelf(keeps, old), victim);
+        if !self.can_make_room(node, need) {
             return false;
         }
+        let (freed, keeps) = (self.pool.declared(victim), self.pool.layer(victim));
+        self.pool.take_idle(group, victim);
         self.loads.release(node, freed);
+        self.make_room(group, node, need, out);
         self.loads.commit(node, need);
         self.loads.begin(node);
         self.starting[node.index()] += 1;
         let from = (old != NO_FUNCTION).then_some(old);
         if let (Some(old), Layer::Function) = (from, keeps) {
-            self.keep_alive.gone(victim, old, None);
+            self.keep_alive.gone(node, victim, old, None);
         }
         self.keep_alive.started(now, victim, function);
         let kind = StartKind::Repurposed;
@@ -452,11 +469,10 @@ impl ControlPlane {
         out: &mut Vec<Command>,
     ) -> bool {
         let need = self.functions[function.index()].declared;
-        let fits = |plane: &Self, node: NodeId| plane.loads.committed(node) + need <= plane.memory_cap;
         let mut node = node;
         // In the whole cluster, what is evicted next lies on the node of the least recently used
         // idle sandbox: the new sandbox goes where room appears first.
-        if self.scope == Scope::Cluster && !fits(self, node) {
+        if self.scope == Scope::Cluster && !self.fits(node, need) {
             match self.pool.least_recently_used(group) {
                 Some(victim) => node = self.pool.place_of(victim).0,
                 None => return false,
@@ -464,10 +480,11 @@ impl ControlPlane {
         }
         if !self.loads.is_up(node)
             || self.starting[node.index()] >= self.system.start_slots
-            || !self.make_room(group, node, need, out)
+            || !self.can_make_room(node, need)
         {
             return false;
         }
+        self.make_room(group, node, need, out);
         self.loads.commit(node, need);
         self.loads.begin(node);
         self.starting[node.index()] += 1;
@@ -482,7 +499,8 @@ impl ControlPlane {
         true
     }
 
-    /// Makes a sandbox of the function before it is asked for, if none is idle and there is room.
+    /// Makes a sandbox of the function before it is asked for, if none is idle and its memory is free:
+    /// what was asked for is not evicted for what may be.
     fn pre_warm(&mut self, now: Instant, function: FunctionId, generation: u32, out: &mut Vec<Command>) {
         if self.pre_warms[function.index()].0 != generation {
             return;
@@ -490,28 +508,29 @@ impl ControlPlane {
         let need = self.functions[function.index()].declared;
         let node = self.placement.choose(function, need, &self.loads);
         let group = self.group(node);
-        if !self.pool.has_idle_of(group, function) && self.waiting.is_empty(group) {
+        let superfluous = self.pool.has_idle_of(group, function);
+        if !superfluous && self.waiting.is_empty(group) && self.fits(node, need) {
             self.start_new(now, group, node, None, function, out);
         }
     }
 
-    /// Evicts idle sandboxes until `need` fits under the node's cap. Evicts nothing if it cannot
-    /// succeed.
-    fn make_room(&mut self, group: usize, node: NodeId, need: Bytes, out: &mut Vec<Command>) -> bool {
-        let committed = self.loads.committed(node);
-        if committed + need <= self.memory_cap {
-            return true;
+    /// Whether `need` fits under the node's cap as things are.
+    fn fits(&self, node: NodeId, need: Bytes) -> bool {
+        self.loads.committed(node) + need <= self.memory_cap
+    }
+
+    /// Whether `need` fits under the node's cap once every idle sandbox there is gone.
+    fn can_make_room(&self, node: NodeId, need: Bytes) -> bool {
+        let busy = self.loads.committed(node).saturating_sub(self.pool.idle_memory(node));
+        busy + need <= self.memory_cap
+    }
+
+    /// Evicts idle sandboxes until `need`, which can, fits under the node's cap.
+    fn make_room(&mut self, group: usize, node: NodeId, need: Bytes, out: &mut Vec<Command>) {
+        while !self.fits(node, need) {
+            let victim = self.pool.victim(group, node).expect("idle sandboxes while their memory is counted");
+            self.evict(victim, EvictReason::Memory, out);
         }
-        if (committed + need).saturating_sub(self.pool.idle_memory(node)) > self.memory_cap {
-            return false;
-        }
-        while self.loads.committed(node) + need > self.memory_cap {
-            match self.pool.victim(group, node) {
-                Some(victim) => self.evict(victim, EvictReason::Memory, out),
-                None => return false,
-            }
-        }
-        true
     }
 
     fn evict(&mut self, sandbox: SandboxId, reason: EvictReason, out: &mut Vec<Command>) {
@@ -523,7 +542,7 @@ impl ControlPlane {
         self.pool.free(sandbox);
         self.loads.release(node, declared);
         if layer == Layer::Function && function != NO_FUNCTION {
-            self.keep_alive.gone(sandbox, function, rank);
+            self.keep_alive.gone(node, sandbox, function, rank);
         }
         let keep_netns = self.system.isolating == Isolating::PooledNetns;
         if keep_netns {

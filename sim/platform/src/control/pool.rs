@@ -252,29 +252,6 @@ impl Pool {
         answer
     }
 
-    /// Undoes a [`Self::take_idle`]: the sandbox is again the least recently used of its lists.
-    pub(super) fn put_back(&mut self, group: usize, shelf: Option<usize>, sandbox: SandboxId) {
-        self.slots[sandbox.index()].state = State::Idle;
-        self.link_function(group, sandbox);
-        let slots = &mut self.slots;
-        self.by_group.push_front(group, sandbox.0, slots, |s| &mut s.of_group);
-        let node = slots[sandbox.index()].node.index();
-        if !self.by_node.is_absent() {
-            self.by_node.push_front(node, sandbox.0, slots, |s| &mut s.of_node);
-        }
-        if let Some(shelf) = shelf {
-            let at = group * self.layout.shelves + shelf;
-            let links = &mut self.shelf_links;
-            links[sandbox.index()].0 = at as u32;
-            self.by_shelf.push_front(at, sandbox.0, links, |s| &mut s.1);
-        }
-        if self.layout.ranked {
-            let (rank, use_) = self.ranks[sandbox.index()];
-            self.ranked[node].insert((rank, use_, sandbox.0));
-        }
-        self.count_idle(sandbox);
-    }
-
     /// The most recently used idle sandbox of the function, which now runs for `ticket`.
     pub(super) fn take_idle_of(
         &mut self,

@@ -27,6 +27,7 @@ fn plane(name: &str, rooms: u64, change: impl FnOnce(&mut System)) -> ControlPla
                 runtime: Duration::from_secs(20),
                 bare: Duration::from_secs(30),
             },
+            ..Default::default()
         },
         nodes: 1,
         racks: 1,

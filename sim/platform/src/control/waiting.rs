@@ -54,7 +54,15 @@ impl Waiting {
             self.current.resize(ticket.index() + 1, Wait { number: 0, group: 0, under_way: false });
         }
         let wait = &mut self.current[ticket.index()];
-        *wait = Wait { number: wait.number.wrapping_add(1), group: group as u32, under_way: true };
+        wait.number = wait.number.wrapping_add(1);
+        self.resume(group, ticket, function)
+    }
+
+    /// A wait goes on in another group, with the number it has; all waits of its former group have
+    /// been taken out.
+    pub(super) fn resume(&mut self, group: usize, ticket: Ticket, function: FunctionId) -> u32 {
+        let wait = &mut self.current[ticket.index()];
+        (wait.group, wait.under_way) = (group as u32, true);
         let entry = Entry { ticket, wait: wait.number, function };
         let queue = &mut self.queues[group];
         queue.common.push_back(entry);
@@ -83,6 +91,16 @@ impl Waiting {
         if let Some(entry) = self.queues[group].common.pop_front() {
             self.end(entry.ticket);
         }
+    }
+
+    /// Takes all invocations of the group, in the order of their arrival.
+    pub(super) fn drain(&mut self, group: usize) -> Vec<(Ticket, FunctionId)> {
+        std::iter::from_fn(|| {
+            let front = self.front(group);
+            self.pop_front(group);
+            front
+        })
+        .collect()
     }
 
     /// Takes the invocation of `function` that has waited longest in the group.
