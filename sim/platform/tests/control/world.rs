@@ -1,7 +1,7 @@
 //! A world that believes nothing: it keeps its own account of sandboxes and invocations, checks every
 //! command against it, and compares it with the control plane's after every input.
 
-use platform::policy::FunctionFacts;
+use platform::policy::{FunctionFacts, Placement};
 use platform::system::{Isolating, KeepAlive, Layer, System};
 use platform::{
     Command, ControlConfig, ControlPlane, EvictReason, Input, NodeId, SandboxId, StartKind, Ticket, Timer,
@@ -26,6 +26,8 @@ pub struct Seen {
     pub function: Option<FunctionId>,
     declared: Bytes,
     pub doing: Doing,
+    /// The number of the command or input that made it idle: the least recently used has the least.
+    used: u64,
 }
 
 /// What has become of an invocation.
@@ -79,6 +81,12 @@ pub struct World {
     /// Timers to come.
     pub timers: BTreeMap<(Instant, u64), Timer>,
     timers_set: u64,
+    uses: u64,
+    ranked: bool,
+    /// By the last input, for memory: where, and when last used.
+    evicted: Vec<(NodeId, u64)>,
+    /// Whether idle sandboxes are used wherever they are, not on a chosen node only.
+    cluster: bool,
     pub counts: Counts,
     /// Every command so far.
     pub log: Vec<Command>,
@@ -88,6 +96,10 @@ impl World {
     pub fn new(config: ControlConfig) -> Self {
         let nodes = config.nodes as usize;
         let system = config.system.clone();
+        use KeepAlive::{GreedyDual, GreedyDualFreq, GreedyDualSize, Landlord, Oracle};
+        let ranked =
+            [GreedyDual, GreedyDualFreq, GreedyDualSize, Landlord, Oracle].contains(&system.keep_alive);
+        let cluster = matches!(config.placement, Placement::SandboxAware | Placement::RackLocality { .. });
         let mut world = Self {
             cap: config.memory_cap,
             tenants_apart: config.share_within_tenant,
@@ -102,6 +114,10 @@ impl World {
             invocations: Vec::new(),
             timers: BTreeMap::new(),
             timers_set: 0,
+            uses: 0,
+            ranked,
+            evicted: Vec::new(),
+            cluster,
             counts: Counts::default(),
             log: Vec::new(),
             system,
@@ -134,6 +150,8 @@ impl World {
             Doing::Starting(None, _) => Doing::Idle(Layer::Function),
             other => panic!("{sandbox:?} is ready while {other:?}"),
         };
+        self.uses += 1;
+        seen.used = self.uses;
         self.tell(Input::Ready { sandbox });
     }
 
@@ -143,6 +161,8 @@ impl World {
             panic!("{sandbox:?} finishes while {:?}", seen.doing)
         };
         seen.doing = Doing::Idle(Layer::Function);
+        self.uses += 1;
+        seen.used = self.uses;
         self.invocations[ticket.index()].1 = Fate::Finished;
         self.tell(Input::Finished { sandbox });
     }
@@ -176,6 +196,13 @@ impl World {
         for command in &out {
             self.obey(*command, input);
         }
+        // What is still there was used after what had to go. (One that is to be repurposed is out of the
+        // way of evictions that come before that command.)
+        for (node, used) in std::mem::take(&mut self.evicted) {
+            let idle = |other: &&Seen| other.node == node && matches!(other.doing, Doing::Idle(_));
+            let first = self.sandboxes.values().filter(idle).map(|other| other.used).min();
+            assert!(first.is_none_or(|first| used <= first), "{out:?}: {used} was not used before {first:?}");
+        }
         self.log.append(&mut out);
         self.check();
     }
@@ -193,7 +220,7 @@ impl World {
                 self.counts.pre_warmed += u32::from(ticket.is_none());
                 let declared = self.functions[function.index()].declared;
                 let doing = Doing::Starting(ticket, kind);
-                let seen = Seen { node, function: Some(function), declared, doing };
+                let seen = Seen { node, function: Some(function), declared, doing, used: 0 };
                 assert!(self.sandboxes.insert(sandbox, seen).is_none(), "{about}: the name is taken");
             }
             Command::Repurpose { sandbox, node, from, keeps, to, ticket } => {
@@ -215,7 +242,7 @@ impl World {
                 }
                 let declared = facts(to).declared;
                 let doing = Doing::Starting(Some(ticket), StartKind::Repurposed);
-                self.sandboxes.insert(sandbox, Seen { node, function: Some(to), declared, doing });
+                self.sandboxes.insert(sandbox, Seen { node, function: Some(to), declared, doing, used: 0 });
             }
             Command::Run { sandbox, node, ticket, kind } => {
                 let seen = self.sandboxes[&sandbox];
@@ -225,6 +252,13 @@ impl World {
                     Doing::Ready(of, start) => assert_eq!((of, start), (ticket, kind), "{about}"),
                     Doing::Idle(Layer::Function) => {
                         assert_eq!(kind, StartKind::Warm, "{about}");
+                        let of = |other: &&Seen| {
+                            other.function == Some(function)
+                                && other.doing == Doing::Idle(Layer::Function)
+                                && (self.cluster || other.node == node)
+                        };
+                        let last = self.sandboxes.values().filter(of).map(|other| other.used).max();
+                        assert_eq!(Some(seen.used), last, "{about}: another one was used last");
                         self.bind(Some(ticket), function, sandbox, &about);
                     }
                     other => panic!("{about}: it is {other:?}"),
@@ -243,11 +277,17 @@ impl World {
                     _ => panic!("{about}: it held {layer:?}"),
                 }
                 seen.doing = Doing::Idle(to);
+                self.uses += 1;
+                seen.used = self.uses;
                 self.counts.demoted += 1;
             }
             Command::Evict { sandbox, node, reason, keep_netns } => {
                 self.idle(sandbox, node, &about);
-                self.sandboxes.remove(&sandbox);
+                let used = self.sandboxes.remove(&sandbox).map(|seen| seen.used);
+                if reason == EvictReason::Memory && !self.ranked {
+                    self.evicted.extend(used.map(|used| (node, used)));
+                }
+                assert!(!matches!(input, Input::Timer(Timer::PreWarm { .. })), "{about}: for nobody");
                 assert_eq!(keep_netns, self.system.isolating == Isolating::PooledNetns, "{about}");
                 self.netns[node.index()] += u32::from(keep_netns);
                 match reason {
@@ -327,7 +367,7 @@ impl World {
             self.unnamed[node.index()] -= 1;
             let declared = self.system.prepopulated_memory;
             let doing = Doing::Idle(Layer::Bare);
-            self.sandboxes.insert(sandbox, Seen { node, function: None, declared, doing });
+            self.sandboxes.insert(sandbox, Seen { node, function: None, declared, doing, used: 0 });
         }
     }
 
