@@ -65,11 +65,11 @@ impl ControlPlane {
         let ticket = self.pool.ticket(sandbox);
         match self.pool.state(sandbox) {
             State::Free => return,
-            State::Idle => self.pool.take_idle(self.group(node), sandbox),
+            State::Idle => self.take_idle(sandbox),
             state => {
                 self.loads.end(node);
                 if state == State::Starting {
-                    self.starting[node.index()] -= 1;
+                    self.loads.end_start(node);
                 }
             }
         }

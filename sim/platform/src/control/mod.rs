@@ -78,8 +78,6 @@ pub struct ControlPlane {
     ranks: bool,
     sharing: Sharing,
     loads: NodeLoads,
-    /// Starts under way, by node.
-    starting: Vec<u32>,
     /// Free network namespaces, by node.
     netns: Vec<u32>,
     pool: Pool,
@@ -134,6 +132,7 @@ impl ControlPlane {
             (Sharing::Any, 0)
         };
         let ranks = keep_alive.ranks();
+        let loads = NodeLoads::new(config.nodes, config.racks, placement.needs_running());
         let mut plane = Self {
             memory_cap: config.memory_cap,
             queue_timeout: config.queue_timeout,
@@ -141,10 +140,12 @@ impl ControlPlane {
             watches_arrivals: keep_alive.watches_arrivals(),
             ranks,
             sharing,
-            loads: NodeLoads::new(config.nodes, config.racks, placement.needs_running()),
+            loads: match scope {
+                Scope::Cluster => loads.with_room(system.start_slots),
+                Scope::Node => loads.with_start_slots(system.start_slots),
+            },
             placement,
             keep_alive,
-            starting: vec![0; nodes],
             netns: vec![system.pooled_netns; nodes],
             pool: Pool::new(Layout { groups, nodes, functions, shelves, ranked: ranks }),
             waiting: Waiting::new(groups),
@@ -183,8 +184,10 @@ impl ControlPlane {
                 self.keep_alive_timer(now, sandbox, generation, out);
             }
             Input::Timer(Timer::Queue { ticket, wait }) => {
-                if self.waiting.give_up(ticket, wait) {
+                if let Some(group) = self.waiting.give_up(ticket, wait) {
                     out.push(Command::TimedOut { ticket });
+                    // Whoever waited behind it may need less.
+                    self.serve_waiting(now, group, NodeId(group as u32), out);
                 }
             }
             Input::Timer(Timer::PreWarm { function, generation }) => {
@@ -243,7 +246,7 @@ impl ControlPlane {
 
     fn ready(&mut self, now: Instant, sandbox: SandboxId, out: &mut Vec<Command>) {
         let (node, ticket, kind) = self.pool.run_bound(sandbox);
-        self.starting[node.index()] -= 1;
+        self.loads.end_start(node);
         match ticket {
             Some(ticket) => out.push(Command::Run { sandbox, node, ticket, kind }),
             None => {
@@ -270,11 +273,11 @@ impl ControlPlane {
         if let Some(ticket) = self.waiting.pop_of(group, function) {
             self.pool.rebind(sandbox, ticket);
             out.push(Command::Run { sandbox, node, ticket, kind: StartKind::Warm });
-            return;
+        } else {
+            self.loads.end(node);
+            let keep = self.keep_alive.after_use(now, sandbox, function);
+            self.idle_after(now, sandbox, keep, out);
         }
-        self.loads.end(node);
-        let keep = self.keep_alive.after_use(now, sandbox, function);
-        self.idle_after(now, sandbox, keep, out);
         self.serve_waiting(now, group, node, out);
     }
 
@@ -313,6 +316,7 @@ impl ControlPlane {
         let rank = if self.ranks { self.keep_alive.rank(now, node, sandbox, function) } else { 0 };
         let shelf = self.shelf(layer, function);
         let timer = self.pool.make_idle(self.group(node), shelf, sandbox, layer, deadline, rank);
+        self.loads.rest(node, self.pool.declared(sandbox));
         if let (Some(at), Some(generation)) = (deadline, timer) {
             out.push(Command::SetTimer { at, timer: Timer::KeepAlive { sandbox, generation } });
         }
@@ -350,7 +354,7 @@ impl ControlPlane {
             Layer::Runtime => self.functions[function.index()].runtime_memory.min(before),
             Layer::Bare => Bytes::ZERO,
         };
-        self.pool.take_idle(self.group(node), sandbox);
+        self.take_idle(sandbox);
         if held == Layer::Function {
             self.keep_alive.gone(node, sandbox, function, None);
         }
@@ -363,8 +367,10 @@ impl ControlPlane {
 
     /// Runs the invocation in an idle sandbox of its function, if there is one.
     fn reuse(&mut self, group: usize, ticket: Ticket, function: FunctionId, out: &mut Vec<Command>) -> bool {
-        let Some(sandbox) = self.pool.take_idle_of(group, function, ticket) else { return false };
+        let Some(sandbox) = self.pool.idle_of(group, function) else { return false };
         let (node, _) = self.pool.place_of(sandbox);
+        self.take_idle(sandbox);
+        self.pool.rebind(sandbox, ticket);
         self.loads.begin(node);
         out.push(Command::Run { sandbox, node, ticket, kind: StartKind::Warm });
         true
@@ -385,14 +391,28 @@ impl ControlPlane {
         {
             return true;
         }
+        let need = self.functions[function.index()].declared;
         let node = match self.scope {
-            Scope::Cluster => {
-                let need = self.functions[function.index()].declared;
-                self.placement.choose(function, need, &self.loads)
-            }
-            Scope::Node => chosen,
+            Scope::Cluster => self.node_for(group, function, need),
+            Scope::Node => Some(chosen).filter(|&node| self.can_start(node, need)),
         };
-        self.start_new(now, group, node, Some(ticket), function, out)
+        node.is_some_and(|node| {
+            self.start_new(now, group, node, Some(ticket), function, out);
+            true
+        })
+    }
+
+    /// Where in the whole cluster a new sandbox goes, if anywhere: to the chosen node if it fits there
+    /// as things are. Else to the node of the least recently used idle sandbox, which is the next to
+    /// go; else (or where ranks say what goes) to the node on which most room can be made.
+    fn node_for(&mut self, group: usize, function: FunctionId, need: Bytes) -> Option<NodeId> {
+        let chosen = self.placement.choose(function, need, &self.loads);
+        if self.fits(chosen, need) && self.can_start(chosen, need) {
+            return Some(chosen);
+        }
+        let next = self.pool.least_recently_used(group).filter(|_| !self.ranks);
+        let next = next.map(|victim| self.pool.place_of(victim).0);
+        next.into_iter().chain(self.loads.most_room()).find(|&node| self.can_start(node, need))
     }
 
     /// The idle sandbox of another function that the system would give to this one.
@@ -432,20 +452,17 @@ impl ControlPlane {
         out: &mut Vec<Command>,
     ) -> bool {
         let (node, old) = self.pool.place_of(victim);
-        if self.starting[node.index()] >= self.system.start_slots {
-            return false;
-        }
         let need = self.functions[function.index()].declared;
-        if !self.can_make_room(node, need) {
+        if !self.can_start(node, need) {
             return false;
         }
         let (freed, keeps) = (self.pool.declared(victim), self.pool.layer(victim));
-        self.pool.take_idle(group, victim);
+        self.take_idle(victim);
         self.loads.release(node, freed);
         self.make_room(group, node, need, out);
         self.loads.commit(node, need);
         self.loads.begin(node);
-        self.starting[node.index()] += 1;
+        self.loads.begin_start(node);
         let from = (old != NO_FUNCTION).then_some(old);
         if let (Some(old), Layer::Function) = (from, keeps) {
             self.keep_alive.gone(node, victim, old, None);
@@ -459,6 +476,7 @@ impl ControlPlane {
         true
     }
 
+    /// Starts a new sandbox on a node that can.
     fn start_new(
         &mut self,
         now: Instant,
@@ -467,27 +485,12 @@ impl ControlPlane {
         ticket: Option<Ticket>,
         function: FunctionId,
         out: &mut Vec<Command>,
-    ) -> bool {
+    ) {
         let need = self.functions[function.index()].declared;
-        let mut node = node;
-        // In the whole cluster, what is evicted next lies on the node of the least recently used
-        // idle sandbox: the new sandbox goes where room appears first.
-        if self.scope == Scope::Cluster && !self.fits(node, need) {
-            match self.pool.least_recently_used(group) {
-                Some(victim) => node = self.pool.place_of(victim).0,
-                None => return false,
-            }
-        }
-        if !self.loads.is_up(node)
-            || self.starting[node.index()] >= self.system.start_slots
-            || !self.can_make_room(node, need)
-        {
-            return false;
-        }
         self.make_room(group, node, need, out);
         self.loads.commit(node, need);
         self.loads.begin(node);
-        self.starting[node.index()] += 1;
+        self.loads.begin_start(node);
         let pooled_netns = self.system.isolating == Isolating::PooledNetns && self.netns[node.index()] > 0;
         if pooled_netns {
             self.netns[node.index()] -= 1;
@@ -496,7 +499,6 @@ impl ControlPlane {
         let sandbox = self.pool.create(node, Binding { function, declared: need, ticket, kind });
         self.keep_alive.started(now, sandbox, function);
         out.push(Command::Start { sandbox, node, function, ticket, kind, pooled_netns });
-        true
     }
 
     /// Makes a sandbox of the function before it is asked for, if none is idle and its memory is free:
@@ -508,8 +510,8 @@ impl ControlPlane {
         let need = self.functions[function.index()].declared;
         let node = self.placement.choose(function, need, &self.loads);
         let group = self.group(node);
-        let superfluous = self.pool.has_idle_of(group, function);
-        if !superfluous && self.waiting.is_empty(group) && self.fits(node, need) {
+        let superfluous = self.pool.idle_of(group, function).is_some() || !self.waiting.is_empty(group);
+        if !superfluous && self.fits(node, need) && self.can_start(node, need) {
             self.start_new(now, group, node, None, function, out);
         }
     }
@@ -519,13 +521,13 @@ impl ControlPlane {
         self.loads.committed(node) + need <= self.memory_cap
     }
 
-    /// Whether `need` fits under the node's cap once every idle sandbox there is gone.
-    fn can_make_room(&self, node: NodeId, need: Bytes) -> bool {
-        let busy = self.loads.committed(node).saturating_sub(self.pool.idle_memory(node));
-        busy + need <= self.memory_cap
+    /// Whether the node is there, has a free start slot, and `need` fits under its cap once every idle
+    /// sandbox there is gone.
+    fn can_start(&self, node: NodeId, need: Bytes) -> bool {
+        self.loads.is_up(node) && self.loads.has_slot(node) && self.loads.busy(node) + need <= self.memory_cap
     }
 
-    /// Evicts idle sandboxes until `need`, which can, fits under the node's cap.
+    /// Evicts idle sandboxes until `need` fits under the node's cap, which [`Self::can_start`] said it can.
     fn make_room(&mut self, group: usize, node: NodeId, need: Bytes, out: &mut Vec<Command>) {
         while !self.fits(node, need) {
             let victim = self.pool.victim(group, node).expect("idle sandboxes while their memory is counted");
@@ -538,7 +540,7 @@ impl ControlPlane {
         debug_assert_eq!(self.pool.state(sandbox), State::Idle);
         let (declared, layer) = (self.pool.declared(sandbox), self.pool.layer(sandbox));
         let rank = (reason == EvictReason::Memory).then(|| self.pool.rank(sandbox));
-        self.pool.take_idle(self.group(node), sandbox);
+        self.take_idle(sandbox);
         self.pool.free(sandbox);
         self.loads.release(node, declared);
         if layer == Layer::Function && function != NO_FUNCTION {
@@ -575,7 +577,15 @@ impl ControlPlane {
             self.loads.commit(node, declared);
             let shelf = self.shelf(Layer::Bare, NO_FUNCTION);
             self.pool.create_idle(self.group(node), shelf, node, declared);
+            self.loads.rest(node, declared);
         }
+    }
+
+    /// Takes an idle sandbox out of the idle ones.
+    fn take_idle(&mut self, sandbox: SandboxId) {
+        let (node, _) = self.pool.place_of(sandbox);
+        self.pool.take_idle(self.group(node), sandbox);
+        self.loads.rise(node, self.pool.declared(sandbox));
     }
 
     fn group(&self, node: NodeId) -> usize {

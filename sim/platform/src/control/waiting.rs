@@ -118,14 +118,12 @@ impl Waiting {
         None
     }
 
-    /// Takes the invocation out if that wait of it is still under way.
-    pub(super) fn give_up(&mut self, ticket: Ticket, number: u32) -> bool {
-        let found =
-            self.current.get(ticket.index()).is_some_and(|wait| wait.under_way && wait.number == number);
-        if found {
-            self.end(ticket);
-        }
-        found
+    /// Takes the invocation out if that wait of it is still under way; answers with its group.
+    pub(super) fn give_up(&mut self, ticket: Ticket, number: u32) -> Option<usize> {
+        let wait = self.current.get(ticket.index())?;
+        let group = (wait.under_way && wait.number == number).then_some(wait.group as usize)?;
+        self.end(ticket);
+        Some(group)
     }
 
     fn is_current(&self, entry: Entry) -> bool {

@@ -375,9 +375,13 @@ impl World {
     fn check(&self) {
         let nodes = self.up.len();
         let (mut memory, mut starting) = (vec![Bytes::ZERO; nodes], vec![0; nodes]);
+        let mut at_work = vec![Bytes::ZERO; nodes];
         let (mut idle, mut busy) = (self.unnamed.iter().sum::<u32>(), 0);
         for (name, seen) in &self.sandboxes {
             memory[seen.node.index()] += seen.declared;
+            if !matches!(seen.doing, Doing::Idle(_)) {
+                at_work[seen.node.index()] += seen.declared;
+            }
             match seen.doing {
                 Doing::Idle(_) => idle += 1,
                 Doing::Running(_) => busy += 1,
@@ -396,8 +400,21 @@ impl World {
             assert!(committed <= self.cap, "node {node} holds {committed} of {}", self.cap);
             assert!(starting[node] <= self.system.start_slots, "starts on node {node}");
         }
-        for (ticket, (_, fate)) in self.invocations.iter().enumerate() {
+        let mut longest: Option<(Instant, FunctionId)> = None;
+        for (ticket, &(function, fate)) in self.invocations.iter().enumerate() {
             assert!(!matches!(fate, Fate::Waiting(_, false)), "invocation {ticket} was not answered");
+            if let Fate::Waiting(since, _) = fate
+                && longest.is_none_or(|(first, _)| since < first)
+            {
+                longest = Some((since, function));
+            }
+        }
+        if let Some((_, function)) = longest.filter(|_| self.cluster) {
+            // Nobody waits in vain: who has waited longest can start nowhere.
+            let need = self.functions[function.index()].declared;
+            let slot = |node: usize| self.up[node] && starting[node] < self.system.start_slots;
+            let free = (0..nodes).find(|&node| slot(node) && at_work[node] + need <= self.cap);
+            assert_eq!(free, None, "{function:?} waits although it could start there");
         }
     }
 }
