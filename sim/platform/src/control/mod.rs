@@ -15,12 +15,16 @@
 //!
 //! Steps 2 and 3 need a start slot on the node and the function's declared memory under the node's
 //! cap; idle sandboxes are evicted until it fits, least recently used first or least worth first, as
-//! the keep-alive policy says. What cannot start waits, in arrival order, and takes the first sandbox
-//! of its function that becomes idle meanwhile.
+//! the keep-alive policy says. What can start nowhere (on the chosen node, or in the whole cluster,
+//! as the placement's [`Scope`] says) waits, in arrival order, and takes the first sandbox of its
+//! function that becomes idle meanwhile. Idle sandboxes never make anybody wait, so their going does
+//! not help anybody either.
 
+mod idling;
 mod lists;
 mod losses;
 mod pool;
+mod starts;
 mod waiting;
 mod words;
 
@@ -31,8 +35,8 @@ use crate::policy::keep_alive::{self, KeepAliveParameters, Knowledge};
 use crate::policy::placement::{self, Surroundings};
 use crate::policy::{FunctionFacts, Keep, KeepAlivePolicy, NodeLoads, Placement, PlacementPolicy, Scope};
 use crate::records::StartKind;
-use crate::system::{Isolating, KeepAlive, Layer, System};
-use pool::{Binding, Layout, NO_FUNCTION, Pool, State, TimerAnswer};
+use crate::system::{KeepAlive, Layer, System};
+use pool::{Layout, NO_FUNCTION, Pool};
 use traces::rng::Streams;
 use traces::{Bytes, Duration, FunctionId, Instant};
 use waiting::Waiting;
@@ -196,7 +200,6 @@ impl ControlPlane {
             Input::MemoryPressure { node } => {
                 if let Some(victim) = self.pool.victim(self.group(node), node) {
                     self.evict(victim, EvictReason::Memory, out);
-                    self.serve_waiting(now, self.group(node), node, out);
                 }
             }
             Input::SandboxLost { sandbox } => self.sandbox_lost(now, sandbox, out),
@@ -222,26 +225,6 @@ impl ControlPlane {
             let timer = Timer::Queue { ticket, wait };
             out.push(Command::SetTimer { at: now + self.queue_timeout, timer });
         }
-    }
-
-    /// Finds the invocation a sandbox, or answers with the group in which it must wait for one.
-    fn place(
-        &mut self,
-        now: Instant,
-        ticket: Ticket,
-        function: FunctionId,
-        out: &mut Vec<Command>,
-    ) -> Option<usize> {
-        let need = self.functions[function.index()].declared;
-        let chosen = match self.scope {
-            Scope::Cluster => NodeId(0),
-            Scope::Node => self.placement.choose(function, need, &self.loads),
-        };
-        let group = self.group(chosen);
-        // Nobody overtakes the waiting, except onto a warm sandbox that none of them could use.
-        let placed = self.reuse(group, ticket, function, out)
-            || (self.waiting.is_empty(group) && self.start(now, group, chosen, ticket, function, out));
-        (!placed).then_some(group)
     }
 
     fn ready(&mut self, now: Instant, sandbox: SandboxId, out: &mut Vec<Command>) {
@@ -281,278 +264,6 @@ impl ControlPlane {
         self.serve_waiting(now, group, node, out);
     }
 
-    /// A sandbox has become idle, and the policy has said for how long.
-    fn idle_after(&mut self, now: Instant, sandbox: SandboxId, keep: Keep, out: &mut Vec<Command>) {
-        let (_, function) = self.pool.place_of(sandbox);
-        self.put_idle(now, sandbox, Layer::Function, keep, out);
-        match keep {
-            Keep::Until(_) | Keep::UntilNeeded => {}
-            Keep::Evict => self.evict(sandbox, EvictReason::Expired, out),
-            Keep::PreWarm { at, until } => {
-                self.evict(sandbox, EvictReason::Expired, out);
-                let (generation, keep_until) = &mut self.pre_warms[function.index()];
-                *generation = generation.wrapping_add(1);
-                *keep_until = until;
-                let timer = Timer::PreWarm { function, generation: *generation };
-                out.push(Command::SetTimer { at: at.max(now), timer });
-            }
-        }
-    }
-
-    /// Puts a sandbox among the idle ones and sees to its timer.
-    fn put_idle(
-        &mut self,
-        now: Instant,
-        sandbox: SandboxId,
-        layer: Layer,
-        keep: Keep,
-        out: &mut Vec<Command>,
-    ) {
-        let (node, function) = self.pool.place_of(sandbox);
-        let deadline = match keep {
-            Keep::Until(at) => Some(at),
-            Keep::UntilNeeded | Keep::Evict | Keep::PreWarm { .. } => None,
-        };
-        let rank = if self.ranks { self.keep_alive.rank(now, node, sandbox, function) } else { 0 };
-        let shelf = self.shelf(layer, function);
-        let timer = self.pool.make_idle(self.group(node), shelf, sandbox, layer, deadline, rank);
-        self.loads.rest(node, self.pool.declared(sandbox));
-        if let (Some(at), Some(generation)) = (deadline, timer) {
-            out.push(Command::SetTimer { at, timer: Timer::KeepAlive { sandbox, generation } });
-        }
-    }
-
-    fn keep_alive_timer(
-        &mut self,
-        now: Instant,
-        sandbox: SandboxId,
-        generation: u32,
-        out: &mut Vec<Command>,
-    ) {
-        match self.pool.timer_came(now, sandbox, generation) {
-            TimerAnswer::Expired => self.expire(now, sandbox, out),
-            TimerAnswer::Again(at) => {
-                out.push(Command::SetTimer { at, timer: Timer::KeepAlive { sandbox, generation } });
-            }
-            TimerAnswer::Stale => {}
-        }
-    }
-
-    /// The keep-alive of an idle sandbox has ended: it goes down a layer, or away.
-    fn expire(&mut self, now: Instant, sandbox: SandboxId, out: &mut Vec<Command>) {
-        let held = self.pool.layer(sandbox);
-        let (node, function) = self.pool.place_of(sandbox);
-        let Some((to, keep)) = self.keep_alive.next_layer(now, held) else {
-            self.evict(sandbox, EvictReason::Expired, out);
-            // Another node may now be the one whose idle sandboxes go first.
-            self.serve_waiting(now, self.group(node), node, out);
-            return;
-        };
-        let before = self.pool.declared(sandbox);
-        let after = match to {
-            Layer::Function => before,
-            Layer::Runtime => self.functions[function.index()].runtime_memory.min(before),
-            Layer::Bare => Bytes::ZERO,
-        };
-        self.take_idle(sandbox);
-        if held == Layer::Function {
-            self.keep_alive.gone(node, sandbox, function, None);
-        }
-        self.pool.demote(sandbox, to, after);
-        self.loads.release(node, before.saturating_sub(after));
-        out.push(Command::Demote { sandbox, node, to });
-        self.put_idle(now, sandbox, to, keep, out);
-        self.serve_waiting(now, self.group(node), node, out);
-    }
-
-    /// Runs the invocation in an idle sandbox of its function, if there is one.
-    fn reuse(&mut self, group: usize, ticket: Ticket, function: FunctionId, out: &mut Vec<Command>) -> bool {
-        let Some(sandbox) = self.pool.idle_of(group, function) else { return false };
-        let (node, _) = self.pool.place_of(sandbox);
-        self.take_idle(sandbox);
-        self.pool.rebind(sandbox, ticket);
-        self.loads.begin(node);
-        out.push(Command::Run { sandbox, node, ticket, kind: StartKind::Warm });
-        true
-    }
-
-    /// Starts a sandbox for the invocation by repurposing or from new, if slots and memory allow.
-    fn start(
-        &mut self,
-        now: Instant,
-        group: usize,
-        chosen: NodeId,
-        ticket: Ticket,
-        function: FunctionId,
-        out: &mut Vec<Command>,
-    ) -> bool {
-        if let Some(victim) = self.stand_in(group, function)
-            && self.repurpose(now, group, victim, ticket, function, out)
-        {
-            return true;
-        }
-        let need = self.functions[function.index()].declared;
-        let node = match self.scope {
-            Scope::Cluster => self.node_for(group, function, need),
-            Scope::Node => Some(chosen).filter(|&node| self.can_start(node, need)),
-        };
-        node.is_some_and(|node| {
-            self.start_new(now, group, node, Some(ticket), function, out);
-            true
-        })
-    }
-
-    /// Where in the whole cluster a new sandbox goes, if anywhere: to the chosen node if it fits there
-    /// as things are. Else to the node of the least recently used idle sandbox, which is the next to
-    /// go; else (or where ranks say what goes) to the node on which most room can be made.
-    fn node_for(&mut self, group: usize, function: FunctionId, need: Bytes) -> Option<NodeId> {
-        let chosen = self.placement.choose(function, need, &self.loads);
-        if self.fits(chosen, need) && self.can_start(chosen, need) {
-            return Some(chosen);
-        }
-        let next = self.pool.least_recently_used(group).filter(|_| !self.ranks);
-        let next = next.map(|victim| self.pool.place_of(victim).0);
-        next.into_iter().chain(self.loads.most_room()).find(|&node| self.can_start(node, need))
-    }
-
-    /// The idle sandbox of another function that the system would give to this one.
-    fn stand_in(&self, group: usize, function: FunctionId) -> Option<SandboxId> {
-        let facts = &self.functions[function.index()];
-        let shelf = |shelf| self.pool.least_recently_used_on(group, shelf);
-        match self.sharing {
-            Sharing::No => None,
-            Sharing::Any => self.pool.least_recently_used(group),
-            // Prepopulated ones have never been used: they come first.
-            Sharing::Tenant => shelf(0).or_else(|| shelf(1 + facts.tenant as usize)),
-            Sharing::Layers => shelf(1 + facts.runtime as usize).or_else(|| shelf(0)),
-        }
-    }
-
-    /// The shelf on which an idle sandbox stands.
-    fn shelf(&self, layer: Layer, function: FunctionId) -> Option<usize> {
-        let facts = self.functions.get(function.index());
-        match self.sharing {
-            Sharing::No | Sharing::Any => None,
-            Sharing::Tenant => Some(facts.map_or(0, |f| 1 + f.tenant as usize)),
-            Sharing::Layers => match layer {
-                Layer::Function => None,
-                Layer::Runtime => Some(facts.map_or(0, |f| 1 + f.runtime as usize)),
-                Layer::Bare => Some(0),
-            },
-        }
-    }
-
-    fn repurpose(
-        &mut self,
-        now: Instant,
-        group: usize,
-        victim: SandboxId,
-        ticket: Ticket,
-        function: FunctionId,
-        out: &mut Vec<Command>,
-    ) -> bool {
-        let (node, old) = self.pool.place_of(victim);
-        let need = self.functions[function.index()].declared;
-        if !self.can_start(node, need) {
-            return false;
-        }
-        let (freed, keeps) = (self.pool.declared(victim), self.pool.layer(victim));
-        self.take_idle(victim);
-        self.loads.release(node, freed);
-        self.make_room(group, node, need, out);
-        self.loads.commit(node, need);
-        self.loads.begin(node);
-        self.loads.begin_start(node);
-        let from = (old != NO_FUNCTION).then_some(old);
-        if let (Some(old), Layer::Function) = (from, keeps) {
-            self.keep_alive.gone(node, victim, old, None);
-        }
-        self.keep_alive.started(now, victim, function);
-        let kind = StartKind::Repurposed;
-        self.pool.bind(victim, Binding { function, declared: need, ticket: Some(ticket), kind });
-        // What can be kept of an instance of another function is its isolation.
-        let keeps = if keeps == Layer::Function { Layer::Bare } else { keeps };
-        out.push(Command::Repurpose { sandbox: victim, node, from, keeps, to: function, ticket });
-        true
-    }
-
-    /// Starts a new sandbox on a node that can.
-    fn start_new(
-        &mut self,
-        now: Instant,
-        group: usize,
-        node: NodeId,
-        ticket: Option<Ticket>,
-        function: FunctionId,
-        out: &mut Vec<Command>,
-    ) {
-        let need = self.functions[function.index()].declared;
-        self.make_room(group, node, need, out);
-        self.loads.commit(node, need);
-        self.loads.begin(node);
-        self.loads.begin_start(node);
-        let pooled_netns = self.system.isolating == Isolating::PooledNetns && self.netns[node.index()] > 0;
-        if pooled_netns {
-            self.netns[node.index()] -= 1;
-        }
-        let kind = self.new_sandbox_start;
-        let sandbox = self.pool.create(node, Binding { function, declared: need, ticket, kind });
-        self.keep_alive.started(now, sandbox, function);
-        out.push(Command::Start { sandbox, node, function, ticket, kind, pooled_netns });
-    }
-
-    /// Makes a sandbox of the function before it is asked for, if none is idle and its memory is free:
-    /// what was asked for is not evicted for what may be.
-    fn pre_warm(&mut self, now: Instant, function: FunctionId, generation: u32, out: &mut Vec<Command>) {
-        if self.pre_warms[function.index()].0 != generation {
-            return;
-        }
-        let need = self.functions[function.index()].declared;
-        let node = self.placement.choose(function, need, &self.loads);
-        let group = self.group(node);
-        let superfluous = self.pool.idle_of(group, function).is_some() || !self.waiting.is_empty(group);
-        if !superfluous && self.fits(node, need) && self.can_start(node, need) {
-            self.start_new(now, group, node, None, function, out);
-        }
-    }
-
-    /// Whether `need` fits under the node's cap as things are.
-    fn fits(&self, node: NodeId, need: Bytes) -> bool {
-        self.loads.committed(node) + need <= self.memory_cap
-    }
-
-    /// Whether the node is there, has a free start slot, and `need` fits under its cap once every idle
-    /// sandbox there is gone.
-    fn can_start(&self, node: NodeId, need: Bytes) -> bool {
-        self.loads.is_up(node) && self.loads.has_slot(node) && self.loads.busy(node) + need <= self.memory_cap
-    }
-
-    /// Evicts idle sandboxes until `need` fits under the node's cap, which [`Self::can_start`] said it can.
-    fn make_room(&mut self, group: usize, node: NodeId, need: Bytes, out: &mut Vec<Command>) {
-        while !self.fits(node, need) {
-            let victim = self.pool.victim(group, node).expect("idle sandboxes while their memory is counted");
-            self.evict(victim, EvictReason::Memory, out);
-        }
-    }
-
-    fn evict(&mut self, sandbox: SandboxId, reason: EvictReason, out: &mut Vec<Command>) {
-        let (node, function) = self.pool.place_of(sandbox);
-        debug_assert_eq!(self.pool.state(sandbox), State::Idle);
-        let (declared, layer) = (self.pool.declared(sandbox), self.pool.layer(sandbox));
-        let rank = (reason == EvictReason::Memory).then(|| self.pool.rank(sandbox));
-        self.take_idle(sandbox);
-        self.pool.free(sandbox);
-        self.loads.release(node, declared);
-        if layer == Layer::Function && function != NO_FUNCTION {
-            self.keep_alive.gone(node, sandbox, function, rank);
-        }
-        let keep_netns = self.system.isolating == Isolating::PooledNetns;
-        if keep_netns {
-            self.netns[node.index()] += 1;
-        }
-        out.push(Command::Evict { sandbox, node, reason, keep_netns });
-    }
-
     /// Starts waiting invocations in arrival order, as far as slots and memory now allow.
     fn serve_waiting(&mut self, now: Instant, group: usize, node: NodeId, out: &mut Vec<Command>) {
         while let Some((ticket, function)) = self.waiting.front(group) {
@@ -579,13 +290,6 @@ impl ControlPlane {
             self.pool.create_idle(self.group(node), shelf, node, declared);
             self.loads.rest(node, declared);
         }
-    }
-
-    /// Takes an idle sandbox out of the idle ones.
-    fn take_idle(&mut self, sandbox: SandboxId) {
-        let (node, _) = self.pool.place_of(sandbox);
-        self.pool.take_idle(self.group(node), sandbox);
-        self.loads.rise(node, self.pool.declared(sandbox));
     }
 
     fn group(&self, node: NodeId) -> usize {

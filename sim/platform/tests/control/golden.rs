@@ -80,7 +80,7 @@ fn row(name: &str, keep_alive: KeepAlive, placement: Placement, nodes: u32, memo
         nodes,
         racks: nodes / 2,
         memory_cap,
-        queue_timeout: Duration::from_secs(30),
+        queue_timeout: Duration::from_secs(5),
         share_within_tenant: false,
         functions,
         arrivals: by_function,
