@@ -83,7 +83,8 @@ impl ControlPlane {
         }
         let next = self.pool.least_recently_used(group).filter(|_| !self.ranks);
         let next = next.map(|victim| self.pool.place_of(victim).0);
-        next.into_iter().chain(self.loads.most_room()).find(|&node| self.can_start(node, need))
+        next.filter(|&node| self.can_start(node, need))
+            .or_else(|| self.loads.most_room().filter(|&node| self.can_start(node, need)))
     }
 
     /// The idle sandbox of another function that the system would give to this one.

@@ -24,9 +24,19 @@ pub struct NodeLoads {
     emptiest_rack: Tournament,
     /// Over running invocations; kept only for the placement that asks for it.
     idlest: Option<Tournament>,
-    /// Over the memory of busy sandboxes, nodes without a free start slot left out; kept only where
-    /// new sandboxes may go anywhere.
-    roomiest: Option<Tournament>,
+    /// Kept only where new sandboxes may go anywhere.
+    roomiest: Option<Roomiest>,
+}
+
+/// The node with the least memory of busy sandboxes, those without a free start slot left out. That
+/// changes at every use of a sandbox and is seldom asked for, so a change is only noted, and the next
+/// question catches up: O(log nodes) for a change, but one for all of a node's changes since the last
+/// question.
+#[derive(Clone, Debug)]
+struct Roomiest {
+    tournament: Tournament,
+    changed: Vec<NodeId>,
+    is_changed: Vec<bool>,
 }
 
 impl NodeLoads {
@@ -62,9 +72,14 @@ impl NodeLoads {
 
     /// As [`Self::with_start_slots`]; keeps the node on which most room can be made at hand.
     pub fn with_room(mut self, start_slots: u32) -> Self {
-        self.roomiest = Some(Tournament::new(self.up.len()));
+        let count = self.up.len();
         self.start_slots = start_slots;
-        (0..self.nodes()).for_each(|node| self.enter_room(NodeId(node)));
+        self.roomiest = Some(Roomiest {
+            tournament: Tournament::new(count),
+            changed: Vec::with_capacity(count),
+            is_changed: vec![false; count],
+        });
+        (0..self.nodes()).for_each(|node| self.room_changed(NodeId(node)));
         self
     }
 
@@ -133,32 +148,41 @@ impl NodeLoads {
     /// Of the nodes that are up and have a free start slot, the one with the least memory of busy
     /// sandboxes: what does not fit there once its idle ones are gone fits nowhere. `None` if there is
     /// no such node, or if the loads were not made to know it.
-    pub fn most_room(&self) -> Option<NodeId> {
-        self.roomiest.as_ref()?.least().map(NodeId)
+    pub fn most_room(&mut self) -> Option<NodeId> {
+        let mut roomiest = self.roomiest.take()?;
+        for node in roomiest.changed.drain(..) {
+            roomiest.is_changed[node.index()] = false;
+            let open = self.is_up(node) && self.has_slot(node);
+            let key = if open { self.busy(node).0 } else { u64::MAX };
+            roomiest.tournament.set(node.index(), key);
+        }
+        let least = roomiest.tournament.least().map(NodeId);
+        self.roomiest = Some(roomiest);
+        least
     }
 
     /// A sandbox of the node becomes idle.
     pub fn rest(&mut self, node: NodeId, declared: Bytes) {
         self.idle[node.index()] += declared;
-        self.enter_room(node);
+        self.room_changed(node);
     }
 
     /// A sandbox of the node is not idle any more.
     pub fn rise(&mut self, node: NodeId, declared: Bytes) {
         self.idle[node.index()] -= declared;
-        self.enter_room(node);
+        self.room_changed(node);
     }
 
     /// A start begins on the node.
     pub fn begin_start(&mut self, node: NodeId) {
         self.starting[node.index()] += 1;
-        self.enter_room(node);
+        self.room_changed(node);
     }
 
     /// A start on the node has ended.
     pub fn end_start(&mut self, node: NodeId) {
         self.starting[node.index()] -= 1;
-        self.enter_room(node);
+        self.room_changed(node);
     }
 
     /// Declared memory of a node grows.
@@ -194,16 +218,16 @@ impl NodeLoads {
         self.enter_running(node);
     }
 
-    fn enter_room(&mut self, node: NodeId) {
-        let open = self.is_up(node) && self.has_slot(node);
-        let key = if open { self.busy(node).0 } else { u64::MAX };
-        if let Some(roomiest) = &mut self.roomiest {
-            roomiest.set(node.index(), key);
+    fn room_changed(&mut self, node: NodeId) {
+        if let Some(roomiest) = &mut self.roomiest
+            && !std::mem::replace(&mut roomiest.is_changed[node.index()], true)
+        {
+            roomiest.changed.push(node);
         }
     }
 
     fn enter(&mut self, node: NodeId) {
-        self.enter_room(node);
+        self.room_changed(node);
         let rack = (node.0 / self.nodes_per_rack) as usize;
         let key = if self.up[node.index()] { self.committed[node.index()].0 } else { u64::MAX };
         let tournament = &mut self.emptiest[rack];
