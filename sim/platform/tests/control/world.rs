@@ -99,7 +99,8 @@ impl World {
         use KeepAlive::{GreedyDual, GreedyDualFreq, GreedyDualSize, Landlord, Oracle};
         let ranked =
             [GreedyDual, GreedyDualFreq, GreedyDualSize, Landlord, Oracle].contains(&system.keep_alive);
-        let cluster = matches!(config.placement, Placement::SandboxAware | Placement::RackLocality { .. });
+        let cluster = nodes == 1
+            || matches!(config.placement, Placement::SandboxAware | Placement::RackLocality { .. });
         let mut world = Self {
             cap: config.memory_cap,
             tenants_apart: config.share_within_tenant,

@@ -30,7 +30,9 @@
 use super::{Keep, KeepAlivePolicy};
 use crate::ids::{NodeId, SandboxId};
 use crate::policy::FunctionFacts;
-use std::collections::BTreeMap;
+use crate::policy::placement::mix;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use traces::{FunctionId, Instant};
 
 /// What a sandbox is worth beyond the clock.
@@ -73,7 +75,32 @@ pub struct GreedyDual {
     /// Uses so far, by sandbox.
     uses: Vec<u64>,
     /// Uses so far of all the function's sandboxes on the node; no zeros.
-    frequencies: BTreeMap<(FunctionId, NodeId), u64>,
+    frequencies: Frequencies,
+}
+
+/// Looked up, never iterated: the order of a hash map decides nothing.
+type Frequencies = HashMap<u64, u64, BuildHasherDefault<Mixed>>;
+
+/// A fixed hash of one integer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = mix(key);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = mix(self.0 ^ u64::from(byte)));
+    }
+}
+
+fn key(function: FunctionId, node: NodeId) -> u64 {
+    u64::from(function.0) << 32 | u64::from(node.0)
 }
 
 impl GreedyDual {
@@ -84,7 +111,7 @@ impl GreedyDual {
             functions: functions.to_vec(),
             clocks: Vec::new(),
             uses: Vec::new(),
-            frequencies: BTreeMap::new(),
+            frequencies: Frequencies::default(),
         }
     }
 
@@ -107,23 +134,23 @@ impl KeepAlivePolicy for GreedyDual {
             self.uses.resize(sandbox.index() + 1, 0);
         }
         self.uses[sandbox.index()] += 1;
-        *self.frequencies.entry((function, node)).or_default() += 1;
+        *self.frequencies.entry(key(function, node)).or_default() += 1;
     }
 
     fn rank(&mut self, _now: Instant, node: NodeId, _sandbox: SandboxId, function: FunctionId) -> u64 {
         let Some(facts) = self.functions.get(function.index()) else { return 0 };
-        let frequency = self.frequencies.get(&(function, node)).copied().unwrap_or(0);
+        let frequency = self.frequencies.get(&key(function, node)).copied().unwrap_or(0);
         self.clock(node).saturating_add(self.worth.of(frequency, facts))
     }
 
     fn gone(&mut self, node: NodeId, sandbox: SandboxId, function: FunctionId, rank: Option<u64>) {
         let uses = self.uses.get_mut(sandbox.index()).map_or(0, std::mem::take);
         if uses > 0
-            && let Some(frequency) = self.frequencies.get_mut(&(function, node))
+            && let Some(frequency) = self.frequencies.get_mut(&key(function, node))
         {
             *frequency -= uses;
             if *frequency == 0 {
-                self.frequencies.remove(&(function, node));
+                self.frequencies.remove(&key(function, node));
             }
         }
         if let Some(rank) = rank {
