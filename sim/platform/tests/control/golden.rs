@@ -1,5 +1,6 @@
 //! Golden decisions: one trace of 1000 invocations, through every policy. When a number moves, what
-//! the control plane decides has changed: say why in the commit.
+//! the control plane decides has changed: say why in the commit. `INSTA_UPDATE=always` writes the table
+//! anew.
 
 use crate::clock::play;
 use crate::world::Fate;

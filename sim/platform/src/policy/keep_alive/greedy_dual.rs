@@ -36,6 +36,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use traces::{FunctionId, Instant};
 
 /// What a sandbox is worth beyond the clock.
+///
+/// The scales leave room for the clock, which grows by at most a victim's worth with each: if every
+/// victim had a thousand uses and saved 1 s for 128 MiB each time, it would stand still (and evictions
+/// go by last use) after two thousand million victims on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worth {
     /// `greedy-dual`: frequency × cost / size, in 2^-20 nanoseconds a byte. A start of 1 s saved once
