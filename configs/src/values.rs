@@ -87,6 +87,18 @@ pub(crate) fn large_count(value: &Value) -> Result<u64, String> {
     }
 }
 
+/// A whole percentage up to 100.
+pub(crate) fn percent(value: &Value) -> Result<u32, String> {
+    let percent = small(value)?;
+    if percent > 100 { Err(format!("{percent} %: at most 100")) } else { Ok(percent) }
+}
+
+/// Bins of a function's histogram: few enough that thousands of functions can have one.
+pub(crate) fn bins(value: &Value) -> Result<u32, String> {
+    let bins = count(value)?;
+    if bins > 100_000 { Err(format!("{bins} bins: at most 100,000")) } else { Ok(bins) }
+}
+
 /// Steps of a growth: few enough that each instance's first invocation stays cheap.
 pub(crate) fn growth_steps(value: &Value) -> Result<u32, String> {
     let steps = count(value)?;

@@ -28,9 +28,7 @@ use platform::control::{Command, ControlConfig, ControlPlane, EvictReason, Input
 use platform::ids::{NodeId, SandboxId, Ticket};
 use platform::memory::{ByClass, MemoryClass};
 use platform::policy::placement::home_rack;
-use platform::records::{
-    Counters, FunctionRecord, InvocationRecord, Outcome, PlaceRecord, StartKind,
-};
+use platform::records::{Counters, FunctionRecord, InvocationRecord, Outcome, PlaceRecord, StartKind};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use traces::rng::Streams;
@@ -236,10 +234,12 @@ pub struct CellRecord {
 }
 
 impl Cell {
-    /// A cell before its first invocation. `place` is its number among so many cells.
+    /// A cell before its first invocation. `arrivals` are those of its functions, if the keep-alive
+    /// policy looks ahead; `place` is its number among so many cells.
     pub fn new(
         spec: &Spec,
         functions: &[(u32, &Function)],
+        arrivals: Vec<Vec<Instant>>,
         measured: Measured,
         seed: u64,
         place: (u32, u32),
@@ -247,7 +247,8 @@ impl Cell {
         let (number, cells) = place;
         let costs = Costs::new(spec, functions);
         let (nodes, racks) = (spec.cluster.nodes / cells, spec.cluster.racks / cells);
-        let streams = if cells == 1 { Streams::new(seed) } else { Streams::new(seed).within("cell", number.into()) };
+        let streams =
+            if cells == 1 { Streams::new(seed) } else { Streams::new(seed).within("cell", number.into()) };
         let plane = ControlPlane::new(ControlConfig {
             system: spec.system.clone(),
             placement: spec.placement,
@@ -258,7 +259,7 @@ impl Cell {
             queue_timeout: spec.cluster.queue_timeout,
             share_within_tenant: spec.sharing.within_tenant,
             functions: costs.facts.clone(),
-            arrivals: Vec::new(),
+            arrivals,
             streams,
         });
         let uses_cxl = spec.system.uses_cxl();

@@ -11,6 +11,7 @@ use configs::Spec;
 use platform::policy::placement::home_rack;
 use platform::records::{Counters, RunRecord};
 use rayon::prelude::*;
+use std::ops::Range;
 use traces::{Duration, Function, FunctionId, Instant, Invocation};
 
 /// What is played: a workload, or a stream that is never held in memory.
@@ -29,8 +30,22 @@ pub struct Play<'a, I> {
 
 /// Plays the workload on the spec's cluster.
 pub fn simulate<I: Iterator<Item = Invocation>>(spec: &Spec, play: Play<'_, I>) -> RunRecord {
+    if !spec.system.keep_alive.looks_ahead() {
+        return play_all(spec, play, &[]);
+    }
+    let Play { functions, invocations, burn_in, span, seed } = play;
+    let invocations: Vec<Invocation> = invocations.collect();
+    let future = arrivals(functions.len(), invocations.iter().copied());
+    play_all(spec, Play { functions, invocations: invocations.into_iter(), burn_in, span, seed }, &future)
+}
+
+fn play_all<I: Iterator<Item = Invocation>>(
+    spec: &Spec,
+    play: Play<'_, I>,
+    future: &[Vec<Instant>],
+) -> RunRecord {
     let layout = Layout::new(spec, play.functions);
-    let mut cells = layout.cells(spec, &play, 0..layout.members.len());
+    let mut cells = layout.cells(spec, &play, future, 0..layout.members.len());
     if let [cell] = cells.as_mut_slice() {
         for (number, invocation) in (0..).zip(play.invocations) {
             cell.offer(number, invocation);
@@ -51,18 +66,31 @@ where
     F: Fn() -> I + Sync,
 {
     let layout = Layout::new(spec, play.functions);
+    let future = match spec.system.keep_alive.looks_ahead() {
+        true => arrivals(play.functions.len(), (play.invocations)()),
+        false => Vec::new(),
+    };
     let count = layout.members.len();
     let shards = shards.clamp(1, count);
     let records: Vec<Vec<CellRecord>> = (0..shards)
         .into_par_iter()
         .map(|shard| {
             let own = count * shard / shards..count * (shard + 1) / shards;
-            let mut cells = layout.cells(spec, play, own.clone());
+            let mut cells = layout.cells(spec, play, &future, own.clone());
             play_in_batches(&layout, &mut cells, own.start, (play.invocations)());
             cells.into_iter().map(Cell::finish).collect()
         })
         .collect();
     layout.record(spec, play.functions, records.into_iter().flatten().collect())
+}
+
+/// Arrivals of each function, in order of time.
+fn arrivals(functions: usize, invocations: impl Iterator<Item = Invocation>) -> Vec<Vec<Instant>> {
+    let mut of_function = vec![Vec::new(); functions];
+    for invocation in invocations {
+        of_function[invocation.function().index()].push(invocation.arrival());
+    }
+    of_function
 }
 
 /// Invocations that are handed to a cell together: as long as one cell is at work, what it needs
@@ -120,16 +148,25 @@ impl Layout {
         Self { members, route }
     }
 
-    fn cells<I>(&self, spec: &Spec, play: &Play<'_, I>, which: std::ops::Range<usize>) -> Vec<Cell> {
-        let measured =
-            Measured { from: Instant::ZERO + play.burn_in, until: Instant::ZERO + play.span };
+    /// The cells of those numbers. `future` is empty, or the arrivals of every function.
+    fn cells<I>(
+        &self,
+        spec: &Spec,
+        play: &Play<'_, I>,
+        future: &[Vec<Instant>],
+        which: Range<usize>,
+    ) -> Vec<Cell> {
+        let measured = Measured { from: Instant::ZERO + play.burn_in, until: Instant::ZERO + play.span };
         which
             .map(|cell| {
                 let functions: Vec<(u32, &Function)> = self.members[cell]
                     .iter()
                     .map(|&number| (number, &play.functions[number as usize]))
                     .collect();
-                Cell::new(spec, &functions, measured, play.seed, (cell as u32, self.members.len() as u32))
+                let members = self.members[cell].iter();
+                let future = members.filter_map(|&number| future.get(number as usize).cloned()).collect();
+                let place = (cell as u32, self.members.len() as u32);
+                Cell::new(spec, &functions, future, measured, play.seed, place)
             })
             .collect()
     }

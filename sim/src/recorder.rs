@@ -243,7 +243,11 @@ impl Recorder {
                 arrivals_in_burn_in: recorder.arrivals_in_burn_in,
                 outcomes: recorder.outcomes,
                 starts: recorder.starts,
-                end_to_end: self.latencies.get(index).map(|l| l.end_to_end.distribution()).unwrap_or_default(),
+                end_to_end: self
+                    .latencies
+                    .get(index)
+                    .map(|l| l.end_to_end.distribution())
+                    .unwrap_or_default(),
                 startup: self.latencies.get(index).map(|l| l.startup.distribution()).unwrap_or_default(),
             })
             .collect();

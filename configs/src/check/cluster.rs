@@ -3,6 +3,7 @@
 use crate::section::Section;
 use crate::spec::{Cluster, KeepAliveParameters, Output, Placement, Pools, Sharing};
 use crate::values;
+use platform::policy::keep_alive::hybrid_histogram::HybridHistogramParameters;
 use platform::policy::keep_alive::layers::LayerTimes;
 
 /// `[cluster]`.
@@ -31,6 +32,8 @@ pub(crate) fn keep_alive(root: &Section<'_, '_>) -> Option<KeepAliveParameters> 
     let section = root.section("keep_alive")?;
     let ttl = section.get("ttl", values::positive_duration);
     let layers = section.section("layers")?;
+    let histogram = section.section("hybrid_histogram")?;
+    let percent = |key| histogram.get(key, values::percent);
     let parameters = KeepAliveParameters {
         ttl,
         layers: LayerTimes {
@@ -38,8 +41,23 @@ pub(crate) fn keep_alive(root: &Section<'_, '_>) -> Option<KeepAliveParameters> 
             runtime: layers.get("runtime", values::positive_duration),
             bare: layers.get("bare", values::positive_duration),
         },
+        hybrid_histogram: HybridHistogramParameters {
+            bin: histogram.get("bin", values::positive_duration),
+            bins: histogram.get("bins", values::bins),
+            head_percent: percent("head_percent"),
+            tail_percent: percent("tail_percent"),
+            margin_percent: percent("margin_percent"),
+            max_dispersion: histogram.get("max_dispersion", values::non_negative),
+            min_samples: histogram.get("min_samples", values::count),
+            default_ttl: histogram.get("default_ttl", values::positive_duration),
+        },
     };
+    let times = &parameters.hybrid_histogram;
+    if times.head_percent > times.tail_percent {
+        histogram.problem("head_percent", "after the tail: write a smaller one");
+    }
     layers.finish();
+    histogram.finish();
     section.finish();
     Some(parameters)
 }
@@ -65,12 +83,23 @@ pub(crate) fn pools(root: &Section<'_, '_>) -> Option<Pools> {
 
 /// `[placement.NAME]`.
 pub(crate) fn placement(root: &Section<'_, '_>) -> Option<Placement> {
-    const NAMES: &[&str] = &["sandbox-aware", "rack-locality", "hash-affinity", "round-robin"];
+    const NAMES: &[&str] = &[
+        "sandbox-aware",
+        "rack-locality",
+        "hash-affinity",
+        "round-robin",
+        "random",
+        "least-loaded",
+        "power-of-two",
+    ];
     let (name, node) = root.choice("placement", NAMES)?;
     let section = node.table().map(|_| Section::of(root.checker, &format!("placement.{name}"), node));
     let placement = match name {
         "sandbox-aware" => Placement::SandboxAware,
         "round-robin" => Placement::RoundRobin,
+        "random" => Placement::Random,
+        "least-loaded" => Placement::LeastLoaded,
+        "power-of-two" => Placement::PowerOfTwo,
         "rack-locality" => Placement::RackLocality {
             spill: section.as_ref().and_then(|s| s.optional("spill", values::flag)).unwrap_or(false),
         },

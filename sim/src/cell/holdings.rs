@@ -102,7 +102,9 @@ impl Cell {
         let activity = &self.sandboxes[sandbox.index()];
         let plan = &self.costs.of(activity.function).plan;
         let level = plan.promoted();
-        if u32::from(activity.uses) == self.promote_after && !activity.flags.has(Flags::FALLBACK) && activity.level < level
+        if u32::from(activity.uses) == self.promote_after
+            && !activity.flags.has(Flags::FALLBACK)
+            && activity.level < level
         {
             self.counters.promoted += 1;
             self.set_level(sandbox, level);

@@ -15,7 +15,6 @@ use platform::profile::Profile;
 use platform::system::{Isolation, PageSource, State, System};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 use traces::{Bytes, Duration, FunctionId, PAGE_BYTES, Pages};
 
 /// Where the work of a stage is done.
@@ -160,7 +159,7 @@ pub struct Costs {
     /// The class of each function.
     pub class_of: Vec<u32>,
     /// What the control plane is told of each function.
-    pub facts: Arc<[FunctionFacts]>,
+    pub facts: Vec<FunctionFacts>,
     /// Owners of memory that functions have in common: tenants, or one for all, times runtimes.
     pub commons: u32,
     /// Whether each tenant has common memory of its own.
@@ -203,7 +202,7 @@ impl Costs {
         let mut costs = Self {
             classes: Vec::new(),
             class_of: Vec::with_capacity(functions.len()),
-            facts: Arc::new([]),
+            facts: Vec::new(),
             commons: 0,
             common_by_tenant: spec.sharing.within_tenant,
             runtimes: runtimes.len() as u32,
@@ -237,7 +236,7 @@ impl Costs {
         }
         let owners = if costs.common_by_tenant { facts.iter().map(|f| f.tenant + 1).max() } else { Some(1) };
         costs.commons = owners.unwrap_or(0) * costs.runtimes;
-        costs.facts = facts.into();
+        costs.facts = facts;
         costs
     }
 
@@ -309,7 +308,8 @@ impl Costs {
         let first = self.phases.len() as u32;
         let (mut shared_out, mut paid) = (0, Duration::ZERO);
         for step in 1..=growth {
-            let (until, until_paid) = (1_000_000 * step / growth, faults * u64::from(step) / u64::from(growth));
+            let (until, until_paid) =
+                (1_000_000 * step / growth, faults * u64::from(step) / u64::from(growth));
             self.phases.push(Phase {
                 resource: Resource::Cores,
                 share_ppm: until - shared_out,

@@ -3,7 +3,6 @@
 
 use configs::spec::*;
 use platform::memory::{Behaviour, Content, PageGroups};
-use platform::policy::keep_alive::layers::LayerTimes;
 use platform::records::{Outcome, RunRecord, StartKind};
 use platform::{Profile, system::system};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -42,14 +41,7 @@ pub fn free_spec(name: &str) -> Spec {
             memory_cap: Bytes::from_gib(1 << 20),
             queue_timeout: Duration::from_secs(1_000_000),
         },
-        keep_alive: KeepAliveParameters {
-            ttl: Duration::from_secs(600),
-            layers: LayerTimes {
-                function: Duration::from_secs(60),
-                runtime: Duration::from_secs(300),
-                bare: Duration::from_secs(600),
-            },
-        },
+        keep_alive: KeepAliveParameters::default(),
         placement: Placement::SandboxAware,
         sharing: Sharing { within_tenant: false, tenants: 0 },
         pools: Pools { replicas: 0 },
@@ -160,7 +152,13 @@ pub fn play(spec: &Spec, functions: &[Function], invocations: &[Invocation]) -> 
     let span = invocations.last().map_or(Duration::ZERO, |last| last.arrival().since(Instant::ZERO));
     sim::simulate(
         spec,
-        sim::Play { functions, invocations: invocations.iter().copied(), burn_in: Duration::ZERO, span, seed: 1 },
+        sim::Play {
+            functions,
+            invocations: invocations.iter().copied(),
+            burn_in: Duration::ZERO,
+            span,
+            seed: 1,
+        },
     )
 }
 

@@ -59,23 +59,6 @@ impl Lists {
         ends.tail = element;
     }
 
-    /// Adds an element at the beginning.
-    pub(super) fn push_front<S>(
-        &mut self,
-        list: usize,
-        element: u32,
-        slab: &mut [S],
-        links: impl Fn(&mut S) -> &mut Links,
-    ) {
-        let ends = &mut self.0[list];
-        *links(&mut slab[element as usize]) = Links { prev: NIL, next: ends.head };
-        match ends.head {
-            NIL => ends.tail = element,
-            head => links(&mut slab[head as usize]).prev = element,
-        }
-        ends.head = element;
-    }
-
     /// Takes an element out.
     pub(super) fn remove<S>(
         &mut self,

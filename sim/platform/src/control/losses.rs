@@ -4,6 +4,7 @@ use super::pool::{NO_FUNCTION, State};
 use super::{Command, ControlPlane};
 use crate::ids::{NodeId, SandboxId};
 use crate::policy::Scope;
+use crate::system::Layer;
 use traces::Instant;
 
 impl ControlPlane {
@@ -27,17 +28,7 @@ impl ControlPlane {
             self.lose(sandbox, out);
         }
         self.loads.set_up(node, false);
-        let group = self.group(node);
-        if self.scope == Scope::Node {
-            let mut stranded = Vec::new();
-            while let Some(waiting) = self.waiting.front(group) {
-                self.waiting.pop_front(group);
-                stranded.push(waiting);
-            }
-            for (ticket, function) in stranded {
-                self.arrival(now, ticket, function, out);
-            }
-        }
+        self.place_anew(now, node, out);
     }
 
     /// A node is there again, with what every node has at the beginning.
@@ -49,6 +40,24 @@ impl ControlPlane {
         self.netns[node.index()] = self.system.pooled_netns;
         self.prepopulate(node);
         self.serve_waiting(now, self.group(node), node, out);
+        // Who came while every node was down waits for one that may stay away.
+        for other in (0..self.loads.nodes()).map(NodeId).filter(|&other| other != node) {
+            if !self.loads.is_up(other) {
+                self.place_anew(now, other, out);
+            }
+        }
+    }
+
+    /// Those who wait for a node that is down in particular go elsewhere; their waits go on.
+    fn place_anew(&mut self, now: Instant, node: NodeId, out: &mut Vec<Command>) {
+        if self.scope == Scope::Cluster {
+            return;
+        }
+        for (ticket, function) in self.waiting.drain(self.group(node)) {
+            if let Some(group) = self.place(now, ticket, function, out) {
+                self.waiting.resume(group, ticket, function);
+            }
+        }
     }
 
     fn lose(&mut self, sandbox: SandboxId, out: &mut Vec<Command>) {
@@ -56,19 +65,19 @@ impl ControlPlane {
         let ticket = self.pool.ticket(sandbox);
         match self.pool.state(sandbox) {
             State::Free => return,
-            State::Idle => self.pool.take_idle(self.group(node), sandbox),
+            State::Idle => self.take_idle(sandbox),
             state => {
                 self.loads.end(node);
                 if state == State::Starting {
-                    self.starting[node.index()] -= 1;
+                    self.loads.end_start(node);
                 }
             }
         }
-        let declared = self.pool.declared(sandbox);
+        let (declared, layer) = (self.pool.declared(sandbox), self.pool.layer(sandbox));
         self.loads.release(node, declared);
         self.pool.free(sandbox);
-        if function != NO_FUNCTION {
-            self.keep_alive.gone(sandbox, function, None);
+        if layer == Layer::Function && function != NO_FUNCTION {
+            self.keep_alive.gone(node, sandbox, function, None);
         }
         out.push(Command::Lost { sandbox, node, ticket });
     }

@@ -107,7 +107,6 @@ pub(super) struct Pool {
     shelf_links: Vec<(u32, Links)>,
     ranked: Vec<BTreeSet<(u64, u64, u32)>>,
     ranks: Vec<(u64, u64)>,
-    idle_memory: Vec<Bytes>,
     uses: u64,
     idle: u32,
     live: u32,
@@ -132,7 +131,6 @@ impl Pool {
             shelf_links: Vec::new(),
             ranked: vec![BTreeSet::new(); if ranked { nodes } else { 0 }],
             ranks: Vec::new(),
-            idle_memory: vec![Bytes::ZERO; nodes],
             uses: 0,
             idle: 0,
             live: 0,
@@ -174,11 +172,6 @@ impl Pool {
     /// What an idle sandbox is worth.
     pub(super) fn rank(&self, sandbox: SandboxId) -> u64 {
         self.ranks.get(sandbox.index()).map_or(0, |&(rank, _)| rank)
-    }
-
-    /// Declared memory of the node's idle sandboxes.
-    pub(super) fn idle_memory(&self, node: NodeId) -> Bytes {
-        self.idle_memory[node.index()]
     }
 
     /// The sandboxes that are on the node, in order of their names: O(sandboxes).
@@ -252,48 +245,10 @@ impl Pool {
         answer
     }
 
-    /// Undoes a [`Self::take_idle`]: the sandbox is again the least recently used of its lists.
-    pub(super) fn put_back(&mut self, group: usize, shelf: Option<usize>, sandbox: SandboxId) {
-        self.slots[sandbox.index()].state = State::Idle;
-        self.link_function(group, sandbox);
-        let slots = &mut self.slots;
-        self.by_group.push_front(group, sandbox.0, slots, |s| &mut s.of_group);
-        let node = slots[sandbox.index()].node.index();
-        if !self.by_node.is_absent() {
-            self.by_node.push_front(node, sandbox.0, slots, |s| &mut s.of_node);
-        }
-        if let Some(shelf) = shelf {
-            let at = group * self.layout.shelves + shelf;
-            let links = &mut self.shelf_links;
-            links[sandbox.index()].0 = at as u32;
-            self.by_shelf.push_front(at, sandbox.0, links, |s| &mut s.1);
-        }
-        if self.layout.ranked {
-            let (rank, use_) = self.ranks[sandbox.index()];
-            self.ranked[node].insert((rank, use_, sandbox.0));
-        }
-        self.count_idle(sandbox);
-    }
-
-    /// The most recently used idle sandbox of the function, which now runs for `ticket`.
-    pub(super) fn take_idle_of(
-        &mut self,
-        group: usize,
-        function: FunctionId,
-        ticket: Ticket,
-    ) -> Option<SandboxId> {
+    /// The most recently used idle sandbox of the function.
+    pub(super) fn idle_of(&self, group: usize, function: FunctionId) -> Option<SandboxId> {
         let head = self.head(group, function);
-        if head == NIL {
-            return None;
-        }
-        self.slots[head as usize].ticket = ticket;
-        self.take_idle(group, SandboxId(head));
-        Some(SandboxId(head))
-    }
-
-    /// Whether the function has an idle sandbox in the group.
-    pub(super) fn has_idle_of(&self, group: usize, function: FunctionId) -> bool {
-        self.head(group, function) != NIL
+        (head != NIL).then_some(SandboxId(head))
     }
 
     /// Takes an idle sandbox out of the lists; it now counts as running.
@@ -306,7 +261,6 @@ impl Pool {
         let of_a_function = slot.layer == Layer::Function && function != NO_FUNCTION;
         slot.of_function = UNLINKED;
         self.idle -= 1;
-        self.idle_memory[node] -= slot.declared;
         self.by_group.remove(group, sandbox.0, slots, |s| &mut s.of_group);
         if !self.by_node.is_absent() {
             self.by_node.remove(node, sandbox.0, slots, |s| &mut s.of_node);
@@ -443,7 +397,7 @@ impl Pool {
             self.ranks[sandbox.index()] = (rank, self.uses);
             self.ranked[node].insert((rank, self.uses, sandbox.0));
         }
-        self.count_idle(sandbox);
+        self.idle += 1;
     }
 
     fn link_function(&mut self, group: usize, sandbox: SandboxId) {
@@ -477,11 +431,5 @@ impl Pool {
                 heads.insert((function.0, group as u32), head);
             }
         }
-    }
-
-    fn count_idle(&mut self, sandbox: SandboxId) {
-        let slot = &self.slots[sandbox.index()];
-        self.idle += 1;
-        self.idle_memory[slot.node.index()] += slot.declared;
     }
 }

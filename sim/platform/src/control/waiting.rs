@@ -54,7 +54,15 @@ impl Waiting {
             self.current.resize(ticket.index() + 1, Wait { number: 0, group: 0, under_way: false });
         }
         let wait = &mut self.current[ticket.index()];
-        *wait = Wait { number: wait.number.wrapping_add(1), group: group as u32, under_way: true };
+        wait.number = wait.number.wrapping_add(1);
+        self.resume(group, ticket, function)
+    }
+
+    /// A wait goes on in another group, with the number it has; all waits of its former group have
+    /// been taken out.
+    pub(super) fn resume(&mut self, group: usize, ticket: Ticket, function: FunctionId) -> u32 {
+        let wait = &mut self.current[ticket.index()];
+        (wait.group, wait.under_way) = (group as u32, true);
         let entry = Entry { ticket, wait: wait.number, function };
         let queue = &mut self.queues[group];
         queue.common.push_back(entry);
@@ -85,6 +93,16 @@ impl Waiting {
         }
     }
 
+    /// Takes all invocations of the group, in the order of their arrival.
+    pub(super) fn drain(&mut self, group: usize) -> Vec<(Ticket, FunctionId)> {
+        std::iter::from_fn(|| {
+            let front = self.front(group);
+            self.pop_front(group);
+            front
+        })
+        .collect()
+    }
+
     /// Takes the invocation of `function` that has waited longest in the group.
     pub(super) fn pop_of(&mut self, group: usize, function: FunctionId) -> Option<Ticket> {
         if self.is_empty(group) {
@@ -100,14 +118,12 @@ impl Waiting {
         None
     }
 
-    /// Takes the invocation out if that wait of it is still under way.
-    pub(super) fn give_up(&mut self, ticket: Ticket, number: u32) -> bool {
-        let found =
-            self.current.get(ticket.index()).is_some_and(|wait| wait.under_way && wait.number == number);
-        if found {
-            self.end(ticket);
-        }
-        found
+    /// Takes the invocation out if that wait of it is still under way; answers with its group.
+    pub(super) fn give_up(&mut self, ticket: Ticket, number: u32) -> Option<usize> {
+        let wait = self.current.get(ticket.index())?;
+        let group = (wait.under_way && wait.number == number).then_some(wait.group as usize)?;
+        self.end(ticket);
+        Some(group)
     }
 
     fn is_current(&self, entry: Entry) -> bool {

@@ -139,6 +139,25 @@ words! {
         None = "none",
         /// Given up layer by layer, each kept for a time of its own and shared as far as it goes.
         Layers = "layers",
+        /// Kept, or given up and made again in time, as the function's inter-arrival times suggest.
+        HybridHistogram = "hybrid-histogram",
+        /// Kept until memory is needed: what saves least time for its memory and frequency goes first.
+        GreedyDual = "greedy-dual",
+        /// As greedy-dual, whatever the memory.
+        GreedyDualFreq = "greedy-dual-freq",
+        /// As greedy-dual, whatever the time saved.
+        GreedyDualSize = "greedy-dual-size",
+        /// As greedy-dual, whatever the frequency.
+        Landlord = "landlord",
+        /// Kept if it will be needed again; what is needed last goes first.
+        Oracle = "oracle",
+    }
+}
+
+impl KeepAlive {
+    /// Whether the policy must be told all arrivals before the run.
+    pub const fn looks_ahead(self) -> bool {
+        matches!(self, Self::Oracle)
     }
 }
 

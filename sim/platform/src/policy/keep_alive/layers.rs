@@ -24,6 +24,15 @@ pub struct LayerTimes {
     pub bare: Duration,
 }
 
+impl Default for LayerTimes {
+    /// 1, 5 and 10 min: assumed. No source gives fixed times; the order is RainbowCake's (the more a
+    /// layer can be shared, the longer it is kept), and the function's is that of Huawei's production
+    /// keep-alive (1 min).
+    fn default() -> Self {
+        Self { function: Duration::MINUTE, runtime: Duration::MINUTE * 5, bare: Duration::MINUTE * 10 }
+    }
+}
+
 /// Gives sandboxes up layer by layer.
 #[derive(Clone, Debug)]
 pub struct Layers {

@@ -12,6 +12,11 @@ pub struct NodeLoads {
     running: Vec<u32>,
     up: Vec<bool>,
     total_running: u64,
+    /// Part of the committed memory that idle sandboxes hold.
+    idle: Vec<Bytes>,
+    /// Starts under way.
+    starting: Vec<u32>,
+    start_slots: u32,
     nodes_per_rack: u32,
     /// Over committed memory, one for each rack.
     emptiest: Vec<Tournament>,
@@ -19,6 +24,19 @@ pub struct NodeLoads {
     emptiest_rack: Tournament,
     /// Over running invocations; kept only for the placement that asks for it.
     idlest: Option<Tournament>,
+    /// Kept only where new sandboxes may go anywhere.
+    roomiest: Option<Roomiest>,
+}
+
+/// The node with the least memory of busy sandboxes, those without a free start slot left out. That
+/// changes at every use of a sandbox and is seldom asked for, so a change is only noted, and the next
+/// question catches up: O(log nodes) for a change, but one for all of a node's changes since the last
+/// question.
+#[derive(Clone, Debug)]
+struct Roomiest {
+    tournament: Tournament,
+    changed: Vec<NodeId>,
+    is_changed: Vec<bool>,
 }
 
 impl NodeLoads {
@@ -35,11 +53,34 @@ impl NodeLoads {
             running: vec![0; count],
             up: vec![true; count],
             total_running: 0,
+            idle: vec![Bytes::ZERO; count],
+            starting: vec![0; count],
+            start_slots: u32::MAX,
             nodes_per_rack,
             emptiest: vec![Tournament::new(nodes_per_rack as usize); racks as usize],
             emptiest_rack: Tournament::new(racks as usize),
             idlest: by_running.then(|| Tournament::new(count)),
+            roomiest: None,
         }
+    }
+
+    /// So many starts may be under way at once on a node.
+    pub fn with_start_slots(mut self, start_slots: u32) -> Self {
+        self.start_slots = start_slots;
+        self
+    }
+
+    /// As [`Self::with_start_slots`]; keeps the node on which most room can be made at hand.
+    pub fn with_room(mut self, start_slots: u32) -> Self {
+        let count = self.up.len();
+        self.start_slots = start_slots;
+        self.roomiest = Some(Roomiest {
+            tournament: Tournament::new(count),
+            changed: Vec::with_capacity(count),
+            is_changed: vec![false; count],
+        });
+        (0..self.nodes()).for_each(|node| self.room_changed(NodeId(node)));
+        self
     }
 
     /// Number of nodes, those that are down included.
@@ -60,6 +101,16 @@ impl NodeLoads {
     /// Declared memory of the node's sandboxes.
     pub fn committed(&self, node: NodeId) -> Bytes {
         self.committed[node.index()]
+    }
+
+    /// Declared memory of the node's sandboxes that are not idle.
+    pub fn busy(&self, node: NodeId) -> Bytes {
+        self.committed[node.index()].saturating_sub(self.idle[node.index()])
+    }
+
+    /// Whether one more start may be under way on the node.
+    pub fn has_slot(&self, node: NodeId) -> bool {
+        self.starting[node.index()] < self.start_slots
     }
 
     /// Invocations running or starting on the node.
@@ -92,6 +143,46 @@ impl NodeLoads {
     pub fn least_running(&self) -> NodeId {
         let idlest = self.idlest.as_ref().expect("loads that know the running invocations");
         NodeId(idlest.least().unwrap_or(0))
+    }
+
+    /// Of the nodes that are up and have a free start slot, the one with the least memory of busy
+    /// sandboxes: what does not fit there once its idle ones are gone fits nowhere. `None` if there is
+    /// no such node, or if the loads were not made to know it.
+    pub fn most_room(&mut self) -> Option<NodeId> {
+        let mut roomiest = self.roomiest.take()?;
+        for node in roomiest.changed.drain(..) {
+            roomiest.is_changed[node.index()] = false;
+            let open = self.is_up(node) && self.has_slot(node);
+            let key = if open { self.busy(node).0 } else { u64::MAX };
+            roomiest.tournament.set(node.index(), key);
+        }
+        let least = roomiest.tournament.least().map(NodeId);
+        self.roomiest = Some(roomiest);
+        least
+    }
+
+    /// A sandbox of the node becomes idle.
+    pub fn rest(&mut self, node: NodeId, declared: Bytes) {
+        self.idle[node.index()] += declared;
+        self.room_changed(node);
+    }
+
+    /// A sandbox of the node is not idle any more.
+    pub fn rise(&mut self, node: NodeId, declared: Bytes) {
+        self.idle[node.index()] -= declared;
+        self.room_changed(node);
+    }
+
+    /// A start begins on the node.
+    pub fn begin_start(&mut self, node: NodeId) {
+        self.starting[node.index()] += 1;
+        self.room_changed(node);
+    }
+
+    /// A start on the node has ended.
+    pub fn end_start(&mut self, node: NodeId) {
+        self.starting[node.index()] -= 1;
+        self.room_changed(node);
     }
 
     /// Declared memory of a node grows.
@@ -127,7 +218,16 @@ impl NodeLoads {
         self.enter_running(node);
     }
 
+    fn room_changed(&mut self, node: NodeId) {
+        if let Some(roomiest) = &mut self.roomiest
+            && !std::mem::replace(&mut roomiest.is_changed[node.index()], true)
+        {
+            roomiest.changed.push(node);
+        }
+    }
+
     fn enter(&mut self, node: NodeId) {
+        self.room_changed(node);
         let rack = (node.0 / self.nodes_per_rack) as usize;
         let key = if self.up[node.index()] { self.committed[node.index()].0 } else { u64::MAX };
         let tournament = &mut self.emptiest[rack];
@@ -149,6 +249,24 @@ impl NodeLoads {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn most_room_is_where_least_is_busy_and_a_slot_is_free() {
+        let mut loads = NodeLoads::new(2, 1, false).with_room(1);
+        let mib = Bytes::from_mib;
+        loads.commit(NodeId(0), mib(10));
+        loads.commit(NodeId(1), mib(8));
+        assert_eq!(loads.most_room(), Some(NodeId(1)));
+        loads.rest(NodeId(0), mib(4));
+        assert_eq!((loads.most_room(), loads.busy(NodeId(0))), (Some(NodeId(0)), mib(6)));
+        loads.begin_start(NodeId(0));
+        assert_eq!(loads.most_room(), Some(NodeId(1)), "the slot is taken");
+        loads.set_up(NodeId(1), false);
+        assert_eq!(loads.most_room(), None);
+        loads.end_start(NodeId(0));
+        loads.rise(NodeId(0), mib(4));
+        assert_eq!((loads.most_room(), loads.busy(NodeId(0))), (Some(NodeId(0)), mib(10)));
+    }
 
     #[test]
     fn the_least_committed_node_that_is_up_is_known_over_all_racks_and_in_each() {

@@ -5,8 +5,11 @@
 //! there ([`Scope::Node`]). No decision costs O(nodes).
 
 pub mod hash_affinity;
+pub mod least_loaded;
 pub mod loads;
+pub mod power_of_two;
 pub mod rack_locality;
+pub mod random;
 pub mod round_robin;
 pub mod sandbox_aware;
 pub mod tournament;
@@ -38,6 +41,12 @@ pub enum Placement {
     },
     /// Nodes in turn.
     RoundRobin,
+    /// Any node, by chance.
+    Random,
+    /// The node with the fewest running invocations.
+    LeastLoaded,
+    /// Of two nodes by chance, the one with fewer running invocations.
+    PowerOfTwo,
 }
 
 impl Placement {
@@ -103,6 +112,21 @@ pub const PLACEMENTS: &[PolicyEntry] = &[
         source: "consistent hashing with bounded loads (SODA'18)",
     },
     PolicyEntry { name: "round-robin", about: "nodes in turn", source: "common practice" },
+    PolicyEntry {
+        name: "random",
+        about: "any node, by chance",
+        source: "one choice of Mitzenmacher (TPDS 2001)",
+    },
+    PolicyEntry {
+        name: "least-loaded",
+        about: "the node with the fewest running invocations",
+        source: "join the shortest queue; compared in Mitzenmacher (TPDS 2001)",
+    },
+    PolicyEntry {
+        name: "power-of-two",
+        about: "of two nodes by chance, the one with fewer running invocations",
+        source: "the power of two choices, Mitzenmacher (TPDS 2001)",
+    },
 ];
 
 /// What a placement is built from.
@@ -126,5 +150,8 @@ pub fn build(placement: Placement, surroundings: &Surroundings) -> Box<dyn Place
             Box::new(hash_affinity::HashAffinity { bound_permille })
         }
         Placement::RoundRobin => Box::new(round_robin::RoundRobin::default()),
+        Placement::Random => Box::new(random::Random::new(&surroundings.streams)),
+        Placement::LeastLoaded => Box::new(least_loaded::LeastLoaded),
+        Placement::PowerOfTwo => Box::new(power_of_two::PowerOfTwo::new(&surroundings.streams)),
     }
 }

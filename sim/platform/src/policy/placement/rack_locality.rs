@@ -2,8 +2,9 @@
 //!
 //! An idle sandbox of the function is used wherever it is. A new one goes to the node of the home
 //! rack with the most uncommitted memory; if it does not fit there, the other racks are asked in
-//! turn, from the home rack on. If it fits nowhere, the home rack's node is the answer and the
-//! control plane makes room. (Without spilling, racks never meet: each is played as a cluster of
+//! turn, from the home rack on. If it fits nowhere, the home rack's node is the answer, and the
+//! control plane makes room where it does in the whole cluster: on the node of the least recently used
+//! idle sandbox, whatever its rack. (Without spilling, racks never meet: each is played as a cluster of
 //! its own under the sandbox-aware placement.)
 
 use super::{NodeLoads, PlacementPolicy, Scope, home_rack};
