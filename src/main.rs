@@ -46,9 +46,9 @@ enum Command {
     /// List experiments and show the values in force.
     Config(config::ConfigArgs),
     /// List the systems: compositions of policies, with their sources.
-    Systems,
+    Systems(policies::NamesArgs),
     /// List the policies that systems are composed of.
-    Policies,
+    Policies(policies::NamesArgs),
     /// Measure this build against baselines in the same run.
     Bench(bench::BenchArgs),
 }
@@ -67,8 +67,8 @@ fn main() -> ExitCode {
         Command::Report(args) => report::report(&cli.folders, &args),
         Command::Reproduce(args) => reproduce::run(&cli.folders, &args),
         Command::Config(args) => config::run(&cli.folders, &args),
-        Command::Systems => policies::systems(),
-        Command::Policies => policies::policies(),
+        Command::Systems(args) => policies::systems(&args),
+        Command::Policies(args) => policies::policies(&args),
         Command::Bench(args) => bench::run(&cli.folders, args),
     };
     match done {

@@ -31,3 +31,4 @@ pub use experiment::{ConstantNote, EffectiveValue, Experiment, FigureKind, Figur
 pub use find::{CONFIGS_VARIABLE, Listed, find, list, root};
 pub use load::{load, service_times};
 pub use spec::{Spec, Tier};
+pub use suggest::hint;

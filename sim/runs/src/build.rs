@@ -56,7 +56,7 @@ pub fn build(spec: &Spec, seed: u64) -> Result<Workload, BuildError> {
             return Err(BuildError::NoProfile { name, function, profile });
         }
     }
-    if workload.measured().is_empty() {
+    if workload.measured().is_empty() && streamed(spec, seed).is_none() {
         return Err(BuildError::NothingMeasured { name, burn_in: workload.burn_in });
     }
     Ok(workload)
@@ -84,13 +84,30 @@ fn source(spec: &Spec, seed: u64) -> traces::Result<Workload> {
             let workload = azure::import(&files, &options)?.workload;
             Ok(cut(workload, *burn_in, *window))
         }
-        WorkloadSpec::Zipf { functions, invocations, span, burn_in } => {
-            let job =
-                zipf::Job { functions: *functions, span: *span, ..zipf::Job::standard(*invocations, seed) };
-            Ok(cut(job.generate()?, *burn_in, None))
+        WorkloadSpec::Zipf { burn_in, .. } => {
+            let workload = match (streamed(spec, seed), zipf_job(spec, seed)) {
+                (None, Some(job)) => job.generate()?,
+                (Some(job), _) => job.head()?,
+                (None, None) => Workload::default(),
+            };
+            Ok(cut(workload, *burn_in, None))
         }
         WorkloadSpec::File { path } => binary::open(path),
     }
+}
+
+/// Most invocations of a generated job that are held in memory: 320 MB.
+const HELD: u64 = 20_000_000;
+
+/// The job that is too long to be held in memory, if the spec plays such a one. Its workload then has
+/// functions and no invocations; who plays it draws them from the job as it goes.
+pub fn streamed(spec: &Spec, seed: u64) -> Option<zipf::Job> {
+    zipf_job(spec, seed).filter(|job| job.invocations > HELD)
+}
+
+fn zipf_job(spec: &Spec, seed: u64) -> Option<zipf::Job> {
+    let WorkloadSpec::Zipf { functions, invocations, span, .. } = spec.workload else { return None };
+    Some(zipf::Job { functions, span, ..zipf::Job::standard(invocations, seed) })
 }
 
 /// The first `window` of a workload, with another burn-in.

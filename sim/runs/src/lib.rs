@@ -26,7 +26,7 @@ mod store;
 mod workload;
 mod world;
 
-pub use build::{BuildError, build as build_workload};
+pub use build::{BuildError, build as build_workload, streamed};
 pub use environment::Environment;
 pub use error::StoreError;
 pub use execute::{Done, Failed, Options, Outcome, execute};
