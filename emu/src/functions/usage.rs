@@ -13,6 +13,8 @@ pub struct Usage {
     pub peak_rss_bytes: u64,
     /// Resident now, bytes (`VmRSS`).
     pub rss_bytes: u64,
+    /// Resident now and not of a file, bytes (`RssAnon`).
+    pub anonymous_bytes: u64,
     /// Resident now, with shared pages divided among those who share them, bytes (`Pss`).
     pub pss_bytes: u64,
     /// Threads now.
@@ -33,6 +35,7 @@ impl Usage {
         Ok(Self {
             peak_rss_bytes: found(&status, "VmHWM")? * 1024,
             rss_bytes: found(&status, "VmRSS")? * 1024,
+            anonymous_bytes: found(&status, "RssAnon")? * 1024,
             pss_bytes: found(&rollup, "Pss")? * 1024,
             threads: u32::try_from(found(&status, "Threads")?).unwrap_or(u32::MAX),
             descriptors: u32::try_from(fs::read_dir(folder.join("fd"))?.count()).unwrap_or(u32::MAX),
@@ -54,7 +57,7 @@ mod tests {
     fn this_process_has_memory_and_threads() {
         let usage = Usage::of(std::process::id()).unwrap();
         assert!(usage.peak_rss_bytes >= usage.rss_bytes && usage.rss_bytes > 100_000, "{usage:?}");
-        assert!(usage.pss_bytes <= usage.rss_bytes + 100_000 && usage.pss_bytes > 0, "{usage:?}");
+        assert!(usage.pss_bytes <= usage.rss_bytes + 100_000 && usage.pss_bytes > 0 && usage.anonymous_bytes <= usage.rss_bytes, "{usage:?}");
         assert!(usage.threads >= 1 && usage.descriptors >= 3, "{usage:?}");
     }
 
