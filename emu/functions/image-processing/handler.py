@@ -3,7 +3,7 @@
 import os
 import tempfile
 
-from PIL import Image, ImageFilter, ImageStat
+from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 DATA = os.environ["FUNCTION_DATA"]
 STEPS = {
@@ -34,7 +34,8 @@ def handle(given):
 
 
 def describe(result):
-    """Sizes and mean levels of red, green and blue (or grey) of what was saved, which is then removed."""
+    """Of what was saved, which is then removed: sizes, mean levels of red, green and blue (or grey), of the whole and
+    of a corner, and how much neighbours in a row differ."""
     folder, saved = result
     described = {}
     for name, path in saved.items():
@@ -45,10 +46,19 @@ def describe(result):
                 "size": list(image.size),
                 "mean": rounded(ImageStat.Stat(image).mean),
                 "corner": rounded(ImageStat.Stat(corner).mean),
+                # Tells the filters apart.
+                "detail": detail(image),
             }
         os.remove(path)
     os.rmdir(folder)
     return described
+
+
+def detail(image):
+    grey = image.convert("L")
+    left = grey.crop((0, 0, grey.width - 1, grey.height))
+    right = grey.crop((1, 0, grey.width, grey.height))
+    return round(ImageStat.Stat(ImageChops.difference(left, right)).mean[0], 2)
 
 
 def rounded(levels):

@@ -82,7 +82,8 @@ impl Expect {
 fn near(found: &Value, wanted: &Value, by: f64) -> bool {
     match (found, wanted) {
         (Value::Array(found), Value::Array(wanted)) => {
-            found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| near(found, wanted, by))
+            found.len() == wanted.len()
+                && found.iter().zip(wanted).all(|(found, wanted)| near(found, wanted, by))
         }
         _ => match (found.as_f64(), wanted.as_f64()) {
             (Some(found), Some(wanted)) => (found - wanted).abs() <= by,
@@ -128,7 +129,8 @@ mod tests {
 
     #[test]
     fn an_expectation_that_demands_nothing_is_refused() {
-        for text in ["at = '/a'", "at = '/a'\nnear = 1", "at = '/a'\nby = 1", "at = '/a'\nequal = 1\nmax = 2"] {
+        for text in ["at = '/a'", "at = '/a'\nnear = 1", "at = '/a'\nby = 1", "at = '/a'\nequal = 1\nmax = 2"]
+        {
             assert!(expect(text).unwrap_err().contains("`near` with `by`"), "{text}");
         }
         assert!(expect("at = 'a'\nequal = 1").unwrap_err().contains("/mean/0"));

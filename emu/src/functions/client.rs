@@ -148,7 +148,9 @@ impl<S: Read + Write + AsFd> Client<S> {
                     self.wait(PollFlags::OUT, end, "room for a request", timeout)?;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(ClientError::Ended("reading")),
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    return Err(ClientError::Ended("reading"));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -178,7 +180,9 @@ impl<S: Read + Write + AsFd> Client<S> {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // A socket whose other end was closed with unread bytes in it.
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(ClientError::Ended(awaited)),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                    return Err(ClientError::Ended(awaited));
+                }
                 Err(error) => return Err(error.into()),
             }
         }

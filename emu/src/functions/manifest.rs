@@ -121,7 +121,9 @@ impl Input {
 fn some<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Expect>, D::Error> {
     let list = Vec::deserialize(from)?;
     if list.is_empty() {
-        return Err(serde::de::Error::custom("an input without an expectation is not checked: state at least one"));
+        return Err(serde::de::Error::custom(
+            "an input without an expectation is not checked: state at least one",
+        ));
     }
     Ok(list)
 }
@@ -161,7 +163,8 @@ pub fn find(places: &Places, name: &str) -> Result<Manifest, Error> {
 }
 
 fn names(places: &Places) -> Result<Vec<String>, Error> {
-    let entries = fs::read_dir(&places.functions).map_err(|_| Error::NoFunctions(places.functions.clone()))?;
+    let entries =
+        fs::read_dir(&places.functions).map_err(|_| Error::NoFunctions(places.functions.clone()))?;
     let mut names: Vec<String> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|folder| folder.join("manifest.toml").is_file())
@@ -192,7 +195,10 @@ impl Manifest {
             }
             (Language::Native, None, Some(_)) | (Language::Python | Language::Node, Some(_), None) => {}
             (Language::Native, ..) => {
-                return Err(at(written.language.span().start, "a native function has `argv`, and no `handler`".into()));
+                return Err(at(
+                    written.language.span().start,
+                    "a native function has `argv`, and no `handler`".into(),
+                ));
             }
             (language, ..) => {
                 let message = format!("a function in {} has a `handler`, and no `argv`", language.name());
@@ -208,7 +214,8 @@ impl Manifest {
         if let Some(threads) = &written.threads
             && language != Language::Python
         {
-            let message = "only Python functions have worker threads: Node has its own, native ones say it in `argv`";
+            let message =
+                "only Python functions have worker threads: Node has its own, native ones say it in `argv`";
             return Err(at(threads.span().start, message.to_owned()));
         }
         Ok(Self {

@@ -54,7 +54,11 @@ impl Manifest {
             language: self.language,
             argv: self.command(),
             env: self.environment(),
-            cwd: if self.language == Language::Native { PathBuf::from("/") } else { Path::new(FOLDER).join("code") },
+            cwd: if self.language == Language::Native {
+                PathBuf::from("/")
+            } else {
+                Path::new(FOLDER).join("code")
+            },
             layers,
             cpus: self.cpus,
             pids: self.pids,
@@ -104,7 +108,8 @@ impl Manifest {
             Language::Node => env.push(("NODE_ENV", "production".to_owned())),
             Language::Native => {}
         }
-        let mut env: Vec<(String, String)> = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut env: Vec<(String, String)> =
+            env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         env.retain(|(name, _)| !self.env.contains_key(name));
         env.extend(self.env.clone());
         env

@@ -3,7 +3,16 @@
 use super::Measured;
 
 const HEADER: [&str; 10] = [
-    "function", "language", "start ms", "first ms", "service ms", "peak MB", "PSS MB", "own MB", "threads", "limit MB",
+    "function",
+    "language",
+    "start ms",
+    "first ms",
+    "service ms",
+    "peak MB",
+    "PSS MB",
+    "own MB",
+    "threads",
+    "limit MB",
 ];
 
 /// Aligned columns, one row per function; below them what was wrong. MB are 10^6 bytes, as declared limits are. The

@@ -57,7 +57,12 @@ mod tests {
     fn this_process_has_memory_and_threads() {
         let usage = Usage::of(std::process::id()).unwrap();
         assert!(usage.peak_rss_bytes >= usage.rss_bytes && usage.rss_bytes > 100_000, "{usage:?}");
-        assert!(usage.pss_bytes <= usage.rss_bytes + 100_000 && usage.pss_bytes > 0 && usage.anonymous_bytes <= usage.rss_bytes, "{usage:?}");
+        assert!(
+            usage.pss_bytes <= usage.rss_bytes + 100_000
+                && usage.pss_bytes > 0
+                && usage.anonymous_bytes <= usage.rss_bytes,
+            "{usage:?}"
+        );
         assert!(usage.threads >= 1 && usage.descriptors >= 3, "{usage:?}");
     }
 

@@ -55,6 +55,8 @@ def move_protocol():
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
+    # Written at once, so that a captured process holds nothing that each of its copies would print.
+    sys.stdout = sys.stderr
     return reading, writing
 
 
