@@ -190,7 +190,10 @@ fn a_good_manifest_is_read() {
         .replace("handler = \"handler.py\"", "argv = [\"/bin/true\"]");
     fs::write(folder.path().join("manifest.toml"), native).unwrap();
     let manifest = Manifest::read(folder.path()).unwrap();
-    assert_eq!((manifest.language, manifest.argv), (Language::Native, vec!["/bin/true".to_owned()]));
+    let out = tempfile::tempdir().unwrap();
+    let spec = manifest.locate(&Places { out: out.path().to_owned(), ..places() }).unwrap();
+    assert_eq!((spec.language, spec.argv), (Language::Native, vec!["/bin/true".to_owned()]));
+    assert!(spec.layers[0].join("function/code").is_dir());
 }
 
 #[test]

@@ -51,10 +51,11 @@ fn write(files: &[(String, Vec<u8>)], folder: &Path, target: &Path) -> Result<()
     // Two threads of one process may be at it too.
     let thread = rustix::thread::gettid().as_raw_nonzero();
     let partial = folder.join(format!(".partial-{}-{thread}", std::process::id()));
+    for folder in ["function/code", "function/runtime"].map(|name| partial.join(name)) {
+        fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
+    }
     for (name, content) in files {
         let file = partial.join(name);
-        let parent = file.parent().unwrap_or(&partial);
-        fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
         fs::write(&file, content).map_err(Error::io("write", &file))?;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).map_err(Error::io("write", &file))?;
     }
