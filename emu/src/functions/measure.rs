@@ -39,7 +39,8 @@ pub struct Measured {
 }
 
 /// Starts the function in `place`, calls it once with the warm-up input, `runs` times with the base input and once
-/// with each of the others, and checks every answer.
+/// with each of the others, and checks every answer. No limits are in force, and nothing empties the page cache: the
+/// start is one with the files in memory, unless this is the first.
 pub fn measure(spec: &FunctionSpec, place: &Place, runs: usize) -> Result<Measured, StartError> {
     let mut process = Process::start(spec, place, START)?;
     let mut faults = Vec::new();
