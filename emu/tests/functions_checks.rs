@@ -5,9 +5,10 @@ mod functions_common;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use emu::doctor::{skip, skip_without};
-use emu::functions::{FunctionSpec, Manifest, Place, Places, find, list, measure};
+use emu::functions::{FunctionSpec, Language, Manifest, Place, Places, Process, Usage, find, list, measure};
 use functions_common::places;
 
 /// Whether functions can be run in the image here; says why not.
@@ -47,6 +48,42 @@ fn every_function_gives_right_answers() {
         assert!(measured.start_ms > 0.0 && measured.usage.pss_bytes > 1_000_000, "{measured:?}");
         let limit = measured.memory_limit_bytes.unwrap();
         assert!(measured.usage.anonymous_bytes < limit, "{}: above its limit: {measured:?}", function.name);
+    }
+}
+
+/// All four inputs at once, each in a thread of its own: nothing that a handler keeps gets mixed up.
+#[test]
+fn worker_threads_give_right_answers() {
+    if cannot_run() {
+        return;
+    }
+    let minute = Duration::from_secs(60);
+    let place = Place::Image(places().image());
+    for mut function in list(&places()).unwrap() {
+        if function.language != Language::Python {
+            continue;
+        }
+        function.threads = 4;
+        let Some(spec) = located(&function, &places()) else { continue };
+        let mut process = Process::start(&spec, &place, minute).unwrap_or_else(|error| panic!("{error}"));
+        let inputs = spec.inputs.all();
+        for (_, input) in inputs {
+            process.client().send(&input.input, minute).unwrap();
+        }
+        for _ in inputs {
+            let (id, reply) = process.client().receive(minute).unwrap();
+            let (name, input) = inputs[id.unwrap() as usize - 1];
+            assert_eq!(
+                input.faults(&reply.unwrap().output),
+                Vec::<String>::new(),
+                "{}: {name}",
+                function.name
+            );
+        }
+        let threads = Usage::of(process.pid()).unwrap().threads;
+        assert!(threads >= 5, "{}: {threads} threads", function.name);
+        let status = process.finish(minute);
+        assert!(status.is_some_and(|status| status.success()), "{}: {status:?}", function.name);
     }
 }
 

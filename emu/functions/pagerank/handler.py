@@ -1,17 +1,19 @@
 """Makes a random graph by preferential attachment and ranks its nodes, with igraph."""
 
 import random
+import threading
 
 import igraph
 
-DRAW = random.Random()
-igraph.set_random_number_generator(DRAW)
+# igraph has one generator for all threads, which each thread has to be told of.
+DRAWING = threading.Lock()
 
 
 def handle(given):
-    # A seed of the request's own: the same graph each time, where the published function makes another.
-    DRAW.seed(given["nodes"])
-    graph = igraph.Graph.Barabasi(given["nodes"], given["out"])
+    with DRAWING:
+        # A seed of the request's own: the same graph each time, where the published function makes another.
+        igraph.set_random_number_generator(random.Random(given["nodes"]))
+        graph = igraph.Graph.Barabasi(given["nodes"], given["out"])
     return graph, graph.pagerank()
 
 
