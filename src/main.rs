@@ -8,6 +8,7 @@ mod bench;
 mod common;
 mod config;
 mod doctor;
+mod emu_functions;
 mod policies;
 mod report;
 mod reproduce;
@@ -51,6 +52,15 @@ enum Command {
     Policies(policies::NamesArgs),
     /// Measure this build against baselines in the same run.
     Bench(bench::BenchArgs),
+    /// The real world on this machine.
+    #[command(subcommand)]
+    Emu(EmuCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum EmuCommand {
+    /// List and check the benchmark functions.
+    Functions(emu_functions::FunctionsArgs),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +80,7 @@ fn main() -> ExitCode {
         Command::Systems(args) => policies::systems(&args),
         Command::Policies(args) => policies::policies(&args),
         Command::Bench(args) => bench::run(&cli.folders, args),
+        Command::Emu(EmuCommand::Functions(args)) => emu_functions::run(&cli.folders, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 
 /// The known name with the smallest edit distance to `given`, if it is close (at most a third of
 /// the longer name differs); the first of equals.
-pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let given = given.to_lowercase();
     known
         .iter()

@@ -23,6 +23,12 @@ pub fn skip_without(facilities: &[&str]) -> bool {
     let Some(reason) = Report::reason_among(&found, facilities) else {
         return false;
     };
+    skip(&reason);
+    true
+}
+
+/// Says why the calling test skips itself, and adds a line to the list that `scripts/test` shows at the end.
+pub fn skip(reason: &str) {
     let thread = std::thread::current();
     let line = format!("{}: {reason}\n", thread.name().unwrap_or("test"));
     eprint!("skipped: {line}");
@@ -33,5 +39,4 @@ pub fn skip_without(facilities: &[&str]) -> bool {
             eprintln!("cannot note the skip: {error}");
         }
     }
-    true
 }
