@@ -102,7 +102,7 @@ pub enum Event<T> {
 /// Events that have not come yet: work of the world, and timers `T`.
 pub struct Queue<T> {
     /// About as many as there are running invocations.
-    work: Heap<()>,
+    work: KeyHeap,
     /// Timers that were set out of order: about as many as there are idle sandboxes.
     timers: Heap<T>,
     /// Timers that were set in order.
@@ -117,7 +117,7 @@ impl<T: Copy> Queue<T> {
     /// An empty queue at time zero.
     pub fn new() -> Self {
         Self {
-            work: Heap(Vec::new()),
+            work: KeyHeap::new(),
             timers: Heap(Vec::new()),
             lane: VecDeque::new(),
             first_timer: NEVER,
@@ -133,7 +133,7 @@ impl<T: Copy> Queue<T> {
     /// it lies before the last event taken: time does not go back.
     pub fn push(&mut self, at: Instant, class: Class, work: Work) -> Number {
         let key = self.next_key(at, class);
-        self.work.push(key | encode(work), ());
+        self.work.push(key | encode(work));
         Number(self.inserted)
     }
 
@@ -168,7 +168,7 @@ impl<T: Copy> Queue<T> {
             let (key, timer) = self.pop_timer()?;
             (key, Event::Timer(timer))
         } else {
-            let (key, ()) = self.work.pop()?;
+            let key = self.work.pop()?;
             let number = Number((key as u64 >> INSERTED) & (INSERTIONS - 1));
             (key, Event::Work(decode(key), number))
         };
@@ -193,6 +193,81 @@ impl<T: Copy> Queue<T> {
         self.inserted += 1;
         assert!(self.inserted < INSERTIONS, "more events than a queue has numbers for");
         key(at, class, self.inserted)
+    }
+}
+
+/// A 4-ary heap of nothing but keys, least key first.
+///
+/// The four children of a node are one cache line, the n-th line (from 1) those of node n - 1; the
+/// root stands alone in line 0. Places without a key hold [`NEVER`], so that the least of four needs
+/// no look at how many there are.
+struct KeyHeap {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line([Key; ARITY]);
+
+impl KeyHeap {
+    fn new() -> Self {
+        Self { lines: vec![Line([NEVER; ARITY])], len: 0 }
+    }
+
+    fn first(&self) -> Key {
+        self.lines[0].0[ARITY - 1]
+    }
+
+    /// The place of node n: the root is the last of line 0.
+    fn at(&mut self, node: usize) -> &mut Key {
+        let place = node + ARITY - 1;
+        &mut self.lines[place / ARITY].0[place % ARITY]
+    }
+
+    fn push(&mut self, key: Key) {
+        let mut hole = self.len;
+        self.len += 1;
+        if (hole + ARITY - 1) / ARITY == self.lines.len() {
+            self.lines.push(Line([NEVER; ARITY]));
+        }
+        while hole > 0 {
+            let parent = (hole - 1) / ARITY;
+            let above = *self.at(parent);
+            if above <= key {
+                break;
+            }
+            *self.at(hole) = above;
+            hole = parent;
+        }
+        *self.at(hole) = key;
+    }
+
+    fn pop(&mut self) -> Option<Key> {
+        if self.len == 0 {
+            return None;
+        }
+        let top = self.first();
+        self.len -= 1;
+        let last = std::mem::replace(self.at(self.len), NEVER);
+        if self.len == 0 {
+            return Some(top);
+        }
+        let mut hole = 0;
+        while let Some(&Line([a, b, c, d])) = self.lines.get(hole + 1) {
+            // Two by two, and without branches: which child is least is a coin toss that a branch
+            // predictor loses.
+            let (left, l) = if b < a { (b, 1) } else { (a, 0) };
+            let (right, r) = if d < c { (d, 3) } else { (c, 2) };
+            let (least, child) = if right < left { (right, r) } else { (left, l) };
+            if last <= least {
+                break;
+            }
+            *self.at(hole) = least;
+            hole = ARITY * hole + 1 + child;
+        }
+        *self.at(hole) = last;
+        Some(top)
     }
 }
 
