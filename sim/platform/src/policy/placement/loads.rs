@@ -8,14 +8,8 @@ use traces::Bytes;
 /// Loads of all nodes. Nodes are numbered rack by rack, every rack has equally many.
 #[derive(Clone, Debug)]
 pub struct NodeLoads {
-    committed: Vec<Bytes>,
-    running: Vec<u32>,
-    up: Vec<bool>,
+    nodes: Vec<Load>,
     total_running: u64,
-    /// Part of the committed memory that idle sandboxes hold.
-    idle: Vec<Bytes>,
-    /// Starts under way.
-    starting: Vec<u32>,
     start_slots: u32,
     nodes_per_rack: u32,
     /// Over committed memory, one for each rack.
@@ -28,6 +22,21 @@ pub struct NodeLoads {
     roomiest: Option<Roomiest>,
 }
 
+/// Load of one node, in one place: every use of a sandbox needs most of it.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+struct Load {
+    committed: Bytes,
+    /// Part of the committed memory that idle sandboxes hold.
+    idle: Bytes,
+    running: u32,
+    /// Starts under way.
+    starting: u32,
+    up: bool,
+    /// Whether the answer to [`NodeLoads::most_room`] may be another one since the last question.
+    is_changed: bool,
+}
+
 /// The node with the least memory of busy sandboxes, those without a free start slot left out. That
 /// changes at every use of a sandbox and is seldom asked for, so a change is only noted, and the next
 /// question catches up: O(log nodes) for a change, but one for all of a node's changes since the last
@@ -36,7 +45,6 @@ pub struct NodeLoads {
 struct Roomiest {
     tournament: Tournament,
     changed: Vec<NodeId>,
-    is_changed: Vec<bool>,
 }
 
 impl NodeLoads {
@@ -49,12 +57,18 @@ impl NodeLoads {
         assert!(racks > 0 && nodes.is_multiple_of(racks), "{nodes} nodes do not fill {racks} racks");
         let (count, nodes_per_rack) = (nodes as usize, nodes / racks);
         Self {
-            committed: vec![Bytes::ZERO; count],
-            running: vec![0; count],
-            up: vec![true; count],
+            nodes: vec![
+                Load {
+                    committed: Bytes::ZERO,
+                    idle: Bytes::ZERO,
+                    running: 0,
+                    starting: 0,
+                    up: true,
+                    is_changed: false,
+                };
+                count
+            ],
             total_running: 0,
-            idle: vec![Bytes::ZERO; count],
-            starting: vec![0; count],
             start_slots: u32::MAX,
             nodes_per_rack,
             emptiest: vec![Tournament::new(nodes_per_rack as usize); racks as usize],
@@ -72,20 +86,17 @@ impl NodeLoads {
 
     /// As [`Self::with_start_slots`]; keeps the node on which most room can be made at hand.
     pub fn with_room(mut self, start_slots: u32) -> Self {
-        let count = self.up.len();
+        let count = self.nodes.len();
         self.start_slots = start_slots;
-        self.roomiest = Some(Roomiest {
-            tournament: Tournament::new(count),
-            changed: Vec::with_capacity(count),
-            is_changed: vec![false; count],
-        });
+        self.roomiest =
+            Some(Roomiest { tournament: Tournament::new(count), changed: Vec::with_capacity(count) });
         (0..self.nodes()).for_each(|node| self.room_changed(NodeId(node)));
         self
     }
 
     /// Number of nodes, those that are down included.
     pub fn nodes(&self) -> u32 {
-        self.up.len() as u32
+        self.nodes.len() as u32
     }
 
     /// Number of racks.
@@ -95,27 +106,27 @@ impl NodeLoads {
 
     /// Whether the node is there.
     pub fn is_up(&self, node: NodeId) -> bool {
-        self.up[node.index()]
+        self.nodes[node.index()].up
     }
 
     /// Declared memory of the node's sandboxes.
     pub fn committed(&self, node: NodeId) -> Bytes {
-        self.committed[node.index()]
+        self.nodes[node.index()].committed
     }
 
     /// Declared memory of the node's sandboxes that are not idle.
     pub fn busy(&self, node: NodeId) -> Bytes {
-        self.committed[node.index()].saturating_sub(self.idle[node.index()])
+        self.nodes[node.index()].committed.saturating_sub(self.nodes[node.index()].idle)
     }
 
     /// Whether one more start may be under way on the node.
     pub fn has_slot(&self, node: NodeId) -> bool {
-        self.starting[node.index()] < self.start_slots
+        self.nodes[node.index()].starting < self.start_slots
     }
 
     /// Invocations running or starting on the node.
     pub fn running(&self, node: NodeId) -> u32 {
-        self.running[node.index()]
+        self.nodes[node.index()].running
     }
 
     /// Invocations running or starting on all nodes.
@@ -151,7 +162,7 @@ impl NodeLoads {
     pub fn most_room(&mut self) -> Option<NodeId> {
         let mut roomiest = self.roomiest.take()?;
         for node in roomiest.changed.drain(..) {
-            roomiest.is_changed[node.index()] = false;
+            self.nodes[node.index()].is_changed = false;
             let open = self.is_up(node) && self.has_slot(node);
             let key = if open { self.busy(node).0 } else { u64::MAX };
             roomiest.tournament.set(node.index(), key);
@@ -163,64 +174,64 @@ impl NodeLoads {
 
     /// A sandbox of the node becomes idle.
     pub fn rest(&mut self, node: NodeId, declared: Bytes) {
-        self.idle[node.index()] += declared;
+        self.nodes[node.index()].idle += declared;
         self.room_changed(node);
     }
 
     /// A sandbox of the node is not idle any more.
     pub fn rise(&mut self, node: NodeId, declared: Bytes) {
-        self.idle[node.index()] -= declared;
+        self.nodes[node.index()].idle -= declared;
         self.room_changed(node);
     }
 
     /// A start begins on the node.
     pub fn begin_start(&mut self, node: NodeId) {
-        self.starting[node.index()] += 1;
+        self.nodes[node.index()].starting += 1;
         self.room_changed(node);
     }
 
     /// A start on the node has ended.
     pub fn end_start(&mut self, node: NodeId) {
-        self.starting[node.index()] -= 1;
+        self.nodes[node.index()].starting -= 1;
         self.room_changed(node);
     }
 
     /// Declared memory of a node grows.
     pub fn commit(&mut self, node: NodeId, bytes: Bytes) {
-        self.committed[node.index()] += bytes;
+        self.nodes[node.index()].committed += bytes;
         self.enter(node);
     }
 
     /// Declared memory of a node shrinks.
     pub fn release(&mut self, node: NodeId, bytes: Bytes) {
-        self.committed[node.index()] -= bytes;
+        self.nodes[node.index()].committed -= bytes;
         self.enter(node);
     }
 
     /// An invocation was bound to the node.
     pub fn begin(&mut self, node: NodeId) {
-        self.running[node.index()] += 1;
+        self.nodes[node.index()].running += 1;
         self.total_running += 1;
         self.enter_running(node);
     }
 
     /// An invocation bound to the node has ended.
     pub fn end(&mut self, node: NodeId) {
-        self.running[node.index()] -= 1;
+        self.nodes[node.index()].running -= 1;
         self.total_running -= 1;
         self.enter_running(node);
     }
 
     /// The node comes or goes.
     pub fn set_up(&mut self, node: NodeId, up: bool) {
-        self.up[node.index()] = up;
+        self.nodes[node.index()].up = up;
         self.enter(node);
         self.enter_running(node);
     }
 
     fn room_changed(&mut self, node: NodeId) {
         if let Some(roomiest) = &mut self.roomiest
-            && !std::mem::replace(&mut roomiest.is_changed[node.index()], true)
+            && !std::mem::replace(&mut self.nodes[node.index()].is_changed, true)
         {
             roomiest.changed.push(node);
         }
@@ -229,7 +240,7 @@ impl NodeLoads {
     fn enter(&mut self, node: NodeId) {
         self.room_changed(node);
         let rack = (node.0 / self.nodes_per_rack) as usize;
-        let key = if self.up[node.index()] { self.committed[node.index()].0 } else { u64::MAX };
+        let key = if self.nodes[node.index()].up { self.nodes[node.index()].committed.0 } else { u64::MAX };
         let tournament = &mut self.emptiest[rack];
         tournament.set((node.0 % self.nodes_per_rack) as usize, key);
         let least = tournament.least().map_or(u64::MAX, |winner| tournament.key(winner as usize));
@@ -239,9 +250,9 @@ impl NodeLoads {
     }
 
     fn enter_running(&mut self, node: NodeId) {
-        let up = self.up[node.index()];
+        let up = self.nodes[node.index()].up;
         if let Some(idlest) = &mut self.idlest {
-            idlest.set(node.index(), if up { u64::from(self.running[node.index()]) } else { u64::MAX });
+            idlest.set(node.index(), if up { u64::from(self.nodes[node.index()].running) } else { u64::MAX });
         }
     }
 }
