@@ -1,8 +1,15 @@
 //! The real world: what runs on an actual machine instead of in the simulator.
 //!
-//! For now it holds [`doctor`], which finds out what this machine can do. Linux only.
+//! * [`doctor`] finds out what this machine can do.
+//! * [`sandbox`]: isolated places for functions, made new or repurposed; [`kernel`] is the seam below it,
+//!   [`clean`] removes what killed managers left.
+//!
+//! Linux only.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the emulator, and with it the command, needs Linux");
 
+pub mod clean;
 pub mod doctor;
+pub mod kernel;
+pub mod sandbox;

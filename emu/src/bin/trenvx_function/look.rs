@@ -1,0 +1,5 @@
+//! Actions.
+
+use super::Action;
+
+pub(super) const ACTIONS: &[(&str, Action)] = &[];
