@@ -30,10 +30,10 @@ fn a_sandbox_is_given_to_another_function_in_every_mode() {
         for birth in [Birth::IntoCgroup, Birth::Migrate] {
             let manager = Manager::start(Config { birth, ..config(mode) }).unwrap();
             let mut sandbox = manager.create(&function()).unwrap();
-            for _ in 0..5 {
+            for nth in 0..5 {
                 ready(&mut sandbox);
                 assert_eq!(ask(&mut sandbox, "echo", json!(1)).unwrap()["with"], 1);
-                sandbox = manager.repurpose(sandbox, &function()).unwrap();
+                sandbox = manager.repurpose(sandbox, &function()).unwrap_or_else(|error| panic!("{mode:?} {birth:?} {nth}: {error}"));
             }
         }
     }
@@ -52,7 +52,11 @@ fn a_program_of_the_base_is_executed() {
         program.confinement = confinement;
         let mut sandbox = manager.create(&program).unwrap();
         let channel = &mut sandbox.function_mut().unwrap().channel;
-        let line = String::from_utf8(channel.line(WITHIN).unwrap()).unwrap();
+        let Ok(line) = channel.line(WITHIN) else {
+            let log = sandbox.function().unwrap().log.tail(1000).unwrap();
+            panic!("{confinement:?}: {}", String::from_utf8_lossy(&log));
+        };
+        let line = String::from_utf8(line).unwrap();
         assert_eq!(line, format!("sh /tmp function {} 1", confinement.user));
         assert_eq!(channel.line(WITHIN).unwrap(), b"/tmp");
     }

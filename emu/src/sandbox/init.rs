@@ -42,6 +42,10 @@ pub(super) fn run(control: OwnedFd, proc: &OwnedFd, entries: Entries) -> i32 {
         match receive::<Order>(&control) {
             Ok(Some((order, descriptors))) => {
                 let (answer, process) = init.obey(order, descriptors);
+                if init.function.as_ref().is_some_and(|running| running.keep != Keep::default()) {
+                    // Once the manager knows of it, the function may end.
+                    init.hold_namespaces();
+                }
                 let beside: Vec<_> = process.iter().map(AsFd::as_fd).collect();
                 if send(&control, &answer, &beside).is_err() {
                     return 0;

@@ -79,27 +79,33 @@ impl Inside<'_> {
 
 /// Turns the new process into the function. Returns only what went wrong.
 pub(crate) fn become_function(inputs: Inputs<'_>) -> Fault {
-    let status = inputs.status.as_raw_fd();
-    match enter(inputs) {
+    match enter(&inputs) {
         Ok(never) => never,
         Err(fault) => {
             let bytes = serde_json::to_vec(&fault).unwrap_or_default();
-            // SAFETY: the status pipe was open when we began, and a fault closes nothing.
-            let status = unsafe { BorrowedFd::borrow_raw(status) };
-            let _ = rustix::io::write(status, &bytes);
+            if rustix::io::write(&inputs.status, &bytes).is_err() {
+                // SAFETY: the first number is closed once descriptors have taken their places, and then this is it.
+                let placed = unsafe { BorrowedFd::borrow_raw(KEPT_STATUS) };
+                let _ = rustix::io::write(placed, &bytes);
+            }
             fault
         }
     }
 }
 
-fn enter(inputs: Inputs<'_>) -> Result<Fault, Fault> {
+fn enter(inputs: &Inputs<'_>) -> Result<Fault, Fault> {
     let Inputs { order, entries, filter, moments, root, channel, log, migrations, kept, status } = inputs;
     let note = |moment: Moment| moments[moment as usize].store(now(), Ordering::Relaxed);
     note(Moment::Born);
     let confinement = &order.confinement;
-    // SAFETY: an attribute of this process alone.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    for members in &migrations {
+    // SAFETY: attributes of this process alone. What its forebears ignore is nothing to a function.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        for signal in 1..=31 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+    for members in migrations {
         rustix::io::write(members, b"0").at("migrate to a cgroup")?;
     }
     note(Moment::Member);
@@ -108,21 +114,21 @@ fn enter(inputs: Inputs<'_>) -> Result<Fault, Fault> {
         unshare(libc::CLONE_NEWCGROUP).at("unshare cgroup")?;
     }
     note(Moment::InNamespaces);
+    let opened;
     let inside_root = if order.keep.mounts && !kept.is_empty() {
-        swap_app(&root)?;
-        rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at("open the root")?
+        swap_app(root)?;
+        opened = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at("open the root")?;
+        &opened
     } else {
         // Over the empty root of the namespace, not instead of it: taking a mount away would wait for a grace
         // period, and without the capability to change its root nobody comes back to what lies under it.
-        move_to(&root, CWD, "/").at("move the root in")?;
-        rustix::process::fchdir(&root).at("enter the root")?;
-        if !confinement.user_namespace {
-            rustix::process::chroot(".").at("change the root")?;
-        }
+        move_to(root, CWD, "/").at("move the root in")?;
+        rustix::process::fchdir(root).at("enter the root")?;
+        rustix::process::chroot(".").at("change the root")?;
         root
     };
     note(Moment::InRoot);
-    mount_proc(&inside_root)?;
+    mount_proc(inside_root)?;
     note(Moment::HasProc);
 
     rustix::system::sethostname(order.hostname.as_bytes()).at("set the host name")?;
@@ -132,17 +138,14 @@ fn enter(inputs: Inputs<'_>) -> Result<Fault, Fault> {
     rustix::process::setsid().at("start a session")?;
     restrict_resources()?;
     if confinement.user_namespace {
-        enter_user_namespace(&inside_root, confinement.user)?;
-        rustix::process::fchdir(&inside_root).at("enter the root")?;
-        rustix::process::chroot(".").at("change the root")?;
+        enter_user_namespace(inside_root, confinement.user)?;
     }
     rustix::process::chdir(&*order.cwd).at("enter the working folder")?;
-    drop(inside_root);
     let routine = match &order.start {
         Start::Exec { .. } => None,
         Start::Call { entry, .. } => Some(find(entries, entry).at("find the routine")?),
     };
-    take_descriptors(&channel, &log, &status, order.close_descriptors)?;
+    take_descriptors(channel, log, status, order.close_descriptors)?;
     give_up_privileges(confinement)?;
     note(Moment::Confined);
     let seals_itself = routine.is_some_and(|routine| routine.seals_itself);
@@ -157,7 +160,7 @@ fn enter(inputs: Inputs<'_>) -> Result<Fault, Fault> {
             // the function runs. An exec would close it.
             unsafe { libc::close(KEPT_STATUS) };
             note(Moment::Runs);
-            let filter = (confinement.seccomp && seals_itself).then_some(filter);
+            let filter = (confinement.seccomp && seals_itself).then_some(*filter);
             let code = (routine.run)(Inside { args, filter });
             // SAFETY: ends the process without running handlers that belong to the init.
             unsafe { libc::_exit(code) }
