@@ -8,6 +8,7 @@ mod bench;
 mod common;
 mod config;
 mod doctor;
+mod emu;
 mod policies;
 mod report;
 mod reproduce;
@@ -51,9 +52,12 @@ enum Command {
     Policies,
     /// Measure this build against baselines in the same run.
     Bench(bench::BenchArgs),
+    /// Work with real sandboxes on this machine.
+    Emu(emu::EmuArgs),
 }
 
 fn main() -> ExitCode {
+    ::emu::sandbox::enter_if_asked(::emu::sandbox::ROUTINES);
     // A reader that has seen enough (`trenvx systems | head`) ends the command quietly.
     // SAFETY: no other thread exists yet, and the default action needs no handler of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Systems => policies::systems(),
         Command::Policies => policies::policies(),
         Command::Bench(args) => bench::run(&cli.folders, args),
+        Command::Emu(args) => emu::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -41,6 +41,7 @@ mod manager;
 mod nursery;
 mod pool;
 pub mod program;
+mod routines;
 pub mod seccomp;
 pub mod steps;
 pub mod wire;
@@ -55,6 +56,7 @@ pub use manager::{
 pub use nursery::{Entries, Routine, enter_if_asked};
 pub use pool::{Origin, Pool, Tenant};
 pub use crate::kernel::linux::Base;
+pub use routines::ROUTINES;
 pub use program::{Confinement, Limits, Program, Start};
 pub use steps::{Step, Steps};
 

@@ -1,0 +1,32 @@
+//! `trenvx emu`: the real world.
+
+mod bench;
+mod clean;
+
+use clap::{Args, Subcommand};
+
+/// Work with real sandboxes on this machine.
+#[derive(Debug, Args)]
+pub struct EmuArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Remove everything that killed managers have left: processes, cgroups, links, folders.
+    Clean(clean::CleanArgs),
+    /// Measure the real world.
+    Bench(bench::BenchArgs),
+}
+
+/// Runs `trenvx emu`.
+///
+/// # Errors
+/// As the subcommand says.
+pub fn run(args: EmuArgs) -> anyhow::Result<()> {
+    match args.command {
+        Command::Clean(args) => clean::run(&args),
+        Command::Bench(args) => bench::run(args),
+    }
+}
