@@ -262,7 +262,16 @@ fn quantiles(mut times: Vec<Duration>) -> Quantiles {
 pub fn table(rows: &[Row]) -> String {
     let mut text = format!(
         "{:<20} {:>4} {:>6} {:>10} {:>10} {:>10} {:>12} {:>9} {:>9} {:>9}\n",
-        "mode", "ways", "starts", "median ms", "P99 ms", "min ms", "destroy ms", "starts/s", "new/it", "incl.destr"
+        "mode",
+        "ways",
+        "starts",
+        "median ms",
+        "P99 ms",
+        "min ms",
+        "destroy ms",
+        "starts/s",
+        "new/it",
+        "incl.destr"
     );
     for row in rows {
         let new = rows.iter().find(|other| other.ways == row.ways && other.way == Way::New);

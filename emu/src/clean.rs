@@ -40,7 +40,8 @@ impl Claim {
         let _everyone = lock_everyone()?;
         for _ in 0..20 {
             let nth = NEXT.fetch_add(1, Ordering::Relaxed) % 20;
-            let label = Label::new(std::process::id(), nth).ok_or_else(|| io::Error::other("no such label"))?;
+            let label =
+                Label::new(std::process::id(), nth).ok_or_else(|| io::Error::other("no such label"))?;
             let Some(mut lock) = try_lock(&label)? else { continue };
             // A process that had our number may have died and left things.
             remove(&label)?;

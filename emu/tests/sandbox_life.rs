@@ -33,7 +33,9 @@ fn a_sandbox_is_given_to_another_function_in_every_mode() {
             for nth in 0..5 {
                 ready(&mut sandbox);
                 assert_eq!(ask(&mut sandbox, "echo", json!(1)).unwrap()["with"], 1);
-                sandbox = manager.repurpose(sandbox, &function()).unwrap_or_else(|error| panic!("{mode:?} {birth:?} {nth}: {error}"));
+                sandbox = manager
+                    .repurpose(sandbox, &function())
+                    .unwrap_or_else(|error| panic!("{mode:?} {birth:?} {nth}: {error}"));
             }
         }
     }
@@ -45,9 +47,11 @@ fn a_program_of_the_base_is_executed() {
         return;
     }
     let manager = manager(Mode::PooledNetns);
-    for confinement in
-        [Confinement::default(), Confinement { user_namespace: true, ..Confinement::default() }, Confinement::none()]
-    {
+    for confinement in [
+        Confinement::default(),
+        Confinement { user_namespace: true, ..Confinement::default() },
+        Confinement::none(),
+    ] {
         let mut program = Program::new(["sh", "-c", "echo \"$0 $HOME $(hostname) $(id -u) $$\"; pwd"]);
         program.confinement = confinement;
         let mut sandbox = manager.create(&program).unwrap();

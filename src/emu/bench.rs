@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
 use ::emu::bench_sandbox::{Settings, Way, run as measure, table};
 use ::emu::sandbox::{Base, Config, Mode, Program};
+use clap::{Args, Subcommand};
 
 /// Measure the real world.
 #[derive(Debug, Args)]
@@ -59,11 +59,8 @@ pub fn run(args: BenchArgs) -> anyhow::Result<()> {
     if let Some(base) = args.base {
         config.base = Base::Image(base);
     }
-    let program = if args.program.is_empty() {
-        Program::call("pause", [""; 0])
-    } else {
-        Program::new(args.program)
-    };
+    let program =
+        if args.program.is_empty() { Program::call("pause", [""; 0]) } else { Program::new(args.program) };
     let modes = if args.modes.is_empty() { Way::ALL.to_vec() } else { args.modes };
     // Roots for as many starts at a time as there are.
     config.ready = args.ways.iter().copied().max().unwrap_or(1) * 2;

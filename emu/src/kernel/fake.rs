@@ -57,7 +57,7 @@ impl Fake {
 impl Kernel for Fake {
     fn make_cgroup(&self, number: u32) -> io::Result<Cgroup> {
         self.call("make_cgroup")?.cgroups.insert(number);
-        Ok(Cgroup { number, folder: nothing()? })
+        Ok(Cgroup { number, folder: nothing()?, files: Vec::new() })
     }
 
     fn set_limits(&self, _: &Cgroup, _: &Limits, _: Option<&Limits>) -> io::Result<()> {
@@ -66,6 +66,10 @@ impl Kernel for Fake {
 
     fn reset_counters(&self, _: &Cgroup) -> io::Result<()> {
         self.call("reset_counters").map(|_| ())
+    }
+
+    fn totals(&self, _: &Cgroup) -> io::Result<Usage> {
+        self.call("totals").map(|_| Usage::default())
     }
 
     fn usage(&self, _: &Cgroup) -> io::Result<Usage> {
@@ -118,15 +122,9 @@ impl Kernel for Fake {
         Ok(())
     }
 
-    fn order(
-        &self,
-        _: &Init,
-        order: &Order,
-        _: &[BorrowedFd<'_>],
-    ) -> io::Result<(Answer, Option<OwnedFd>)> {
+    fn order(&self, _: &Init, order: &Order, _: &[BorrowedFd<'_>]) -> io::Result<(Answer, Option<OwnedFd>)> {
         let books = self.call("order")?;
-        let fingerprint =
-            order.check.map(|_| Fingerprint { parts: vec![(Part::Links, books.looks)] });
+        let fingerprint = order.check.map(|_| Fingerprint { parts: vec![(Part::Links, books.looks)] });
         let process = if order.start.is_some() { Some(nothing()?) } else { None };
         Ok((Answer { fingerprint, started: process.is_some(), ..Answer::default() }, process))
     }

@@ -38,6 +38,12 @@ pub trait Kernel: Debug + Send + Sync {
     /// As the kernel says.
     fn reset_counters(&self, cgroup: &Cgroup) -> io::Result<()>;
 
+    /// Numbers that only grow, as they are now: the part of [`Self::usage`] that is needed at every start.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    fn totals(&self, cgroup: &Cgroup) -> io::Result<Usage>;
+
     /// What a sandbox has used and where it met its limits.
     ///
     /// # Errors
@@ -132,6 +138,8 @@ pub struct Cgroup {
     pub number: u32,
     /// Its directory in cgroup v2: to be born in, and to watch.
     pub folder: OwnedFd,
+    /// Files that are read at every start, kept open by the implementation.
+    pub(crate) files: Vec<OwnedFd>,
 }
 
 /// A root that has no place yet.

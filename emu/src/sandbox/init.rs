@@ -132,12 +132,14 @@ impl Init {
             note(answer, Step::Kill);
         }
         if let Some(check) = order.check {
-            if check.reset {
-                self.inspector()?.reset().at("destroy sockets")?;
+            let inspector = self.inspector()?;
+            let mut seen = inspector.look(check.settings).at("look at the network namespace")?;
+            if check.reset && Inspector::must_reset(&seen) {
+                inspector.reset().at("destroy sockets")?;
                 note(answer, Step::DestroySockets);
+                seen = inspector.look(check.settings).at("look at the network namespace")?;
             }
-            answer.fingerprint =
-                Some(self.inspector()?.look(check.settings).at("look at the network namespace")?);
+            answer.fingerprint = Some(seen);
             note(answer, Step::Check);
         }
         let Some(start) = order.start else { return Ok(None) };
@@ -292,10 +294,10 @@ fn read_fault(status: &io::PipeReader) -> Result<Option<Fault>, Fault> {
     loop {
         return match rustix::io::read(status, &mut bytes) {
             Ok(0) => Ok(None),
-            Ok(got) => Ok(Some(serde_json::from_slice(&bytes[..got]).unwrap_or(Fault {
-                step: "start the function".into(),
-                errno: libc::EIO,
-            }))),
+            Ok(got) => Ok(Some(
+                serde_json::from_slice(&bytes[..got])
+                    .unwrap_or(Fault { step: "start the function".into(), errno: libc::EIO }),
+            )),
             Err(Errno::INTR) => continue,
             Err(errno) => Err(errno).at("wait for the function to run"),
         };
@@ -321,4 +323,3 @@ fn shared_moments() -> rustix::io::Result<&'static Moments> {
     // SAFETY: aligned to a page, large enough, and zero is a valid value of atomics.
     Ok(unsafe { &*at.cast::<Moments>() })
 }
-

@@ -98,13 +98,8 @@ fn enter(inputs: &Inputs<'_>) -> Result<Fault, Fault> {
     let note = |moment: Moment| moments[moment as usize].store(now(), Ordering::Relaxed);
     note(Moment::Born);
     let confinement = &order.confinement;
-    // SAFETY: attributes of this process alone. What its forebears ignore is nothing to a function.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        for signal in 1..=31 {
-            libc::signal(signal, libc::SIG_DFL);
-        }
-    }
+    // SAFETY: an attribute of this process alone.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     for members in migrations {
         rustix::io::write(members, b"0").at("migrate to a cgroup")?;
     }
@@ -304,8 +299,7 @@ fn give_up_privileges(confinement: &Confinement) -> Result<(), Fault> {
     }
     if confinement.drop_capabilities {
         let none = rustix::thread::CapabilitySet::empty();
-        let sets =
-            rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
+        let sets = rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
         rustix::thread::set_capabilities(None, sets).at("drop capabilities")?;
         rustix::thread::set_no_new_privs(true).at("set no_new_privs")?;
     } else if confinement.seccomp {
@@ -363,4 +357,3 @@ fn unshare(kinds: libc::c_int) -> rustix::io::Result<()> {
 pub(super) fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
-

@@ -630,12 +630,12 @@ impl Shared {
         let number = sandbox.parts.number;
         let at = |step| move |source| Error::Step { number, step, source };
         let mut order = self.reset_order(sandbox.function.take(), false);
-        let shrinks = |new: Option<u64>, old: Option<u64>| {
-            new.is_some_and(|new| old.is_none_or(|old| new < old))
-        };
+        let shrinks =
+            |new: Option<u64>, old: Option<u64>| new.is_some_and(|new| old.is_none_or(|old| new < old));
         let old = sandbox.limits;
         let limits = if self.config.resets(Reset::Limits) { program.limits } else { old };
-        let limits = Limits { disk_bytes: program.limits.disk_bytes, log_bytes: program.limits.log_bytes, ..limits };
+        let limits =
+            Limits { disk_bytes: program.limits.disk_bytes, log_bytes: program.limits.log_bytes, ..limits };
         let narrower = shrinks(limits.memory_bytes, old.memory_bytes)
             || shrinks(limits.pids.map(u64::from), old.pids.map(u64::from));
         if narrower {
@@ -656,7 +656,7 @@ impl Shared {
             let since = now();
             let cgroup = sandbox.parts.cgroup.as_ref().expect("a sandbox has a cgroup");
             kernel.reset_counters(cgroup).map_err(at("reset its counters"))?;
-            sandbox.before = sandbox.raw_usage()?;
+            sandbox.before = kernel.totals(cgroup).map_err(at("read its counters"))?;
             steps.note(Step::ResetCounters, since);
         }
         Ok(())
@@ -748,16 +748,10 @@ impl Shared {
         }
         descriptors.extend(migrations.iter().map(AsFd::as_fd));
         let (answer, process) = self.order(parts, &order, &descriptors, steps)?;
-        let process = process.ok_or_else(|| {
-            parts.fault("learn its process", io::Error::from_raw_os_error(libc::EPROTO))
-        })?;
-        let function = Function {
-            process,
-            channel,
-            log,
-            writable: root.writable,
-            confinement: program.confinement,
-        };
+        let process = process
+            .ok_or_else(|| parts.fault("learn its process", io::Error::from_raw_os_error(libc::EPROTO)))?;
+        let function =
+            Function { process, channel, log, writable: root.writable, confinement: program.confinement };
         Ok((function, answer))
     }
 
@@ -820,9 +814,11 @@ impl Shared {
         let mut state = self.state();
         if let Some(root) = state.roots.get_mut(&kind).and_then(VecDeque::pop_front) {
             state.statistics.roots_ready += 1;
-            state.wanted.insert(kind);
-            drop(state);
-            self.changed.notify_all();
+            // Half of them are refilled at once: waking the worker costs as much as a root.
+            if state.roots[&kind].len() <= self.config.ready / 2 {
+                state.wanted.insert(kind);
+                self.changed.notify_all();
+            }
             return Ok(root);
         }
         state.statistics.roots_built += 1;

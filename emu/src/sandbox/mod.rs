@@ -46,18 +46,16 @@ pub mod seccomp;
 pub mod steps;
 pub mod wire;
 
+pub use crate::kernel::linux::Base;
 pub use error::Error;
 pub use fingerprint::{Fingerprint, Part};
 pub use inside::Inside;
 pub use labels::Label;
-pub use manager::{
-    Birth, Config, Function, LimitMet, MOST, Manager, Mode, Reset, Sandbox, Statistics,
-};
+pub use manager::{Birth, Config, Function, LimitMet, MOST, Manager, Mode, Reset, Sandbox, Statistics};
 pub use nursery::{Entries, Routine, enter_if_asked};
 pub use pool::{Origin, Pool, Tenant};
-pub use crate::kernel::linux::Base;
-pub use routines::ROUTINES;
 pub use program::{Confinement, Limits, Program, Start};
+pub use routines::ROUTINES;
 pub use steps::{Step, Steps};
 
 /// The argument that makes a launcher a nursery.

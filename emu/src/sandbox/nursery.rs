@@ -52,8 +52,14 @@ fn run(entries: Entries) -> Result<(), Fault> {
     std::mem::forget(stdin);
     rustix::net::sockopt::socket_type(&socket).at("be started by a manager, over a socket")?;
     let _ = rustix::process::setsid();
-    // SAFETY: children that end are to vanish by themselves; their inits wait for nobody.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    // SAFETY: actions of this process, which functions inherit: what our forebears ignore is nothing to them.
+    // Only inits that end are to vanish by themselves; each init undoes that for itself.
+    unsafe {
+        for signal in 1..=31 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+    }
     let proc = new_mount("proc", MountAttrFlags::empty()).at("mount proc")?;
     enter_empty_root()?;
     // A word that everything is ready, so that a nursery that cannot work fails at the manager's start.
@@ -108,8 +114,9 @@ pub(crate) fn new_mount(kind: &str, attributes: MountAttrFlags) -> rustix::io::R
 /// A mount namespace with nothing in it: functions' namespaces start as its copies, and the fewer mounts it has
 /// the cheaper is a copy.
 fn enter_empty_root() -> Result<(), Fault> {
+    // The other kinds only matter when a suite lets functions share what they should not.
     // SAFETY: one thread; no table is shared.
-    if unsafe { libc::unshare(libc::CLONE_NEWNS) } < 0 {
+    if unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) } < 0 {
         return Err(last_error()).at("unshare mounts");
     }
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;

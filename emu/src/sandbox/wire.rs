@@ -75,7 +75,7 @@ pub struct NetworkOrder {
 pub struct CheckOrder {
     /// Also read every setting under `/proc/sys/net`.
     pub settings: bool,
-    /// Destroy sockets that the function left and forget its neighbours first.
+    /// If sockets or neighbours are found, destroy and forget them, and look again.
     pub reset: bool,
 }
 
@@ -190,11 +190,7 @@ pub fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// `EMSGSIZE` if it is too long; `EPIPE` if the other side is gone.
-pub fn send<T: Serialize>(
-    to: impl AsFd,
-    message: &T,
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+pub fn send<T: Serialize>(to: impl AsFd, message: &T, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let bytes = serde_json::to_vec(message).map_err(io::Error::other)?;
     if bytes.len() > LONGEST {
         return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
@@ -217,12 +213,26 @@ pub fn send<T: Serialize>(
 /// # Errors
 /// If the message is not of this kind.
 pub fn receive<T: DeserializeOwned>(from: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; LONGEST];
+    ROOM.with_borrow_mut(|room| {
+        // Once per thread: a fresh buffer of this size costs more than the message.
+        room.resize(LONGEST, 0);
+        receive_into(&from, room)
+    })
+}
+
+thread_local! {
+    static ROOM: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+fn receive_into<T: DeserializeOwned>(
+    from: &impl AsFd,
+    bytes: &mut [u8],
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
-        let into = &mut [IoSliceMut::new(&mut bytes)];
-        match rustix::net::recvmsg(&from, into, &mut beside, RecvFlags::CMSG_CLOEXEC) {
+        let into = &mut [IoSliceMut::new(bytes)];
+        match rustix::net::recvmsg(from, into, &mut beside, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             Err(Errno::CONNRESET) => return Ok(None),
             result => break result?,

@@ -1,7 +1,7 @@
 //! What the function can be asked to do.
 
-mod leave;
 mod attempt;
+mod leave;
 mod look;
 mod use_up;
 
@@ -106,7 +106,10 @@ fn name_of(errno: i32) -> String {
         (libc::EEXIST, "EEXIST"),
         (libc::ENOTDIR, "ENOTDIR"),
     ];
-    known.iter().find(|(number, _)| *number == errno).map_or(format!("errno {errno}"), |(_, name)| (*name).into())
+    known
+        .iter()
+        .find(|(number, _)| *number == errno)
+        .map_or(format!("errno {errno}"), |(_, name)| (*name).into())
 }
 
 /// The result of a raw call: its value, or its error by name.

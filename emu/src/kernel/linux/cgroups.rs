@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::super::{Cgroup, Membership, Usage};
-use super::inspect::read_at;
+use super::inspect::read_again;
 use crate::sandbox::Label;
 use crate::sandbox::program::Limits;
 
@@ -23,6 +23,18 @@ const DEATH: Duration = Duration::from_secs(5);
 /// Period of processor limits, microseconds: the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
 const INITS: &str = "inits";
+
+/// Places in a cgroup's list of open files.
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+enum Files {
+    Kills,
+    Pids,
+    Cpu,
+    Time,
+    /// This and the following take a zero.
+    Resettable,
+}
 
 /// Where hierarchies are mounted on this machine.
 #[derive(Clone, Debug)]
@@ -122,7 +134,8 @@ impl Cgroups {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(self.of(&self.hierarchies.unified, number), flags, Mode::empty())?;
-        Ok(Cgroup { number, folder })
+        let files = self.open_files(number)?;
+        Ok(Cgroup { number, folder, files })
     }
 
     /// The folder in which `controller` keeps the limits of a sandbox, and whether that is version 2.
@@ -140,7 +153,8 @@ impl Cgroups {
         limits: &Limits,
         known: Option<&Limits>,
     ) -> io::Result<()> {
-        let differs = |differs: fn(&Limits, &Limits) -> bool| known.is_none_or(|known| differs(limits, known));
+        let differs =
+            |differs: fn(&Limits, &Limits) -> bool| known.is_none_or(|known| differs(limits, known));
         if differs(|new, old| new.memory_bytes != old.memory_bytes) {
             if let Some((folder, unified)) = self.folder("memory", cgroup.number) {
                 let (name, none) =
@@ -151,15 +165,18 @@ impl Cgroups {
                 return Err(no_controller("memory"));
             }
         }
-        if differs(|new, old| new.cpu_millis != old.cpu_millis) && (known.is_some() || limits.cpu_millis.is_some())
+        if differs(|new, old| new.cpu_millis != old.cpu_millis)
+            && (known.is_some() || limits.cpu_millis.is_some())
         {
             match self.folder("cpu", cgroup.number) {
                 Some((folder, true)) => {
-                    let quota = limits.cpu_millis.map_or_else(|| "max".to_owned(), |m| quota_us(m).to_string());
+                    let quota =
+                        limits.cpu_millis.map_or_else(|| "max".to_owned(), |m| quota_us(m).to_string());
                     write(&folder.join("cpu.max"), &format!("{quota} {CPU_PERIOD_US}"))?;
                 }
                 Some((folder, false)) => {
-                    let quota = limits.cpu_millis.map_or_else(|| "-1".to_owned(), |m| quota_us(m).to_string());
+                    let quota =
+                        limits.cpu_millis.map_or_else(|| "-1".to_owned(), |m| quota_us(m).to_string());
                     write(&folder.join("cpu.cfs_quota_us"), &quota)?;
                 }
                 None => return Err(no_controller("cpu")),
@@ -176,48 +193,75 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Opens what [`Self::reset_counters`] and [`Self::totals`] use, in the order of [`Files`].
+    fn open_files(&self, number: u32) -> io::Result<Vec<OwnedFd>> {
+        let memory = self.folder("memory", number);
+        let unified = memory.as_ref().is_none_or(|(_, unified)| *unified);
+        let kills = if unified { "memory.events" } else { "memory.oom_control" };
+        let mut wanted = vec![
+            (memory.clone(), kills, OFlags::RDONLY),
+            (self.folder("pids", number), "pids.events", OFlags::RDONLY),
+            (self.folder("cpu", number), "cpu.stat", OFlags::RDONLY),
+            (Some((self.of(&self.hierarchies.unified, number), true)), "cpu.stat", OFlags::RDONLY),
+        ];
+        if !unified {
+            // Version 2 has no counter that can be put back for everybody: whoever reads takes differences.
+            wanted.push((memory.clone(), "memory.max_usage_in_bytes", OFlags::WRONLY));
+            wanted.push((memory, "memory.failcnt", OFlags::WRONLY));
+        }
+        wanted
+            .into_iter()
+            .map(|(folder, name, flags)| match folder {
+                Some((folder, _)) => {
+                    Ok(rustix::fs::open(folder.join(name), flags | OFlags::CLOEXEC, Mode::empty())?)
+                }
+                // Without the controller nothing is counted.
+                None => Ok(std::fs::File::open("/dev/null")?.into()),
+            })
+            .collect()
+    }
+
     pub(super) fn reset_counters(&self, cgroup: &Cgroup) -> io::Result<()> {
-        // Version 2 has no counter that can be put back for everybody: whoever reads takes differences.
-        if let Some((folder, false)) = self.folder("memory", cgroup.number) {
-            write(&folder.join("memory.max_usage_in_bytes"), "0")?;
-            write(&folder.join("memory.failcnt"), "0")?;
+        for file in cgroup.files.iter().skip(Files::Resettable as usize) {
+            rustix::io::pwrite(file, b"0", 0)?;
         }
         Ok(())
     }
 
+    pub(super) fn totals(&self, cgroup: &Cgroup) -> Usage {
+        let keyed = |file: Files, key: &str| -> u64 {
+            let bytes = cgroup.files.get(file as usize).and_then(|file| read_again(file).ok());
+            let text = String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned();
+            text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok()).unwrap_or(0)
+        };
+        Usage {
+            memory_kills: keyed(Files::Kills, "oom_kill "),
+            pids_refused: keyed(Files::Pids, "max "),
+            cpu_held_back: keyed(Files::Cpu, "nr_throttled "),
+            cpu_us: keyed(Files::Time, "usage_usec "),
+            ..Usage::default()
+        }
+    }
+
     pub(super) fn usage(&self, cgroup: &Cgroup) -> io::Result<Usage> {
-        let mut usage = Usage::default();
+        let mut usage = self.totals(cgroup);
         let number = |folder: &Path, name: &str| -> io::Result<u64> {
             let text = fs::read_to_string(folder.join(name))?;
             text.trim().parse().map_err(io::Error::other)
         };
-        let keyed = |folder: &Path, name: &str, key: &str| -> u64 {
-            let text = fs::read_to_string(folder.join(name)).unwrap_or_default();
-            let value = text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
-            value.unwrap_or(0)
-        };
         if let Some((folder, unified)) = self.folder("memory", cgroup.number) {
             if unified {
                 usage.memory_bytes = number(&folder, "memory.current")?;
+                // Newer kernels only.
                 usage.memory_peak_bytes = number(&folder, "memory.peak").unwrap_or(0);
-                usage.memory_kills = keyed(&folder, "memory.events", "oom_kill ");
             } else {
                 usage.memory_bytes = number(&folder, "memory.usage_in_bytes")?;
                 usage.memory_peak_bytes = number(&folder, "memory.max_usage_in_bytes")?;
-                usage.memory_kills = keyed(&folder, "memory.oom_control", "oom_kill ");
             }
         }
         if let Some((folder, _)) = self.folder("pids", cgroup.number) {
-            usage.pids_refused = keyed(&folder, "pids.events", "max ");
             usage.pids = number(&folder, "pids.current")?;
         }
-        if let Some((folder, _)) = self.folder("cpu", cgroup.number) {
-            usage.cpu_held_back = keyed(&folder, "cpu.stat", "nr_throttled ");
-        }
-        let text = read_at(&cgroup.folder, "cpu.stat").unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let time = text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
-        usage.cpu_us = time.unwrap_or(0);
         Ok(usage)
     }
 
@@ -242,8 +286,8 @@ impl Cgroups {
     }
 
     pub(super) fn remove_one(&self, cgroup: Cgroup) -> io::Result<()> {
-        let Cgroup { number, folder } = cgroup;
-        drop(folder);
+        let Cgroup { number, folder, files } = cgroup;
+        drop((folder, files));
         self.remove_number(number)
     }
 
@@ -308,4 +352,3 @@ fn no_controller(name: &str) -> io::Error {
 fn write(file: &Path, text: &str) -> io::Result<()> {
     fs::File::options().write(true).open(file)?.write_all(text.as_bytes())
 }
-

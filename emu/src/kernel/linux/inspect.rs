@@ -23,6 +23,11 @@ pub(crate) struct Inspector {
     filter: Option<Netlink>,
     /// A procfs of the host's process numbers.
     proc: OwnedFd,
+    /// Files about this namespace, kept open: finding one costs more than reading it.
+    socket_counts: Vec<OwnedFd>,
+    socket_lists: Vec<OwnedFd>,
+    unix_list: OwnedFd,
+    iptables: Vec<OwnedFd>,
 }
 
 impl Inspector {
@@ -31,7 +36,17 @@ impl Inspector {
         let route = Netlink::open(libc::NETLINK_ROUTE)?;
         // A kernel without nftables has no rules of it.
         let filter = Netlink::open(libc::NETLINK_NETFILTER).ok();
-        Ok(Self { route, filter, proc })
+        // Some are absent in kernels without what they tell about.
+        let files = |names: &[&str]| names.iter().filter_map(|name| open_at(&proc, name).ok()).collect();
+        Ok(Self {
+            route,
+            filter,
+            socket_counts: files(&["self/net/sockstat", "self/net/sockstat6"]),
+            socket_lists: files(&["self/net/packet"]),
+            unix_list: open_at(&proc, "self/net/unix")?,
+            iptables: files(&["self/net/ip_tables_names", "self/net/ip6_tables_names"]),
+            proc,
+        })
     }
 
     /// Its connection for links and routes.
@@ -93,7 +108,7 @@ impl Inspector {
             }
             hash.add(&body[4..8]);
             // Whether the other end is up changes by itself.
-            let by_itself = (libc::IFF_RUNNING | 0x1_0000 /* IFF_LOWER_UP */) as u32;
+            let by_itself = (libc::IFF_RUNNING | 0x1_0000/* IFF_LOWER_UP */) as u32;
             let flags = i32_at(body, 8) as u32 & !by_itself;
             hash.add(&flags.to_ne_bytes());
             for (kind, value) in attributes(&body[16..]).filter(|(kind, _)| STEADY.contains(kind)) {
@@ -157,9 +172,8 @@ impl Inspector {
 
     fn iptables(&self) -> u64 {
         let mut hash = Hash::new();
-        for name in ["self/net/ip_tables_names", "self/net/ip6_tables_names"] {
-            // Absent in kernels without them.
-            hash.add(&self.read(name).unwrap_or_default());
+        for file in &self.iptables {
+            hash.add(&read_again(file).unwrap_or_default());
         }
         hash.0
     }
@@ -167,8 +181,8 @@ impl Inspector {
     /// The number of sockets in use or passing away, over all protocols.
     fn sockets(&self) -> io::Result<u64> {
         let mut sum = 0;
-        for name in ["self/net/sockstat", "self/net/sockstat6"] {
-            let Ok(bytes) = self.read(name) else { continue };
+        for file in &self.socket_counts {
+            let bytes = read_again(file)?;
             for line in String::from_utf8_lossy(&bytes).lines() {
                 let mut words = line.split_whitespace();
                 // The first line counts the sockets of the whole namespace, with ours: protocols are enough.
@@ -183,15 +197,15 @@ impl Inspector {
                 }
             }
         }
-        for name in ["self/net/packet", "self/net/raw", "self/net/icmp"] {
-            let bytes = self.read(name).unwrap_or_default();
+        for file in &self.socket_lists {
+            let bytes = read_again(file)?;
             sum += bytes.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1) as u64;
         }
         Ok(sum)
     }
 
     fn unix_sockets(&self) -> io::Result<u64> {
-        let lines = self.read("self/net/unix")?;
+        let lines = read_again(&self.unix_list)?;
         Ok(lines.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1) as u64)
     }
 
@@ -227,6 +241,11 @@ impl Inspector {
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         read_at(self.proc.as_fd(), name)
+    }
+
+    /// Whether there is something that [`Self::reset`] can take away.
+    pub(crate) fn must_reset(seen: &Fingerprint) -> bool {
+        seen.parts.iter().any(|(part, count)| matches!(part, Part::Sockets | Part::Neighbours) && *count != 0)
     }
 
     /// Ends every socket of the namespace that the function left, and forgets its neighbours.
@@ -278,12 +297,19 @@ fn destroy_sockets(family: u8, protocol: u8) -> io::Result<()> {
 
 /// The whole of a short file.
 pub(crate) fn read_at(folder: impl AsFd, name: &str) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    read_again(&open_at(folder, name)?)
+}
+
+fn open_at(folder: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The whole of a short open file of the kernel's, as it is now.
+pub(crate) fn read_again(file: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut piece = [0; 2048];
+    let mut piece = [0; 4096];
     loop {
-        match rustix::io::read(&file, &mut piece)? {
+        match rustix::io::pread(file, &mut piece, bytes.len() as u64)? {
             0 => return Ok(bytes),
             got => bytes.extend_from_slice(&piece[..got]),
         }

@@ -92,6 +92,10 @@ impl Kernel for Linux {
         self.cgroups.reset_counters(cgroup)
     }
 
+    fn totals(&self, cgroup: &Cgroup) -> io::Result<Usage> {
+        Ok(self.cgroups.totals(cgroup))
+    }
+
     fn usage(&self, cgroup: &Cgroup) -> io::Result<Usage> {
         self.cgroups.usage(cgroup)
     }
@@ -193,9 +197,7 @@ pub(crate) fn set_up_network(
 ) -> Result<(), Fault> {
     // Addresses that come by themselves would make every fingerprint different; remembered round-trip times
     // would tell the next function whom the last one talked to.
-    for (setting, value) in
-        [("ipv6/conf/eth0/disable_ipv6", "1"), ("ipv4/tcp_no_metrics_save", "1")]
-    {
+    for (setting, value) in [("ipv6/conf/eth0/disable_ipv6", "1"), ("ipv4/tcp_no_metrics_save", "1")] {
         let name = format!("sys/net/{setting}");
         let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
         match rustix::fs::openat(proc, &name, flags, rustix::fs::Mode::empty()) {

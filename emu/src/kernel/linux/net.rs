@@ -46,12 +46,7 @@ fn add_address(index: i32, address: Ipv4Addr, prefix: u8) -> Message {
 }
 
 /// Makes a bridge that is up and has this address; its index.
-pub(crate) fn make_bridge(
-    route: &mut Netlink,
-    name: &str,
-    address: Ipv4Addr,
-    prefix: u8,
-) -> io::Result<i32> {
+pub(crate) fn make_bridge(route: &mut Netlink, name: &str, address: Ipv4Addr, prefix: u8) -> io::Result<i32> {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     let make = Message::new(libc::RTM_NEWLINK, flags, &link_part(0, true))
         .with(libc::IFLA_IFNAME, &named(name))

@@ -133,8 +133,7 @@ fn make_layer(layer: &Path, base: &Base) -> io::Result<()> {
         )?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
     }
-    for (name, target) in
-        [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
+    for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
     {
         symlink(target, layer.join("dev").join(name))?;
     }
