@@ -27,7 +27,7 @@ enum Format {
 
 /// Examines the machine and prints the report. What is missing is a finding, not a failure.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
-    let report = emu::doctor::examine();
+    let report = ::emu::doctor::examine();
     let text = match args.format {
         Format::Table => report.to_table(width()),
         Format::Json => report.to_json(),

@@ -8,7 +8,7 @@ mod bench;
 mod common;
 mod config;
 mod doctor;
-mod emu_functions;
+mod emu;
 mod policies;
 mod report;
 mod reproduce;
@@ -52,18 +52,12 @@ enum Command {
     Policies(policies::NamesArgs),
     /// Measure this build against baselines in the same run.
     Bench(bench::BenchArgs),
-    /// The real world on this machine.
-    #[command(subcommand)]
-    Emu(EmuCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum EmuCommand {
-    /// List and check the benchmark functions.
-    Functions(emu_functions::FunctionsArgs),
+    /// Work with real sandboxes on this machine.
+    Emu(emu::EmuArgs),
 }
 
 fn main() -> ExitCode {
+    ::emu::sandbox::enter_if_asked(::emu::sandbox::ROUTINES);
     // A reader that has seen enough (`trenvx systems | head`) ends the command quietly.
     // SAFETY: no other thread exists yet, and the default action needs no handler of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -80,7 +74,7 @@ fn main() -> ExitCode {
         Command::Systems(args) => policies::systems(&args),
         Command::Policies(args) => policies::policies(&args),
         Command::Bench(args) => bench::run(&cli.folders, args),
-        Command::Emu(EmuCommand::Functions(args)) => emu_functions::run(&cli.folders, &args),
+        Command::Emu(args) => emu::run(&cli.folders, args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,18 @@
 //! The real world: what runs on an actual machine instead of in the simulator.
 //!
-//! [`doctor`] finds out what this machine can do; [`functions`] are the programs that sandboxes run. Linux only.
+//! * [`doctor`] finds out what this machine can do.
+//! * [`functions`] are the programs that sandboxes run.
+//! * [`sandbox`]: isolated places for functions, made new or repurposed; [`kernel`] is the seam below it,
+//!   [`clean`] removes what killed managers left.
+//!
+//! Linux only.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the emulator, and with it the command, needs Linux");
 
+pub mod bench_sandbox;
+pub mod clean;
 pub mod doctor;
 pub mod functions;
+pub mod kernel;
+pub mod sandbox;

@@ -1,0 +1,37 @@
+//! `trenvx emu`: the real world.
+
+mod bench;
+mod clean;
+mod functions;
+
+use crate::common::Folders;
+use clap::{Args, Subcommand};
+
+/// Work with real sandboxes on this machine.
+#[derive(Debug, Args)]
+pub struct EmuArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Remove everything that killed managers have left: processes, cgroups, links, folders.
+    Clean(clean::CleanArgs),
+    /// List and check the benchmark functions.
+    Functions(functions::FunctionsArgs),
+    /// Measure the real world.
+    Bench(bench::BenchArgs),
+}
+
+/// Runs `trenvx emu`.
+///
+/// # Errors
+/// As the subcommand says.
+pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
+    match args.command {
+        Command::Clean(args) => clean::run(&args),
+        Command::Functions(args) => functions::run(folders, &args),
+        Command::Bench(args) => bench::run(args),
+    }
+}
