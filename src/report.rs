@@ -60,7 +60,7 @@ impl Loaded {
     pub fn new(folders: &Folders, experiment: Experiment) -> anyhow::Result<Self> {
         let mut data = ExperimentData::of(&experiment);
         let mut manifest = None;
-        match Index::load(&folders.out, &experiment.id, experiment.tier, "sim", &experiment.sets) {
+        match Index::load(&folders.out, &experiment, "sim") {
             Ok(index) => {
                 let store = Store::open(&folders.out)?;
                 for indexed in index.runs {
@@ -85,8 +85,9 @@ impl Loaded {
         let tier = self.experiment.tier.name();
         let file =
             self.experiment.file.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-        let sets: String = self.experiment.sets.iter().map(|set| format!(" --set '{set}'")).collect();
-        format!("trenvx reproduce {file} --tier {tier}{sets}")
+        let options = self.experiment.typed.options();
+        let typed: String = options.map(|(option, argument)| format!(" {option} '{argument}'")).collect();
+        format!("trenvx reproduce {file} --tier {tier}{typed}")
     }
 
     /// Draws its figures and writes its summary beside them.

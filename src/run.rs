@@ -61,6 +61,7 @@ impl How {
             jobs: self.jobs.unwrap_or(default.jobs).max(1),
             keep_going: !self.fail_fast,
             progress: !self.quiet,
+            ..default
         }
     }
 }
@@ -118,7 +119,7 @@ pub fn finish(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
 /// with the same tier and `--set`; a changed input shows when it is run.
 fn dry_run(folders: &Folders, plan: &Plan) -> anyhow::Result<()> {
     let experiment = &plan.experiment;
-    let index = Index::load(&folders.out, &experiment.id, experiment.tier, "sim", &experiment.sets);
+    let index = Index::load(&folders.out, experiment, "sim");
     let known = index.map(|index| index.runs).unwrap_or_default();
     let mut missing = 0;
     for job in &plan.jobs {

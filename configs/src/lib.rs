@@ -22,12 +22,15 @@ mod set;
 mod source;
 pub mod spec;
 mod suggest;
+mod sweep;
 mod tree;
+mod typed;
 mod units;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use experiment::{ConstantNote, EffectiveValue, Experiment, FigureKind, FigureSpec, Point, WorldKind};
 pub use find::{CONFIGS_VARIABLE, Listed, find, list, root};
-pub use load::{load, service_times};
+pub use load::{load, load_typed, service_times};
 pub use spec::{Spec, Tier};
+pub use typed::Typed;

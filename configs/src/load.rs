@@ -12,17 +12,34 @@ use crate::source::Sources;
 use crate::spec::{Machine, ServiceTime, Spec, Tier};
 use crate::suggest;
 use crate::tree::{self, Node, join};
+use crate::typed::Typed;
 use crate::values;
+use platform::Profile;
 use platform::system::System;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
+
+/// Most points an experiment may have: beyond it, a list was probably written by mistake.
+const POINT_LIMIT: usize = 100_000;
+
+/// No more combinations are looked at once so many problems are known.
+const ENOUGH_PROBLEMS: usize = 50;
+
+/// Files of constants that are kept read for the next combination.
+const KEPT_FILES: usize = 64;
 
 /// Reads and checks an experiment at one tier, with `--set` as typed.
 ///
 /// All tiers of the file are checked, so that a mistake in `full` is found at the desk and not
 /// after a night.
 pub fn load(path: &Path, tier: Tier, sets: &[String]) -> Result<Experiment, Diagnostics> {
-    let layers = Layers::read(path, sets).map_err(Diagnostics::new)?;
+    load_typed(path, tier, &Typed::sets(sets))
+}
+
+/// [`load`] with everything that can be typed.
+pub fn load_typed(path: &Path, tier: Tier, typed: &Typed) -> Result<Experiment, Diagnostics> {
+    let layers = Layers::read(path, typed).map_err(Diagnostics::new)?;
     let checker = Checker::new(&layers.sources);
     let loaded = check(&layers, &checker, tier, true);
     for other in Tier::ALL.into_iter().filter(|other| *other != tier) {
@@ -33,7 +50,7 @@ pub fn load(path: &Path, tier: Tier, sets: &[String]) -> Result<Experiment, Diag
     let problems = checker.into_problems();
     match loaded {
         Some(experiment) if problems.is_empty() => {
-            Ok(Experiment { file: path.to_owned(), sets: sets.to_vec(), ..experiment })
+            Ok(Experiment { file: path.to_owned(), typed: typed.clone(), ..experiment })
         }
         _ => Err(Diagnostics::new(problems)),
     }
@@ -50,8 +67,8 @@ pub fn service_times(path: &Path) -> Result<BTreeMap<String, ServiceTime>, Diagn
     if problems.is_empty() { Ok(found.service_times) } else { Err(Diagnostics::new(problems)) }
 }
 
-fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_sets: bool) -> Option<Experiment> {
-    let common = layers.common(tier, with_sets);
+fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_typed: bool) -> Option<Experiment> {
+    let common = layers.common(tier, with_typed);
     let panels = layers.panels(&common, checker);
     let names: Vec<String> = panels.iter().map(|panel| panel.value.clone()).collect();
 
@@ -59,16 +76,75 @@ fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_sets: bool) ->
     let mut experiment = head(&root, tier, &names);
     experiment.effective = effective::values(layers, &common);
 
-    let mut notes = Vec::new();
-    for variant in layers.variants(tier, with_sets, &common, panels, checker) {
-        points_of(layers, checker, &variant, &mut experiment.points, &mut notes);
+    let variants = layers.variants(tier, with_typed, &common, panels, checker);
+    let too_many = |n: Option<usize>| n.is_none_or(|n| n > POINT_LIMIT);
+    let complain = || {
+        let origin = common.get("sweep").map_or(common.origin, |node| node.origin);
+        checker.problem(origin, "sweep", format!("more than {POINT_LIMIT} points: sweep less at once"));
+    };
+    if too_many(variants.count()) {
+        complain();
+        return None;
     }
-    for note in notes {
-        if !experiment.constants.contains(&note) {
-            experiment.constants.push(note);
+    let mut files = Files::default();
+    for number in 0..variants.count().unwrap_or(0) {
+        points_of(layers, checker, &variants.get(number), &mut files, &mut experiment.points);
+        if checker.count() >= ENOUGH_PROBLEMS {
+            break;
+        }
+        if too_many(Some(experiment.points.len())) {
+            complain();
+            break;
         }
     }
+    experiment.constants = files.notes;
+    let mut labels = BTreeSet::new();
+    if let Some(double) = experiment.points.iter().find(|point| !labels.insert(point.label.as_str())) {
+        let origin = common.get("sweep").map_or(common.origin, |node| node.origin);
+        checker.problem(origin, "sweep", format!("two points are named \"{}\"", double.label));
+    }
     Some(experiment).filter(|_| checker.count() == 0)
+}
+
+/// What files of constants say, read once for all points that read them alike.
+#[derive(Default)]
+struct Files {
+    machines: BTreeMap<String, Machine>,
+    profiles: BTreeMap<String, SharedProfiles>,
+    /// Every constant of any point, in the order of reading.
+    notes: Vec<ConstantNote>,
+    noted: BTreeSet<ConstantNote>,
+}
+
+/// [`profiles::Profiles`] of many points.
+#[derive(Clone)]
+struct SharedProfiles {
+    profiles: Arc<BTreeMap<String, Profile>>,
+    service_times: Arc<BTreeMap<String, ServiceTime>>,
+    default_profile: String,
+}
+
+impl Files {
+    fn note(&mut self, constants: Constants) {
+        for note in constants.into_notes() {
+            if !self.noted.contains(&note) {
+                self.noted.insert(note.clone());
+                self.notes.push(note);
+            }
+        }
+    }
+}
+
+/// What decides how a file of constants is read: its path, and what is written over it, with places.
+fn reading(root: &Section<'_, '_>, key: &'static str, over: Option<&Node>) -> String {
+    format!("{:?} {over:?}", root.entry(key).map(|entry| &entry.node))
+}
+
+fn kept<T: Clone>(known: &mut BTreeMap<String, T>, reading: String, value: &T) {
+    if known.len() >= KEPT_FILES {
+        known.clear();
+    }
+    known.insert(reading, value.clone());
 }
 
 /// What an experiment says about itself.
@@ -85,7 +161,7 @@ fn head(root: &Section<'_, '_>, tier: Tier, panels: &[String]) -> Experiment {
         worlds: worlds(root),
         tier,
         file: Default::default(),
-        sets: Vec::new(),
+        typed: Typed::default(),
         points: Vec::new(),
         seeds: seeds(root),
         figures: figures::figures(root, panels),
@@ -144,8 +220,8 @@ fn points_of(
     layers: &Layers,
     checker: &Checker<'_>,
     variant: &Variant,
+    files: &mut Files,
     points: &mut Vec<Point>,
-    notes: &mut Vec<ConstantNote>,
 ) {
     let root = Section::of(checker, "", &variant.tree);
     for key in ["base", "id", "title", "paper", "question", "worlds", "seeds", "figures", "panel", "sweep"] {
@@ -157,9 +233,8 @@ fn points_of(
         overrides(checker, over, &mut systems);
     }
     let changes = |key| over.and_then(|over| over.get(key));
-    let constants = Constants::default();
-    let machine = read_machine(layers, &root, changes("machine"), &constants);
-    let profiles = read_profiles(layers, &root, changes("profiles"), &constants);
+    let machine = read_machine(layers, &root, changes("machine"), files);
+    let profiles = read_profiles(layers, &root, changes("profiles"), files);
     let parts = (
         cluster::cluster(&root),
         cluster::keep_alive(&root),
@@ -168,7 +243,6 @@ fn points_of(
         cluster::output(&root),
     );
     root.finish();
-    notes.extend(constants.into_notes());
 
     let (Some(cluster), Some(keep_alive_ttl), Some(placement), Some(workload), Some(output)) = parts else {
         return;
@@ -212,16 +286,22 @@ fn read_machine(
     layers: &Layers,
     root: &Section<'_, '_>,
     over: Option<&Node>,
-    constants: &Constants,
+    files: &mut Files,
 ) -> Option<Machine> {
-    let file = layers.file(root, "machine")?;
-    let mut tree = file.clone();
+    let reading = reading(root, "machine", over);
+    if let Some(known) = files.machines.get(&reading) {
+        return Some(known.clone());
+    }
+    let mut tree = layers.file(root, "machine")?.clone();
     if let Some(over) = over {
         constants::change(&layers.sources, &mut tree, over);
     }
+    let constants = Constants::default();
     let section = Section::of(root.checker, "machine", &tree);
-    let machine = machine::machine(&section, constants);
+    let machine = machine::machine(&section, &constants);
     section.finish();
+    files.note(constants);
+    kept(&mut files.machines, reading, &machine);
     Some(machine)
 }
 
@@ -229,8 +309,12 @@ fn read_profiles(
     layers: &Layers,
     root: &Section<'_, '_>,
     over: Option<&Node>,
-    constants: &Constants,
-) -> Option<profiles::Profiles> {
+    files: &mut Files,
+) -> Option<SharedProfiles> {
+    let reading = reading(root, "profiles", over);
+    if let Some(known) = files.profiles.get(&reading) {
+        return Some(known.clone());
+    }
     let file = layers.file(root, "profiles")?;
     let mut tree = file.clone();
     if let Some(over) = over {
@@ -248,7 +332,16 @@ fn read_profiles(
         }
         constants::change(&layers.sources, &mut tree, over);
     }
-    Some(profiles::profiles(&Section::of(root.checker, "profiles", &tree), constants))
+    let constants = Constants::default();
+    let read = profiles::profiles(&Section::of(root.checker, "profiles", &tree), &constants);
+    files.note(constants);
+    let shared = SharedProfiles {
+        profiles: Arc::new(read.profiles),
+        service_times: Arc::new(read.service_times),
+        default_profile: read.default_profile,
+    };
+    kept(&mut files.profiles, reading, &shared);
+    Some(shared)
 }
 
 /// Reads a whole file, or says what to do.

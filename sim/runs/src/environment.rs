@@ -100,8 +100,9 @@ fn dirty(git: &Path) -> Option<bool> {
 }
 
 /// Processor time of this thread so far, in nanoseconds.
-pub(crate) fn thread_cpu_ns() -> Option<u64> {
-    read_to_string("/proc/thread-self/schedstat").ok()?.split_whitespace().next()?.parse().ok()
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
 /// Largest resident memory of this process so far, in bytes.

@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! out/runs/KEY/            manifest.json, record files, DONE (written last: counts and checksums)
-//! out/runs/KEY.partial-PID/  being written; renamed when complete
+//! out/runs/KEY.partial-TOKEN/  being written; renamed when complete
 //! out/runs/KEY.lock        who is running it
-//! out/experiments/ID-TIER.json   which keys an experiment's runs have
+//! out/experiments/ID-TIER-WORLD.json     which keys an experiment's runs have
+//! out/experiments/ID-TIER-WORLD.shards/  what became of each shard
 //! ```
 #![forbid(unsafe_code)]
 
@@ -22,7 +23,9 @@ mod manifest;
 mod plan;
 mod progress;
 mod records;
+mod shard;
 mod store;
+mod survey;
 mod workload;
 mod world;
 
@@ -34,5 +37,7 @@ pub use index::{Index, IndexedRun};
 pub use key::RunKey;
 pub use manifest::{Manifest, WorkloadNote};
 pub use plan::{Job, Plan, PlanError};
+pub use shard::{Shard, ShardFailure, ShardReport};
 pub use store::{Claim, Slot, Store, StoredRun};
+pub use survey::{Survey, Surveyed, merge, survey};
 pub use world::{World, WorldError};

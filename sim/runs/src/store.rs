@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Name of the file that is written last.
 const DONE: &str = "DONE";
@@ -46,7 +47,7 @@ pub enum Claim {
 pub struct Slot {
     final_path: PathBuf,
     partial: PathBuf,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// A run read back.
@@ -103,18 +104,36 @@ impl Store {
         if self.is_done(key) {
             return Ok(Claim::Done);
         }
-        self.clear(key)?;
-        let partial = self.root.join(format!("{key}.partial-{}", std::process::id()));
+        self.clear(key, &lock)?;
+        let partial = self.root.join(format!("{key}.partial-{}", lock.token()));
         fs::create_dir(&partial).map_err(StoreError::io(&partial, "creating"))?;
-        Ok(Claim::Mine(Slot { final_path: self.path(key), partial, _lock: lock }))
+        Ok(Claim::Mine(Slot { final_path: self.path(key), partial, lock }))
+    }
+
+    /// Who is at a key now, as far as its lock tells: process and host.
+    pub fn runner(&self, key: &RunKey) -> Option<(u32, String)> {
+        lock::runner(&self.root.join(format!("{key}.lock"))).map(|holder| (holder.pid, holder.host))
+    }
+
+    /// Bytes of a complete run's files; `None` if it is not complete.
+    pub fn bytes(&self, key: &RunKey) -> Option<u64> {
+        let path = self.path(key);
+        let files = complete(&path).ok()?.files;
+        let size = |name: &str| fs::metadata(path.join(name)).map_or(0, |meta| meta.len());
+        Some(files.values().map(|note| note.bytes).sum::<u64>() + size(MANIFEST) + size(DONE))
     }
 
     /// Removes what earlier runners of this key left. Only for the holder of its lock.
-    fn clear(&self, key: &RunKey) -> Result<(), StoreError> {
+    fn clear(&self, key: &RunKey, lock: &Lock) -> Result<(), StoreError> {
         let path = self.path(key);
         if path.exists() {
             let aside = self.root.join(format!("{key}.damaged-{}", std::process::id()));
             fs::rename(&path, &aside).map_err(StoreError::io(&path, "setting aside"))?;
+        }
+        // Whoever was killed left its lock, too; looking through a large store for every run would
+        // take longer than many runs do.
+        if !lock.was_taken_over() {
+            return Ok(());
         }
         let prefix = format!("{key}.partial-");
         let entries = fs::read_dir(&self.root).map_err(StoreError::io(&self.root, "listing"))?;
@@ -209,10 +228,20 @@ fn sizes(path: &Path, complete: &Complete) -> Result<(), StoreError> {
 
 impl Slot {
     /// Writes the run: record files, manifest, `DONE`, each to the disk before the next step, then the
-    /// rename that makes it visible.
-    pub fn commit(self, record: &RunRecord, manifest: &Manifest) -> Result<(), StoreError> {
-        let mut files = records::write(record, &self.partial)?;
-        files.insert(MANIFEST.to_owned(), self.json(MANIFEST, manifest)?);
+    /// rename that makes it visible. `DONE` is the same bytes for the same run; the manifest has its own
+    /// checksum. [`StoreError::Lost`] if another runner has taken this one for dead meanwhile.
+    pub fn commit(self, record: &RunRecord, manifest: Manifest) -> Result<(), StoreError> {
+        match self.write(record, manifest) {
+            Err(_) if !self.lock.is_held() => Err(StoreError::Lost { path: self.final_path.clone() }),
+            done => done,
+        }
+    }
+
+    fn write(&self, record: &RunRecord, manifest: Manifest) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let files = records::write(record, &self.partial)?;
+        let manifest = Manifest { write_s: began.elapsed().as_secs_f64(), ..manifest };
+        self.text(MANIFEST, &manifest.text())?;
         let complete = Complete {
             record_schema: RECORD_SCHEMA,
             functions: record.functions.len() as u64,
@@ -220,20 +249,23 @@ impl Slot {
             invocations: record.invocations.len() as u64,
             files,
         };
-        self.json(DONE, &complete)?;
+        let done = serde_json::to_string_pretty(&complete)
+            .map_err(|e| StoreError::malformed(&self.partial.join(DONE), None, e.to_string()))?;
+        self.text(DONE, &(done + "\n"))?;
         sync_folder(&self.partial)?;
+        if !self.lock.is_held() {
+            return Err(StoreError::Lost { path: self.final_path.clone() });
+        }
         fs::rename(&self.partial, &self.final_path)
             .map_err(StoreError::io(&self.final_path, "renaming to"))?;
         self.final_path.parent().map_or(Ok(()), sync_folder)
     }
 
-    fn json<T: Serialize>(&self, name: &str, value: &T) -> Result<FileNote, StoreError> {
+    fn text(&self, name: &str, text: &str) -> Result<(), StoreError> {
         let path = self.partial.join(name);
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|e| StoreError::malformed(&path, None, e.to_string()))?;
         let mut sink = Sink::create(&path)?;
-        writeln!(sink, "{text}").map_err(StoreError::io(&path, "writing"))?;
-        sink.finish()
+        sink.write_all(text.as_bytes()).map_err(StoreError::io(&path, "writing"))?;
+        sink.finish().map(drop)
     }
 }
 
