@@ -1,6 +1,6 @@
 //! `trenvx figure`, `claims` and `report`: everything that is recomputed from records.
 
-use crate::common::{Ended, Folders, TierArg};
+use crate::common::{Axes, Ended, Folders, TierArg};
 use anyhow::Context;
 use clap::Args;
 use configs::{Experiment, Tier};
@@ -21,6 +21,8 @@ pub struct Which {
     /// The `--set` they were run with (repeat for several).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    #[command(flatten)]
+    axes: Axes,
 }
 
 /// Draw the figures of experiments that were run.
@@ -108,8 +110,8 @@ impl Loaded {
 impl Which {
     fn load(&self, folders: &Folders) -> anyhow::Result<Vec<Loaded>> {
         let names = folders.names(&self.experiments)?;
-        let load =
-            |name: &String| Loaded::new(folders, folders.experiment(name, self.tier.into(), &self.sets)?);
+        let typed = self.axes.with(&self.sets);
+        let load = |name: &String| Loaded::new(folders, folders.swept(name, self.tier.into(), &typed)?);
         names.iter().map(load).collect()
     }
 }

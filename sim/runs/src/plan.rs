@@ -131,14 +131,24 @@ impl Plan {
     /// The words of the command that runs this experiment: `trenvx run FILE --tier kick …`, or
     /// `trenvx sweep …` where axes were typed.
     pub fn command(&self, program: &str, world: &str) -> Vec<String> {
+        let typed = &self.experiment.typed;
+        let has_axes = !typed.sweeps.is_empty() || !typed.zips.is_empty();
+        self.command_of(if has_axes { "sweep" } else { "run" }, program, world)
+    }
+
+    /// The same with this subcommand.
+    pub fn command_of(&self, subcommand: &str, program: &str, world: &str) -> Vec<String> {
         let experiment = &self.experiment;
-        let typed = &experiment.typed;
-        let subcommand = if typed.sweeps.is_empty() && typed.zips.is_empty() { "run" } else { "sweep" };
         let mut words = vec![program.to_owned()];
         words.extend(self.globals.iter().cloned());
         words.extend([subcommand.to_owned(), experiment.file.display().to_string()]);
         words.extend(["--world", world, "--tier", experiment.tier.name()].map(str::to_owned));
-        words.extend(typed.options().flat_map(|(option, argument)| [option.to_owned(), argument.to_owned()]));
+        words.extend(
+            experiment
+                .typed
+                .options()
+                .flat_map(|(option, argument)| [option.to_owned(), argument.to_owned()]),
+        );
         words
     }
 }

@@ -9,6 +9,7 @@
 use crate::error::StoreError;
 use crate::execute::Outcome;
 use crate::index::{save_json, stem};
+use crate::lock::Holder;
 use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -20,19 +21,18 @@ use std::str::FromStr;
 const LIMIT: u32 = 100_000;
 
 /// Shard `number` of `count`, counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     number: u32,
     count: u32,
 }
 
-/// What became of a shard's runs. Written once they have all ended, for whoever merges.
+/// What became of the runs of a shard or worker. Written once they have all ended, for whoever merges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardReport {
-    /// Whose it is.
-    pub shard: Shard,
+    /// Whose it is: `2/4`, or a worker's own word.
+    pub part: String,
     /// Runs that it made.
     pub new: u64,
     /// Runs that were in the store before.
@@ -107,22 +107,24 @@ impl FromStr for Shard {
 }
 
 impl ShardReport {
-    /// From what became of the shard's part of a plan.
-    pub fn new(shard: Shard, outcome: &Outcome) -> Self {
+    /// From what became of one part of a plan: a shard's, or of a worker if none is given.
+    pub fn new(shard: Option<Shard>, outcome: &Outcome) -> Self {
+        let worker = || format!("worker-{}", Holder::me().token());
+        let part = shard.map_or_else(worker, |shard| shard.to_string());
         let cached = outcome.done.iter().filter(|done| done.cached).count() as u64;
         let failed = outcome.failed.iter().map(|failed| ShardFailure {
             label: failed.label.clone(),
             seed: failed.job.seed,
             error: failed.error.clone(),
         });
-        Self { shard, new: outcome.done.len() as u64 - cached, cached, failed: failed.collect() }
+        Self { part, new: outcome.done.len() as u64 - cached, cached, failed: failed.collect() }
     }
 
     /// Writes it where [`ShardReport::all`] finds it.
     pub fn save(&self, out: &Path, plan: &Plan, world: &str) -> Result<(), StoreError> {
         let folder = folder(out, plan, world);
         fs::create_dir_all(&folder).map_err(StoreError::io(&folder, "creating"))?;
-        save_json(&folder.join(format!("{}-of-{}.json", self.shard.number, self.shard.count)), self)
+        save_json(&folder.join(format!("{}.json", self.part.replace('/', "-of-"))), self)
     }
 
     /// Every report on a plan's experiment, of any number of shards; in the order of their files.

@@ -7,6 +7,7 @@ use crate::manifest::Manifest;
 use crate::records::{self, FileNote, Sink, note_of};
 use platform::RunRecord;
 use platform::records::RECORD_SCHEMA;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -161,6 +162,11 @@ impl Store {
         let path = self.path(key);
         complete(&path)?;
         Manifest::read(&path.join(MANIFEST))
+    }
+
+    /// Reads some fields of a run's manifest, unchecked; `None` if they cannot be read.
+    pub(crate) fn read_manifest<T: DeserializeOwned>(&self, key: &RunKey) -> Option<T> {
+        serde_json::from_str(&fs::read_to_string(self.path(key).join(MANIFEST)).ok()?).ok()
     }
 
     /// Reads a run after checking every file of it.

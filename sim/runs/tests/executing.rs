@@ -30,7 +30,7 @@ fn a_failure_is_listed_with_the_command_that_runs_it_alone() {
     let failed = &outcome.failed[0];
     assert_eq!(failed.error, "node 3 caught fire with seed 2");
     let (_, options) = failed.rerun.split_once("e99-test.toml").unwrap();
-    assert_eq!(options, " --world fake --tier kick --point criu --seed 2 --set 'keep_alive.ttl=1 min'");
+    assert_eq!(options, " --world fake --tier kick --set 'keep_alive.ttl=1 min' --point criu --seed 2");
 }
 
 #[test]

@@ -1,0 +1,421 @@
+//! [`Slurm`]: an array of shards, submitted, followed and merged.
+//!
+//! Everything rests on the plain contract of shards: each array task runs the command that a person
+//! could type, `trenvx sweep … --shard i/n`, against the one shared folder. So a task that is killed,
+//! requeued or started twice costs time and nothing else. This process submits the shards that lack
+//! runs, watches the queue until the array has left it, and submits again what is still missing. If it
+//! is killed itself, the array goes on; the same command, typed again, follows it.
+//!
+//! Only `sbatch` and `squeue` are needed; where accounting is on, `sacct` tells why tasks ended.
+
+use super::{Executor, ExecutorError};
+use crate::error::StoreError;
+use crate::execute::Outcome;
+use crate::index::{save_json, stem};
+use crate::plan::{Plan, quoted};
+use crate::progress::{Ended, Progress};
+use crate::shard::{Shard, ShardReport};
+use crate::store::Store;
+use crate::survey::{Survey, merge, survey};
+use crate::world::World;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Questions to the queue that may fail one after the other: the controller may be starting anew.
+const UNANSWERED: u32 = 60;
+
+/// A shared file system may show the last runs of an array late.
+const SETTLE: Duration = Duration::from_secs(10);
+
+const ADVICE: &str = "run this where Slurm's commands are installed, or leave out --executor slurm";
+
+/// An array of shards on a Slurm cluster.
+#[derive(Clone, Debug)]
+pub struct Slurm {
+    /// The words of the command of a task, without `--shard`; the program and all paths absolute.
+    pub command: Vec<String>,
+    /// Shards, at least 1; never more than there are runs to make.
+    pub shards: u32,
+    /// Whether tasks take any run that nobody is at, instead of their own shard's alone.
+    pub workers: bool,
+    /// Processors, and runs at a time, of a task.
+    pub jobs: usize,
+    /// Options for `sbatch`, such as `--partition=short`.
+    pub options: Vec<String>,
+    /// Times that what is missing is submitted again.
+    pub retries: u32,
+    /// Time between two looks at the queue.
+    pub poll: Duration,
+    /// Whether progress is shown on standard error.
+    pub progress: bool,
+}
+
+/// A submitted array.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Array {
+    job: String,
+    shards: u32,
+}
+
+/// The files of one sweep under `out/slurm`.
+struct Folder(PathBuf);
+
+impl Executor for Slurm {
+    fn execute(
+        &self,
+        plan: &Plan,
+        out: &Path,
+        store: &Store,
+        world: &dyn World,
+    ) -> Result<Outcome, ExecutorError> {
+        for program in ["sbatch", "squeue"] {
+            if !on_path(program) {
+                return Err(ExecutorError::NoProgram { program, advice: ADVICE });
+            }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let mut survey = survey(plan, store, world, threads);
+        let folder = Folder::new(out, plan, world)?;
+        let progress = Progress::new(&plan.experiment.id, plan.jobs.len(), self.progress);
+        for run in &survey.runs {
+            if run.is_done {
+                progress.ended(Ended::Cached);
+            }
+        }
+        // An earlier command of this kind may have been killed: its array is followed first.
+        if let Some(array) = folder.submitted() {
+            progress.say(&format!("Slurm job {} was submitted before: following it", array.job));
+            self.follow(&array, &mut survey, store, &progress)?;
+            folder.forget();
+        }
+        let mut attempt = 0;
+        while attempt <= self.retries && survey.missing().next().is_some() {
+            let count = self.count(&survey);
+            let waiting = waiting(plan, &survey, &ShardReport::all(out, plan, world.name()), attempt);
+            let mut lacking = self.lacking(plan, &survey, count, &waiting);
+            if lacking.is_empty() {
+                break;
+            }
+            if self.workers {
+                // Workers take whatever is left: so many as there is work for.
+                lacking = Shard::all(count.min(waiting.len() as u32)).collect();
+            }
+            ShardReport::clear(out, plan, world.name())?;
+            let array = self.submit(&folder, plan, count, &lacking)?;
+            let tasks = lacking.len();
+            progress.say(&format!(
+                "Slurm job {}: {tasks} tasks, log files in {}",
+                array.job,
+                folder.logs().display()
+            ));
+            self.follow(&array, &mut survey, store, &progress)?;
+            folder.forget();
+            self.settle(&mut survey, store, &progress);
+            if survey.missing().next().is_some() {
+                explain(&array, &progress);
+            }
+            attempt += 1;
+        }
+        drop(progress);
+        Ok(merge(plan, out, store, world, &survey)?)
+    }
+}
+
+/// Jobs (as positions in the plan) that are worth another attempt: those that are missing and have not
+/// failed by themselves. The first attempt tries everything.
+fn waiting(plan: &Plan, survey: &Survey, reports: &[ShardReport], attempt: u32) -> BTreeSet<usize> {
+    let failed: BTreeSet<(&str, u64)> = match attempt {
+        0 => BTreeSet::new(),
+        _ => reports.iter().flat_map(|r| &r.failed).map(|f| (f.label.as_str(), f.seed)).collect(),
+    };
+    let missing = survey.runs.iter().enumerate().filter(|(_, run)| !run.is_done && run.key.is_ok());
+    missing
+        .filter(|(_, run)| !failed.contains(&(plan.point(run.job).label.as_str(), run.job.seed)))
+        .map(|(number, _)| number)
+        .collect()
+}
+
+impl Slurm {
+    fn count(&self, survey: &Survey) -> u32 {
+        self.shards.clamp(1, u32::try_from(survey.runs.len()).unwrap_or(u32::MAX).max(1))
+    }
+
+    /// The shards that have something left to do.
+    fn lacking(&self, plan: &Plan, survey: &Survey, count: u32, waiting: &BTreeSet<usize>) -> Vec<Shard> {
+        debug_assert_eq!(plan.jobs.len(), survey.runs.len());
+        Shard::all(count)
+            .filter(|shard| shard.of(plan).iter().enumerate().any(|(i, mine)| *mine && waiting.contains(&i)))
+            .collect()
+    }
+
+    /// Writes the script and submits it.
+    fn submit(
+        &self,
+        folder: &Folder,
+        plan: &Plan,
+        count: u32,
+        shards: &[Shard],
+    ) -> Result<Array, ExecutorError> {
+        let script = folder.0.join("sweep.sbatch");
+        fs::write(&script, self.script(folder, &plan.experiment.id, count))
+            .map_err(StoreError::io(&script, "writing"))?;
+        let numbers: Vec<u32> = shards.iter().map(|shard| shard.number()).collect();
+        let mut command = Command::new("sbatch");
+        command.arg("--parsable").arg(format!("--array={}", ranges(&numbers))).arg(&script);
+        let answer = ask(command)?;
+        // "job" or "job;cluster".
+        let job = answer.trim().split(';').next().unwrap_or_default().to_owned();
+        if job.is_empty() || !job.chars().all(|c| c.is_ascii_digit()) {
+            let what = format!("answered {:?} instead of a job number", answer.trim());
+            return Err(ExecutorError::Refused { command: "sbatch --parsable".into(), what });
+        }
+        let array = Array { job, shards: count };
+        save_json(&folder.array(), &array)?;
+        Ok(array)
+    }
+
+    fn script(&self, folder: &Folder, id: &str, count: u32) -> String {
+        let mut script = format!(
+            "#!/bin/sh\n\
+             #SBATCH --job-name=trenvx-{id}\n\
+             #SBATCH --output={}/%A_%a.txt\n\
+             #SBATCH --open-mode=append\n\
+             #SBATCH --ntasks=1\n\
+             #SBATCH --cpus-per-task={}\n\
+             #SBATCH --requeue\n",
+            folder.logs().display(),
+            self.jobs
+        );
+        for option in &self.options {
+            script.push_str(&format!("#SBATCH {option}\n"));
+        }
+        let command: Vec<String> = self.command.iter().map(|word| quoted(word)).collect();
+        let part = if self.workers {
+            "--worker".to_owned()
+        } else {
+            format!("--shard \"$SLURM_ARRAY_TASK_ID/{count}\"")
+        };
+        script.push_str(&format!("exec {} --jobs {} {part}\n", command.join(" "), self.jobs));
+        script
+    }
+
+    /// Watches an array until it has left the queue.
+    fn follow(
+        &self,
+        array: &Array,
+        survey: &mut Survey,
+        store: &Store,
+        progress: &Progress,
+    ) -> Result<(), ExecutorError> {
+        let mut unanswered = 0;
+        let mut told = String::new();
+        loop {
+            match queue(&array.job) {
+                Ok(states) if states.is_empty() => return Ok(()),
+                Ok(states) => {
+                    unanswered = 0;
+                    // What keeps tasks waiting is worth a line whenever it changes.
+                    let reasons: BTreeSet<&str> = states.iter().filter_map(|state| state.why()).collect();
+                    let now = reasons.into_iter().collect::<Vec<_>>().join(", ");
+                    if now != told && !now.is_empty() {
+                        progress.say(&format!("Slurm job {}: waiting: {now}", array.job));
+                    }
+                    told = now;
+                }
+                Err(error) => {
+                    unanswered += 1;
+                    if unanswered > UNANSWERED {
+                        return Err(error);
+                    }
+                }
+            }
+            advance(survey, store, progress);
+            std::thread::sleep(self.poll);
+        }
+    }
+
+    /// Gives the last runs time to be seen.
+    fn settle(&self, survey: &mut Survey, store: &Store, progress: &Progress) {
+        let began = Instant::now();
+        loop {
+            advance(survey, store, progress);
+            // Runs that failed will not come: only a shared file system is waited for.
+            if survey.missing().next().is_none() || began.elapsed() >= SETTLE.min(self.poll * 5) {
+                return;
+            }
+            std::thread::sleep(self.poll.min(Duration::from_secs(1)));
+        }
+    }
+}
+
+/// Looks at what has been done meanwhile.
+fn advance(survey: &mut Survey, store: &Store, progress: &Progress) {
+    let before = survey.missing().count();
+    survey.look_again(store);
+    for _ in survey.missing().count()..before {
+        progress.ended(Ended::New);
+    }
+}
+
+/// One line of the queue.
+#[derive(Debug, PartialEq, Eq)]
+struct Task {
+    state: String,
+    reason: String,
+}
+
+impl Task {
+    /// Why it does not run; `None` if it runs or merely waits for its turn.
+    fn why(&self) -> Option<&str> {
+        let usual = ["None", "Resources", "Priority", ""];
+        (self.state == "PENDING" && !usual.contains(&self.reason.as_str())).then_some(self.reason.as_str())
+    }
+}
+
+/// What the queue says of a job's tasks; none once it has left the queue.
+fn queue(job: &str) -> Result<Vec<Task>, ExecutorError> {
+    let mut command = Command::new("squeue");
+    command.args(["--noheader", "--array", "--jobs", job, "--format=%T %r"]);
+    match ask(command) {
+        Ok(answer) => Ok(tasks(&answer)),
+        // Jobs are forgotten some minutes after their end.
+        Err(ExecutorError::Refused { what, .. }) if what.contains("Invalid job id") => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn tasks(answer: &str) -> Vec<Task> {
+    let lines = answer.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            let (state, reason) = line.split_once(' ').unwrap_or((line, ""));
+            Task { state: state.to_owned(), reason: reason.trim().to_owned() }
+        })
+        .collect()
+}
+
+/// Says how tasks ended, where accounting knows.
+fn explain(array: &Array, progress: &Progress) {
+    let mut command = Command::new("sacct");
+    command.args(["--noheader", "--parsable2", "--allocations", "--jobs", &array.job]);
+    command.arg("--format=JobID,State,ExitCode,NodeList");
+    // Most clusters have accounting; without it, log files tell as much.
+    let Ok(answer) = ask(command) else { return };
+    for line in answer.lines().filter(|line| !line.contains("|COMPLETED|")) {
+        progress.say(&format!("Slurm: {}", line.replace('|', " ")));
+    }
+}
+
+/// `1-3,7`, as `--array` reads it.
+fn ranges(numbers: &[u32]) -> String {
+    let mut parts: Vec<(u32, u32)> = Vec::new();
+    for &number in numbers {
+        match parts.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => parts.push((number, number)),
+        }
+    }
+    let written = parts.iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    written.collect::<Vec<_>>().join(",")
+}
+
+/// Runs a command of Slurm's; its output, or what it complained about.
+fn ask(mut command: Command) -> Result<String, ExecutorError> {
+    let name = || {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    };
+    let name = name();
+    let refused = |what: String| ExecutorError::Refused { command: name.clone(), what };
+    let output = command.output().map_err(|error| refused(error.to_string()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Err(refused(if said.is_empty() { output.status.to_string() } else { said }))
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+impl Folder {
+    fn new(out: &Path, plan: &Plan, world: &dyn World) -> Result<Self, StoreError> {
+        let folder = out.join("slurm").join(stem(&plan.experiment, world.name()));
+        // Tasks start in folders of their own choice.
+        let folder = std::path::absolute(&folder).map_err(StoreError::io(&folder, "finding"))?;
+        let logs = folder.join("logs");
+        fs::create_dir_all(&logs).map_err(StoreError::io(&logs, "creating"))?;
+        Ok(Self(folder))
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
+    fn array(&self) -> PathBuf {
+        self.0.join("submitted.json")
+    }
+
+    /// The array of a command that did not come to its end.
+    fn submitted(&self) -> Option<Array> {
+        serde_json::from_str(&fs::read_to_string(self.array()).ok()?).ok()
+    }
+
+    fn forget(&self) {
+        // If this fails, the next command asks the queue for a job that has left it.
+        let _ = fs::remove_file(self.array());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_written_as_ranges() {
+        assert_eq!(ranges(&[1, 2, 3, 7, 9, 10]), "1-3,7,9-10");
+        assert_eq!(ranges(&[4]), "4");
+    }
+
+    #[test]
+    fn a_task_that_merely_waits_for_its_turn_needs_no_line() {
+        let found = tasks("RUNNING None\n PENDING Priority\nPENDING ReqNodeNotAvail, UnavailableNodes:n2\n");
+        let why: Vec<Option<&str>> = found.iter().map(Task::why).collect();
+        assert_eq!(why, [None, None, Some("ReqNodeNotAvail, UnavailableNodes:n2")]);
+        assert_eq!(tasks("\n"), []);
+    }
+
+    #[test]
+    fn a_script_is_the_command_of_a_shard() {
+        let slurm = Slurm {
+            command: ["/usr/bin/trenvx", "sweep", "/a b/e04.toml"].map(str::to_owned).to_vec(),
+            shards: 4,
+            workers: false,
+            jobs: 2,
+            options: vec!["--partition=short".into()],
+            retries: 2,
+            poll: Duration::from_secs(1),
+            progress: false,
+        };
+        let folder = Folder(PathBuf::from("/out/slurm/e04"));
+        let script = slurm.script(&folder, "e04", 4);
+        assert!(script.starts_with(
+            "#!/bin/sh\n#SBATCH --job-name=trenvx-e04\n#SBATCH --output=/out/slurm/e04/logs/%A_%a.txt\n"
+        ));
+        assert!(script.contains("#SBATCH --partition=short\n"));
+        let last = "exec /usr/bin/trenvx sweep '/a b/e04.toml' --jobs 2 --shard \"$SLURM_ARRAY_TASK_ID/4\"\n";
+        assert!(script.ends_with(last), "{script}");
+        let workers = Slurm { workers: true, ..slurm }.script(&folder, "e04", 4);
+        assert!(workers.ends_with(" --jobs 2 --worker\n"), "{workers}");
+    }
+}
