@@ -81,6 +81,7 @@ impl Executor for Slurm {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         let mut survey = survey(plan, store, world, threads);
         let folder = Folder::new(out, plan, world)?;
+        let before: Vec<bool> = survey.runs.iter().map(|run| run.is_done).collect();
         let progress = Progress::new(&plan.experiment.id, plan.jobs.len(), self.progress);
         for run in &survey.runs {
             if run.is_done {
@@ -92,6 +93,7 @@ impl Executor for Slurm {
             progress.say(&format!("Slurm job {} was submitted before: following it", array.job));
             self.follow(&array, &mut survey, store, &progress)?;
             folder.forget();
+            self.settle(&mut survey, store, &progress);
         }
         let mut attempt = 0;
         while attempt <= self.retries && survey.missing().next().is_some() {
@@ -122,7 +124,10 @@ impl Executor for Slurm {
             attempt += 1;
         }
         drop(progress);
-        Ok(merge(plan, out, store, world, &survey)?)
+        let mut outcome = merge(plan, out, store, world, &survey)?;
+        let cached = survey.runs.iter().zip(before).filter(|(run, _)| run.is_done).map(|(_, before)| before);
+        outcome.done.iter_mut().zip(cached).for_each(|(done, cached)| done.cached = cached);
+        Ok(outcome)
     }
 }
 
@@ -245,7 +250,7 @@ impl Slurm {
         loop {
             advance(survey, store, progress);
             // Runs that failed will not come: only a shared file system is waited for.
-            if survey.missing().next().is_none() || began.elapsed() >= SETTLE.min(self.poll * 5) {
+            if survey.missing().next().is_none() || began.elapsed() >= SETTLE.min(self.poll * 2) {
                 return;
             }
             std::thread::sleep(self.poll.min(Duration::from_secs(1)));
