@@ -4,7 +4,10 @@ use crate::common::{Ended, Folders, TierArg};
 use crate::report::{self, Loaded};
 use crate::sweep;
 use clap::{Args, ValueEnum};
-use runs::{Options, Outcome, Plan, Store};
+use runs::{Failed, Options, Outcome, Plan, Store};
+
+/// Most runs listed that nobody has tried: there may be thousands, and one command makes them all.
+const MISSING_LISTED: usize = 20;
 
 /// Run an experiment: every point with every seed that is not in the store yet.
 #[derive(Debug, Args)]
@@ -112,17 +115,26 @@ pub fn finish(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
         outcome.done.len() - cached,
         outcome.failed.len(),
     );
-    for failed in &outcome.failed {
-        eprintln!(
-            "  failed: {}, seed {}: {}\n    rerun: {}",
-            failed.label, failed.job.seed, failed.error, failed.rerun
-        );
+    let list = |word: &str, runs: &[Failed]| {
+        for run in runs {
+            let Failed { label, error, rerun, .. } = run;
+            eprintln!("  {word}: {label}, seed {}: {error}\n    rerun: {rerun}", run.job.seed);
+        }
+    };
+    list("failed", &outcome.failed);
+    let (missing, failed) = (outcome.missing.len(), outcome.failed.len());
+    list("missing", &outcome.missing[..missing.min(MISSING_LISTED)]);
+    if missing > MISSING_LISTED {
+        eprintln!("  and {} more are missing", missing - MISSING_LISTED);
     }
     if outcome.skipped > 0 {
         eprintln!("  not tried after the failure: {} runs", outcome.skipped);
     }
-    if outcome.failed.is_empty() {
-        return Ok(());
+    if missing > 0 {
+        return Err(Ended { code: 1, message: format!("{failed} runs failed, {missing} are missing") }.into());
     }
-    Err(Ended { code: 1, message: format!("{} runs failed", outcome.failed.len()) }.into())
+    if failed > 0 {
+        return Err(Ended { code: 1, message: format!("{failed} runs failed") }.into());
+    }
+    Ok(())
 }

@@ -81,8 +81,8 @@ struct Cluster {
     #[arg(long, value_name = "N", default_value_t = 2)]
     retries: u32,
     /// Seconds between two looks at the queue (slurm).
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    poll: u64,
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = poll)]
+    poll: Duration,
 }
 
 /// Runs the sweep, or the part of it that is asked for.
@@ -142,6 +142,12 @@ fn scattered() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
+/// A time between two looks, in seconds.
+fn poll(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|s| (0.1..=3600.0).contains(s));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "write seconds, from 0.1 to 3600".to_owned())
+}
+
 fn slurm(folders: &Folders, plan: &Plan, args: &SweepArgs) -> anyhow::Result<Slurm> {
     let absolute = |path: &Path| std::path::absolute(path).map(|path| path.display().to_string());
     let mut plan = plan.clone();
@@ -160,7 +166,7 @@ fn slurm(folders: &Folders, plan: &Plan, args: &SweepArgs) -> anyhow::Result<Slu
         jobs: args.how.jobs.unwrap_or(1).max(1),
         options: args.cluster.options.clone(),
         retries: args.cluster.retries,
-        poll: Duration::from_secs(args.cluster.poll),
+        poll: args.cluster.poll,
         progress: !args.how.quiet,
     })
 }

@@ -81,6 +81,8 @@ pub struct Outcome {
     pub skipped: usize,
     /// Runs that were left to the processes that are at them.
     pub elsewhere: usize,
+    /// Runs that nobody has tried to their end, as a merge finds them; in the order of the plan.
+    pub missing: Vec<Failed>,
 }
 
 /// What came of trying one run.

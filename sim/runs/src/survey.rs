@@ -92,7 +92,7 @@ impl Survey {
 }
 
 /// Notes in the index what the store has of a plan, whoever made it: after shards have run anywhere,
-/// in any order. What is missing counts as failed, with the reason that its shard gave.
+/// in any order. What a shard says has failed has its reason.
 pub fn merge(
     plan: &Plan,
     out: &Path,
@@ -115,14 +115,16 @@ pub fn merge(
             }
             key => {
                 let running = || store.runner(key.as_ref().ok()?);
-                let error = match (key, running(), reasons.remove(&(label.clone(), run.job.seed))) {
-                    (Err(why), _, _) => why.clone(),
-                    (_, Some((pid, host)), _) => format!("process {pid} on {host} is at it"),
-                    (_, None, Some(why)) => why,
-                    (_, None, None) => "nobody has run it to its end".to_owned(),
+                let (list, error) = match (key, reasons.remove(&(label.clone(), run.job.seed)), running()) {
+                    (Err(why), _, _) => (&mut outcome.failed, why.clone()),
+                    (_, Some(why), _) => (&mut outcome.failed, why),
+                    (_, None, Some((pid, host))) => {
+                        (&mut outcome.missing, format!("process {pid} on {host} is at it"))
+                    }
+                    (_, None, None) => (&mut outcome.missing, "nobody has run it to its end".to_owned()),
                 };
                 let rerun = plan.rerun_command(run.job, world.name());
-                outcome.failed.push(Failed { job: run.job, label, error, rerun });
+                list.push(Failed { job: run.job, label, error, rerun });
             }
         }
     }
