@@ -77,9 +77,14 @@ impl Loaded {
         Ok(Self { experiment, data, manifest })
     }
 
-    /// The folder of its figures.
+    /// The folder of its figures: its own where something was typed beside the name.
     fn folder(&self, out: &Path) -> PathBuf {
-        out.join("figures").join(format!("{}-{}", self.experiment.id, self.experiment.tier.name()))
+        let figures = out.join("figures");
+        if !self.experiment.typed.is_empty() {
+            let index = Index::path(out, &self.experiment, "sim");
+            return figures.join(index.file_stem().unwrap_or_default());
+        }
+        figures.join(format!("{}-{}", self.experiment.id, self.experiment.tier.name()))
     }
 
     /// The command that makes everything of it again.
@@ -89,7 +94,10 @@ impl Loaded {
             self.experiment.file.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
         let options = self.experiment.typed.options();
         let typed: String = options.map(|(option, argument)| format!(" {option} '{argument}'")).collect();
-        format!("trenvx reproduce {file} --tier {tier}{typed}")
+        // Axes are typed for sweeps alone.
+        let axes = [&self.experiment.typed.sweeps, &self.experiment.typed.zips];
+        let subcommand = if axes.iter().all(|axes| axes.is_empty()) { "reproduce" } else { "sweep" };
+        format!("trenvx {subcommand} {file} --tier {tier}{typed}")
     }
 
     /// Draws its figures and writes its summary beside them.

@@ -1,17 +1,15 @@
 //! `trenvx sweep`: many points, here or on many machines.
 
+mod dry_run;
+mod table;
+
 use crate::common::{Axes, Ended, Folders};
 use crate::run::{How, WorldArg, finish, simulated};
 use clap::{Args, ValueEnum};
-use figures::metric::{self, Metric};
-use figures::reduce::RunSummary;
-use runs::{
-    Executor, ExecutorError, Forecast, Index, Local, Options, Plan, Range, Shard, ShardReport, Slurm, Store,
-};
+pub use dry_run::dry_run;
+use runs::{Executor, ExecutorError, Local, Options, Plan, Shard, ShardReport, Slurm, Store};
 use sim::SimulatedWorld as World;
-use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Name of the one world of this version.
@@ -111,7 +109,7 @@ pub fn run(folders: &Folders, args: &SweepArgs) -> anyhow::Result<()> {
     };
     let finished = finish(&plan, &outcome);
     if !outcome.done.is_empty() {
-        eprintln!("one row per run: {}", table(folders, &plan, &store)?.display());
+        eprintln!("one row per run: {}", table::table(folders, &plan, &store)?.display());
     }
     finished
 }
@@ -177,112 +175,4 @@ fn ended(error: ExecutorError) -> anyhow::Error {
         ExecutorError::Store(error) => error.into(),
         error => Ended { code: 3, message: error.to_string() }.into(),
     }
-}
-
-/// Prints what would be run, what is in the store, and what the rest will probably take.
-pub fn dry_run(folders: &Folders, plan: &Plan, how: &How) -> anyhow::Result<()> {
-    let store = Store::open(&folders.out)?;
-    let jobs = how.options().jobs;
-    let survey = runs::survey(plan, &store, &World, jobs);
-    let mut points: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
-    for run in &survey.runs {
-        let (there, all) = points.entry(run.job.point).or_default();
-        *there += usize::from(run.is_done);
-        *all += 1;
-        if let Err(why) = &run.key {
-            eprintln!("{}, seed {}: {why}", plan.point(run.job).label, run.job.seed);
-        }
-    }
-    for (point, (there, all)) in &points {
-        let label = &plan.experiment.points[*point].label;
-        println!("{label:<40} {} to run, {there} in the store", all - there);
-    }
-    let missing = survey.missing().count();
-    let all = survey.runs.len();
-    println!("{} points, {all} runs: {} in the store, {missing} to run", points.len(), all - missing);
-    let forecast = runs::forecast(plan, &survey, &store, SIM);
-    print!("{}", told(&forecast, survey.building, jobs.min(missing.max(1))));
-    Ok(())
-}
-
-/// A forecast in words.
-fn told(forecast: &Forecast, building: Duration, jobs: usize) -> String {
-    let Forecast { missing, known, earlier, .. } = *forecast;
-    if missing == 0 {
-        return String::new();
-    }
-    if known == 0 {
-        return "no earlier run to go by: time, memory and disk are known after the first runs\n".to_owned();
-    }
-    let whose = if forecast.elsewhere { ", some on another machine or by another kind of build" } else { "" };
-    let mut text = format!("by {earlier} earlier runs of the same systems and workloads{whose}:\n");
-    let time = forecast.seconds.map(|seconds| building.as_secs_f64() + seconds / jobs as f64);
-    text += &format!("  time    {} on {jobs} threads\n", range(time, seconds));
-    match forecast.peak {
-        Some((bytes, at_a_time)) => {
-            let process = format!("a process with {at_a_time} runs at a time took");
-            text += &format!("  memory  {process} {} (this one has {jobs})\n", size(bytes as f64));
-        }
-        None => text += "  memory  was not measured\n",
-    }
-    text += &format!("  disk    {}\n", range(forecast.bytes, size));
-    if known < missing {
-        text += &format!("  not included: {} runs that have no earlier run to go by\n", missing - known);
-    }
-    text
-}
-
-fn range(range: Range, shown: fn(f64) -> String) -> String {
-    let Range { low, middle, high } = range;
-    format!("about {} ({} to {})", shown(middle), shown(low), shown(high))
-}
-
-fn seconds(s: f64) -> String {
-    match s {
-        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
-        s if s < 120.0 => format!("{s:.1} s"),
-        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
-}
-
-fn size(bytes: f64) -> String {
-    match bytes {
-        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
-        b if b < 1e9 => format!("{:.1} MB", b / 1e6),
-        b => format!("{:.1} GB", b / 1e9),
-    }
-}
-
-/// Writes the table of a sweep beside its index: one row per run, read one after the other, so that
-/// memory does not grow with their number.
-fn table(folders: &Folders, plan: &Plan, store: &Store) -> anyhow::Result<PathBuf> {
-    let index = Index::load(&folders.out, &plan.experiment, SIM)?;
-    let path = Index::path(&folders.out, &plan.experiment, SIM).with_extension("csv");
-    let metrics: Vec<_> =
-        Metric::all().into_iter().flat_map(|m| m.statistics().iter().map(move |&s| (m, s))).collect();
-    let partial = path.with_extension(format!("csv-{}", std::process::id()));
-    let mut file = BufWriter::new(std::fs::File::create(&partial)?);
-    let axes = index.runs.first().map(|run| run.axes.iter().map(|(axis, _)| cell(axis)));
-    let named = metrics.iter().map(|&(m, s)| format!("{} {} {}", m.name(), s.name(), metric::unit(m)));
-    let header = axes.into_iter().flatten().chain(["seed".into(), "key".into()]).chain(named);
-    writeln!(file, "{}", header.collect::<Vec<_>>().join(","))?;
-    for run in &index.runs {
-        let summary = RunSummary::of(&store.load(&run.key)?.record);
-        let values = metrics.iter().map(|&(metric, statistic)| {
-            summary.value(metric, statistic, None).map_or_else(String::new, |value| value.to_string())
-        });
-        let axes = run.axes.iter().map(|(_, value)| cell(value));
-        let row = axes.chain([run.seed.to_string(), run.key.to_string()]).chain(values);
-        writeln!(file, "{}", row.collect::<Vec<_>>().join(","))?;
-    }
-    file.into_inner()?.sync_all()?;
-    std::fs::rename(&partial, &path)?;
-    Ok(path)
-}
-
-/// A text as CSV has it.
-fn cell(text: &str) -> String {
-    let plain = !text.contains([',', '"', '\n', '\r']);
-    if plain { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }

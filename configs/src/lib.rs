@@ -14,6 +14,7 @@ pub mod claims;
 mod diagnostic;
 mod effective;
 mod experiment;
+mod files;
 mod find;
 mod layers;
 mod load;

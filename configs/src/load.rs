@@ -1,33 +1,29 @@
 //! From files and `--set` to an [`Experiment`]: base, experiment, tier, panel, swept values and
 //! `--set`, each over the one before.
 
-use crate::check::constants::{self, Constants};
-use crate::check::{cluster, figures, machine, profiles, systems, workload};
+use crate::check::constants::Constants;
+use crate::check::{cluster, figures, profiles, systems, workload};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::effective;
-use crate::experiment::{ConstantNote, Experiment, Point, WorldKind};
+use crate::experiment::{Experiment, Point, WorldKind};
+use crate::files::{Files, read_machine, read_profiles};
 use crate::layers::{Layers, Variant};
 use crate::section::{Checker, Section};
 use crate::source::Sources;
-use crate::spec::{Machine, ServiceTime, Spec, Tier};
+use crate::spec::{ServiceTime, Spec, Tier};
 use crate::suggest;
-use crate::tree::{self, Node, join};
+use crate::tree::{self, Node};
 use crate::typed::Typed;
 use crate::values;
-use platform::Profile;
 use platform::system::System;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Most points an experiment may have: beyond it, a list was probably written by mistake.
 const POINT_LIMIT: usize = 100_000;
 
 /// No more combinations are looked at once so many problems are known.
 const ENOUGH_PROBLEMS: usize = 50;
-
-/// Files of constants that are kept read for the next combination.
-const KEPT_FILES: usize = 64;
 
 /// Reads and checks an experiment at one tier, with `--set` as typed.
 ///
@@ -104,47 +100,6 @@ fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_typed: bool) -
         checker.problem(origin, "sweep", format!("two points are named \"{}\"", double.label));
     }
     Some(experiment).filter(|_| checker.count() == 0)
-}
-
-/// What files of constants say, read once for all points that read them alike.
-#[derive(Default)]
-struct Files {
-    machines: BTreeMap<String, Machine>,
-    profiles: BTreeMap<String, SharedProfiles>,
-    /// Every constant of any point, in the order of reading.
-    notes: Vec<ConstantNote>,
-    noted: BTreeSet<ConstantNote>,
-}
-
-/// [`profiles::Profiles`] of many points.
-#[derive(Clone)]
-struct SharedProfiles {
-    profiles: Arc<BTreeMap<String, Profile>>,
-    service_times: Arc<BTreeMap<String, ServiceTime>>,
-    default_profile: String,
-}
-
-impl Files {
-    fn note(&mut self, constants: Constants) {
-        for note in constants.into_notes() {
-            if !self.noted.contains(&note) {
-                self.noted.insert(note.clone());
-                self.notes.push(note);
-            }
-        }
-    }
-}
-
-/// What decides how a file of constants is read: its path, and what is written over it, with places.
-fn reading(root: &Section<'_, '_>, key: &'static str, over: Option<&Node>) -> String {
-    format!("{:?} {over:?}", root.entry(key).map(|entry| &entry.node))
-}
-
-fn kept<T: Clone>(known: &mut BTreeMap<String, T>, reading: String, value: &T) {
-    if known.len() >= KEPT_FILES {
-        known.clear();
-    }
-    known.insert(reading, value.clone());
 }
 
 /// What an experiment says about itself.
@@ -280,68 +235,6 @@ fn overrides(checker: &Checker<'_>, over: &Node, systems: &mut [System]) {
         systems::change(checker, systems, &entry.node);
     }
     section.finish();
-}
-
-fn read_machine(
-    layers: &Layers,
-    root: &Section<'_, '_>,
-    over: Option<&Node>,
-    files: &mut Files,
-) -> Option<Machine> {
-    let reading = reading(root, "machine", over);
-    if let Some(known) = files.machines.get(&reading) {
-        return Some(known.clone());
-    }
-    let mut tree = layers.file(root, "machine")?.clone();
-    if let Some(over) = over {
-        constants::change(&layers.sources, &mut tree, over);
-    }
-    let constants = Constants::default();
-    let section = Section::of(root.checker, "machine", &tree);
-    let machine = machine::machine(&section, &constants);
-    section.finish();
-    files.note(constants);
-    kept(&mut files.machines, reading, &machine);
-    Some(machine)
-}
-
-fn read_profiles(
-    layers: &Layers,
-    root: &Section<'_, '_>,
-    over: Option<&Node>,
-    files: &mut Files,
-) -> Option<SharedProfiles> {
-    let reading = reading(root, "profiles", over);
-    if let Some(known) = files.profiles.get(&reading) {
-        return Some(known.clone());
-    }
-    let file = layers.file(root, "profiles")?;
-    let mut tree = file.clone();
-    if let Some(over) = over {
-        let known: Vec<&str> = file.table().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-        for (name, entry) in over.table().into_iter().flatten() {
-            if !known.contains(&name.as_str()) {
-                let hint = suggest::hint(name, known.iter().copied());
-                root.checker.problem(
-                    entry.key_origin,
-                    &join("override.profiles", name),
-                    format!("no profile \"{name}\": {hint}"),
-                );
-                return None;
-            }
-        }
-        constants::change(&layers.sources, &mut tree, over);
-    }
-    let constants = Constants::default();
-    let read = profiles::profiles(&Section::of(root.checker, "profiles", &tree), &constants);
-    files.note(constants);
-    let shared = SharedProfiles {
-        profiles: Arc::new(read.profiles),
-        service_times: Arc::new(read.service_times),
-        default_profile: read.default_profile,
-    };
-    kept(&mut files.profiles, reading, &shared);
-    Some(shared)
 }
 
 /// Reads a whole file, or says what to do.

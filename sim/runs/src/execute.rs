@@ -89,8 +89,8 @@ pub struct Outcome {
 enum End {
     Done(Done),
     Failed(Failed),
-    /// Another process is at it.
-    Busy,
+    /// This process, on this host, is at it.
+    Busy(u32, String),
 }
 
 /// What one job's thread needs to know.
@@ -142,14 +142,14 @@ pub(crate) fn execute_with(
     };
     let ends: Mutex<Vec<(usize, End)>> = Mutex::default();
     let busy: Mutex<VecDeque<usize>> = Mutex::default();
-    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (next, stopped, told) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
     let ended = |number: usize, end: End| {
         workloads.release(plan.jobs[number], plan);
         progress.ended(match &end {
             End::Done(done) if done.cached => Ended::Cached,
             End::Done(_) => Ended::New,
             End::Failed(_) => Ended::Failed,
-            End::Busy => Ended::Cached,
+            End::Busy(..) => Ended::Cached,
         });
         if matches!(end, End::Failed(_)) && !options.keep_going {
             stopped.store(true, Ordering::Relaxed);
@@ -164,15 +164,19 @@ pub(crate) fn execute_with(
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(&job) = plan.jobs.get(number) else { break };
             match run.one(job) {
-                End::Busy if options.wait => locked(&busy).push_back(number),
+                End::Busy(..) if options.wait => locked(&busy).push_back(number),
                 end => ended(number, end),
             }
         }
         while !stopped.load(Ordering::Relaxed) {
             let Some(number) = locked(&busy).pop_front() else { break };
             match run.one(plan.jobs[number]) {
-                End::Busy => {
+                End::Busy(pid, host) => {
                     locked(&busy).push_back(number);
+                    if pid != std::process::id() && !told.swap(true, Ordering::Relaxed) {
+                        let others = format!("process {pid} on {host}, and maybe others");
+                        progress.say(&format!("what is left is being run by {others}: waiting"));
+                    }
                     std::thread::sleep(POLL);
                 }
                 end => ended(number, end),
@@ -195,7 +199,7 @@ pub(crate) fn execute_with(
         match end {
             End::Done(done) => outcome.done.push(done),
             End::Failed(failed) => outcome.failed.push(failed),
-            End::Busy => outcome.elsewhere += 1,
+            End::Busy(..) => outcome.elsewhere += 1,
         }
     }
     Index::merge(out, plan, store, world, outcome.done.iter().map(|done| indexed(plan, done)).collect())?;
@@ -229,8 +233,8 @@ impl Run<'_> {
         });
         let label = self.plan.point(job).label.clone();
         match tried {
-            Ok(Some((key, cached))) => End::Done(Done { job, label, key, cached }),
-            Ok(None) => End::Busy,
+            Ok(Ok((key, cached))) => End::Done(Done { job, label, key, cached }),
+            Ok(Err((pid, host))) => End::Busy(pid, host),
             Err(error) => {
                 self.progress.say(&format!("{label}, seed {}: {error}", job.seed));
                 let rerun = self.plan.rerun_command(job, self.world.name());
@@ -239,19 +243,20 @@ impl Run<'_> {
         }
     }
 
-    /// The key of a run that is in the store now, and whether it was before; `None` if another process
-    /// is at it.
-    fn try_one(&self, job: Job) -> Result<Option<(RunKey, bool)>, String> {
+    /// The key of a run that is in the store now, and whether it was before; or the process and host
+    /// that are at it.
+    fn try_one(&self, job: Job) -> Result<Result<(RunKey, bool), (u32, String)>, String> {
         let spec = &self.plan.point(job).spec;
         let shared = self.workloads.get(job, self.plan)?;
         let key = RunKey::new(spec, &shared.hash, job.seed, self.world.name(), self.world.model_version());
         match self.store.claim(&key).map_err(|error| error.to_string())? {
-            Claim::Done => Ok(Some((key, true))),
-            Claim::Busy { .. } => Ok(None),
+            Claim::Done => Ok(Ok((key, true))),
+            Claim::Busy { pid, host } => Ok(Err((pid, host))),
             Claim::Mine(slot) => match self.run(job, &key, &shared, slot) {
-                Ok(()) => Ok(Some((key, false))),
+                Ok(()) => Ok(Ok((key, false))),
                 // This process was stopped for so long that another one took over.
-                Err(Stop::Lost) => Ok(self.store.is_done(&key).then_some((key, true))),
+                Err(Stop::Lost) if self.store.is_done(&key) => Ok(Ok((key, true))),
+                Err(Stop::Lost) => Ok(Err(self.store.runner(&key).unwrap_or_default())),
                 Err(Stop::Failed(why)) => Err(why),
             },
         }

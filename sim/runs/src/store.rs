@@ -38,8 +38,6 @@ pub enum Claim {
         pid: u32,
         /// Its host.
         host: String,
-        /// Its lock, to be removed by hand if that host is gone for good.
-        lock: PathBuf,
     },
 }
 
@@ -99,7 +97,7 @@ impl Store {
         let lock_path = self.root.join(format!("{key}.lock"));
         let lock = match lock::take(&lock_path)? {
             Ok(lock) => lock,
-            Err(holder) => return Ok(Claim::Busy { pid: holder.pid, host: holder.host, lock: lock_path }),
+            Err(holder) => return Ok(Claim::Busy { pid: holder.pid, host: holder.host }),
         };
         // The one who held it before may just have finished.
         if self.is_done(key) {

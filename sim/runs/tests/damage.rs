@@ -100,6 +100,24 @@ fn another_schema_is_said_to_be_one() {
 }
 
 #[test]
+fn a_runner_that_was_taken_for_dead_does_not_write_over_the_one_who_took_over() {
+    let (house, key, folder) = with_runs();
+    let stored = house.store().load(&key).unwrap();
+    let whole = files(&folder);
+    fs::remove_dir_all(&folder).unwrap();
+    let Claim::Mine(slot) = house.store().claim(&key).unwrap() else { panic!("nobody else is here") };
+    // Another runner takes the lock over, and finishes first.
+    fs::write(folder.with_file_name(format!("{key}.lock")), "another runner").unwrap();
+    fs::create_dir(&folder).unwrap();
+    whole.iter().for_each(|(name, bytes)| fs::write(folder.join(name), bytes).unwrap());
+    let error = slot.commit(&stored.record, stored.manifest).unwrap_err();
+    assert!(matches!(&error, StoreError::Lost { .. }), "{error}");
+    assert_eq!(files(&folder), whole);
+    let lock = fs::read_to_string(folder.with_file_name(format!("{key}.lock"))).unwrap();
+    assert_eq!(lock, "another runner", "its lock is left alone");
+}
+
+#[test]
 fn a_claim_that_is_given_up_leaves_nothing() {
     let house = House::new();
     let key = RunKey::parse("0123456789abcdef0123456789abcdef").unwrap();

@@ -8,6 +8,8 @@
 //!
 //! Only `sbatch` and `squeue` are needed; where accounting is on, `sacct` tells why tasks ended.
 
+mod commands;
+
 use super::{Executor, ExecutorError};
 use crate::error::StoreError;
 use crate::execute::Outcome;
@@ -18,6 +20,7 @@ use crate::shard::{Shard, ShardReport};
 use crate::store::Store;
 use crate::survey::{Survey, merge, survey};
 use crate::world::World;
+use commands::{ask, explain, on_path, queue, ranges};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
@@ -119,7 +122,7 @@ impl Executor for Slurm {
             folder.forget();
             self.settle(&mut survey, store, &progress);
             if survey.missing().next().is_some() {
-                explain(&array, &progress);
+                explain(&array.job, &progress);
             }
             attempt += 1;
         }
@@ -188,12 +191,12 @@ impl Slurm {
         let mut script = format!(
             "#!/bin/sh\n\
              #SBATCH --job-name=trenvx-{id}\n\
-             #SBATCH --output={}/%A_%a.txt\n\
+             #SBATCH --output=\"{}/%A_%a.txt\"\n\
              #SBATCH --open-mode=append\n\
              #SBATCH --ntasks=1\n\
              #SBATCH --cpus-per-task={}\n\
              #SBATCH --requeue\n",
-            folder.logs().display(),
+            folder.logs().display().to_string().replace('%', "%%"),
             self.jobs
         );
         for option in &self.options {
@@ -267,92 +270,6 @@ fn advance(survey: &mut Survey, store: &Store, progress: &Progress) {
     }
 }
 
-/// One line of the queue.
-#[derive(Debug, PartialEq, Eq)]
-struct Task {
-    state: String,
-    reason: String,
-}
-
-impl Task {
-    /// Why it does not run; `None` if it runs or merely waits for its turn.
-    fn why(&self) -> Option<&str> {
-        let usual = ["None", "Resources", "Priority", ""];
-        (self.state == "PENDING" && !usual.contains(&self.reason.as_str())).then_some(self.reason.as_str())
-    }
-}
-
-/// What the queue says of a job's tasks; none once it has left the queue.
-fn queue(job: &str) -> Result<Vec<Task>, ExecutorError> {
-    let mut command = Command::new("squeue");
-    command.args(["--noheader", "--array", "--jobs", job, "--format=%T %r"]);
-    match ask(command) {
-        Ok(answer) => Ok(tasks(&answer)),
-        // Jobs are forgotten some minutes after their end.
-        Err(ExecutorError::Refused { what, .. }) if what.contains("Invalid job id") => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-fn tasks(answer: &str) -> Vec<Task> {
-    let lines = answer.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines
-        .map(|line| {
-            let (state, reason) = line.split_once(' ').unwrap_or((line, ""));
-            Task { state: state.to_owned(), reason: reason.trim().to_owned() }
-        })
-        .collect()
-}
-
-/// Says how tasks ended, where accounting knows.
-fn explain(array: &Array, progress: &Progress) {
-    let mut command = Command::new("sacct");
-    command.args(["--noheader", "--parsable2", "--allocations", "--jobs", &array.job]);
-    command.arg("--format=JobID,State,ExitCode,NodeList");
-    // Most clusters have accounting; without it, log files tell as much.
-    let Ok(answer) = ask(command) else { return };
-    for line in answer.lines().filter(|line| !line.contains("|COMPLETED|")) {
-        progress.say(&format!("Slurm: {}", line.replace('|', " ")));
-    }
-}
-
-/// `1-3,7`, as `--array` reads it.
-fn ranges(numbers: &[u32]) -> String {
-    let mut parts: Vec<(u32, u32)> = Vec::new();
-    for &number in numbers {
-        match parts.last_mut() {
-            Some((_, last)) if *last + 1 == number => *last = number,
-            _ => parts.push((number, number)),
-        }
-    }
-    let written = parts.iter().map(|(first, last)| match first == last {
-        true => first.to_string(),
-        false => format!("{first}-{last}"),
-    });
-    written.collect::<Vec<_>>().join(",")
-}
-
-/// Runs a command of Slurm's; its output, or what it complained about.
-fn ask(mut command: Command) -> Result<String, ExecutorError> {
-    let name = || {
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
-    };
-    let name = name();
-    let refused = |what: String| ExecutorError::Refused { command: name.clone(), what };
-    let output = command.output().map_err(|error| refused(error.to_string()))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(refused(if said.is_empty() { output.status.to_string() } else { said }))
-}
-
-fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-}
-
 impl Folder {
     fn new(out: &Path, plan: &Plan, world: &dyn World) -> Result<Self, StoreError> {
         let folder = out.join("slurm").join(stem(&plan.experiment, world.name()));
@@ -387,20 +304,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrays_are_written_as_ranges() {
-        assert_eq!(ranges(&[1, 2, 3, 7, 9, 10]), "1-3,7,9-10");
-        assert_eq!(ranges(&[4]), "4");
-    }
-
-    #[test]
-    fn a_task_that_merely_waits_for_its_turn_needs_no_line() {
-        let found = tasks("RUNNING None\n PENDING Priority\nPENDING ReqNodeNotAvail, UnavailableNodes:n2\n");
-        let why: Vec<Option<&str>> = found.iter().map(Task::why).collect();
-        assert_eq!(why, [None, None, Some("ReqNodeNotAvail, UnavailableNodes:n2")]);
-        assert_eq!(tasks("\n"), []);
-    }
-
-    #[test]
     fn a_script_is_the_command_of_a_shard() {
         let slurm = Slurm {
             command: ["/usr/bin/trenvx", "sweep", "/a b/e04.toml"].map(str::to_owned).to_vec(),
@@ -415,7 +318,7 @@ mod tests {
         let folder = Folder(PathBuf::from("/out/slurm/e04"));
         let script = slurm.script(&folder, "e04", 4);
         assert!(script.starts_with(
-            "#!/bin/sh\n#SBATCH --job-name=trenvx-e04\n#SBATCH --output=/out/slurm/e04/logs/%A_%a.txt\n"
+            "#!/bin/sh\n#SBATCH --job-name=trenvx-e04\n#SBATCH --output=\"/out/slurm/e04/logs/%A_%a.txt\"\n"
         ));
         assert!(script.contains("#SBATCH --partition=short\n"));
         let last = "exec /usr/bin/trenvx sweep '/a b/e04.toml' --jobs 2 --shard \"$SLURM_ARRAY_TASK_ID/4\"\n";
