@@ -118,7 +118,7 @@ fn a_dry_run_goes_by_earlier_runs() {
         then.contains("80 runs: 20 in the store, 60 to run\nby 20 earlier runs of the same systems"),
         "{then}"
     );
-    for word in ["time    about ", "memory  a process with ", "disk    about "] {
+    for word in ["time    about ", "memory  up to ", "disk    about "] {
         assert!(then.contains(word), "{then}");
     }
     // Another workload has no earlier runs.

@@ -49,8 +49,8 @@ fn told(forecast: &Forecast, building: Duration, jobs: usize) -> String {
     text += &format!("  time    {} on {jobs} threads\n", range(time, seconds));
     match forecast.peak {
         Some((bytes, at_a_time)) => {
-            let process = format!("a process with {at_a_time} runs at a time took");
-            text += &format!("  memory  {process} {} (this one has {jobs})\n", size(bytes as f64));
+            let process = format!("a process with {at_a_time} runs at a time (this one has {jobs})");
+            text += &format!("  memory  up to {} so far, in {process}\n", size(bytes as f64));
         }
         None => text += "  memory  was not measured\n",
     }

@@ -231,32 +231,32 @@ impl Run<'_> {
             let name = self.world.name();
             Err(format!("the {name} world stopped at a broken invariant: {}", message_of(&*panic)))
         });
-        let label = self.plan.point(job).label.clone();
-        match tried {
-            Ok(Ok((key, cached))) => End::Done(Done { job, label, key, cached }),
-            Ok(Err((pid, host))) => End::Busy(pid, host),
-            Err(error) => {
-                self.progress.say(&format!("{label}, seed {}: {error}", job.seed));
-                let rerun = self.plan.rerun_command(job, self.world.name());
-                End::Failed(Failed { job, label, error, rerun })
-            }
-        }
+        tried.unwrap_or_else(|error| {
+            let label = self.plan.point(job).label.clone();
+            self.progress.say(&format!("{label}, seed {}: {error}", job.seed));
+            let rerun = self.plan.rerun_command(job, self.world.name());
+            End::Failed(Failed { job, label, error, rerun })
+        })
     }
 
-    /// The key of a run that is in the store now, and whether it was before; or the process and host
-    /// that are at it.
-    fn try_one(&self, job: Job) -> Result<Result<(RunKey, bool), (u32, String)>, String> {
-        let spec = &self.plan.point(job).spec;
+    fn try_one(&self, job: Job) -> Result<End, String> {
+        let point = self.plan.point(job);
         let shared = self.workloads.get(job, self.plan)?;
-        let key = RunKey::new(spec, &shared.hash, job.seed, self.world.name(), self.world.model_version());
+        let (name, version) = (self.world.name(), self.world.model_version());
+        let key = RunKey::new(&point.spec, &shared.hash, job.seed, name, version);
+        let label = point.label.clone();
+        let done = |key, cached| Ok(End::Done(Done { job, label, key, cached }));
         match self.store.claim(&key).map_err(|error| error.to_string())? {
-            Claim::Done => Ok(Ok((key, true))),
-            Claim::Busy { pid, host } => Ok(Err((pid, host))),
+            Claim::Done => done(key, true),
+            Claim::Busy { pid, host } => Ok(End::Busy(pid, host)),
             Claim::Mine(slot) => match self.run(job, &key, &shared, slot) {
-                Ok(()) => Ok(Ok((key, false))),
+                Ok(()) => done(key, false),
                 // This process was stopped for so long that another one took over.
-                Err(Stop::Lost) if self.store.is_done(&key) => Ok(Ok((key, true))),
-                Err(Stop::Lost) => Ok(Err(self.store.runner(&key).unwrap_or_default())),
+                Err(Stop::Lost) if self.store.is_done(&key) => done(key, true),
+                Err(Stop::Lost) => {
+                    let (pid, host) = self.store.runner(&key).unwrap_or_default();
+                    Ok(End::Busy(pid, host))
+                }
                 Err(Stop::Failed(why)) => Err(why),
             },
         }
