@@ -20,8 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A lock without content is believed to be in the making for this long.
-const GRACE: Duration = Duration::from_secs(10);
+/// A lock without content is believed to be in the making for this long. One that is taken away too early
+/// costs the same work twice: its maker sees before the end that it is not the holder.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Time between two signs of life.
 const BEAT: Duration = Duration::from_secs(10);
@@ -147,6 +148,13 @@ fn holder(path: &Path) -> Option<Holder> {
 /// Who holds a lock, unless that runner is known to be gone.
 pub(crate) fn runner(path: &Path) -> Option<Holder> {
     holder(path).filter(|holder| holder.is_gone() != Some(true))
+}
+
+/// Removes the lock of a runner that is known to be gone, where nobody will want it any more.
+pub(crate) fn tidy(path: &Path) {
+    if holder(path).is_some_and(|holder| holder.is_gone() == Some(true)) {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 fn is_stale(path: &Path, lease: Duration) -> Result<bool, StoreError> {
@@ -286,6 +294,20 @@ mod tests {
         let dead = Holder { started: Some(1), ..Holder::me() };
         std::fs::write(&path, content(&dead, 0)).unwrap();
         assert!(take(&path).unwrap().is_ok());
+    }
+
+    #[test]
+    fn only_the_lock_of_a_dead_process_is_tidied_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.lock");
+        for (holder, stays) in
+            [(Holder::me(), true), (elsewhere(), true), (Holder { started: Some(1), ..Holder::me() }, false)]
+        {
+            std::fs::write(&path, content(&holder, 0)).unwrap();
+            tidy(&path);
+            assert_eq!(path.exists(), stays, "{holder:?}");
+        }
+        tidy(&path);
     }
 
     #[test]

@@ -91,10 +91,12 @@ impl Store {
     /// Asks for the right to run a key. Remains of runners that were killed are removed; a run that
     /// was damaged after it was written is set aside as `KEY.damaged-PID`.
     pub fn claim(&self, key: &RunKey) -> Result<Claim, StoreError> {
+        let lock_path = self.root.join(format!("{key}.lock"));
         if self.is_done(key) {
+            // Whoever was killed between its last two steps left its lock.
+            lock::tidy(&lock_path);
             return Ok(Claim::Done);
         }
-        let lock_path = self.root.join(format!("{key}.lock"));
         let lock = match lock::take(&lock_path)? {
             Ok(lock) => lock,
             Err(holder) => return Ok(Claim::Busy { pid: holder.pid, host: holder.host }),
