@@ -34,6 +34,8 @@ pub(crate) enum Typed {
 /// Collects axes and sees that no two of them vary the same.
 struct Axes<'c, 's> {
     checker: &'c Checker<'s>,
+    /// The trees of `--set`.
+    pins: &'c [Node],
     keys: Vec<(String, Origin)>,
     found: Vec<Axis>,
 }
@@ -63,7 +65,7 @@ pub(crate) fn parse(sources: &mut Sources, option: &str, as_typed: &str) -> Resu
 /// The axes of a tree and of the command line. `pins` are the trees of `--set`: a key of `[sweep]`
 /// that one of them sets has that value alone.
 pub(crate) fn axes(common: &Node, typed: &[Typed], pins: &[Node], checker: &Checker<'_>) -> Vec<Axis> {
-    let mut axes = Axes { checker, keys: Vec::new(), found: Vec::new() };
+    let mut axes = Axes { checker, pins, keys: Vec::new(), found: Vec::new() };
     let typed_keys: BTreeSet<&str> = typed.iter().flat_map(|one| keys_of(one.node())).collect();
     let sweep = common.get("sweep").map(|sweep| Section::of(checker, "sweep", sweep));
     for (key, entry) in sweep.iter().flat_map(Section::entries) {
@@ -75,7 +77,7 @@ pub(crate) fn axes(common: &Node, typed: &[Typed], pins: &[Node], checker: &Chec
             }
             // The command line varies it in its own way.
             _ if typed_keys.contains(key) => {}
-            _ => axes.grid(key, entry, pins.iter().rev().find_map(|pin| at(pin, key))),
+            _ => axes.grid(key, entry, true),
         }
     }
     for (number, table) in tables(common, "zip") {
@@ -85,7 +87,7 @@ pub(crate) fn axes(common: &Node, typed: &[Typed], pins: &[Node], checker: &Chec
     for one in typed {
         if let Typed::Grid(node) = one {
             for (key, entry) in node.table().into_iter().flatten() {
-                axes.grid(key, entry, None);
+                axes.grid(key, entry, false);
             }
         }
     }
@@ -139,11 +141,15 @@ impl Typed {
     }
 }
 
-impl Axes<'_, '_> {
-    /// One key with its list.
-    fn grid(&mut self, key: &str, entry: &Entry, pinned: Option<&Node>) {
+impl<'c> Axes<'c, '_> {
+    /// One key with its list; if it can be pinned, `--set` leaves it one value.
+    fn grid(&mut self, key: &str, entry: &Entry, can_be_pinned: bool) {
         let path = join("sweep", key);
         let Some(values) = self.values(&path, entry) else { return };
+        let pinned = self.pin(key).filter(|_| can_be_pinned);
+        if pinned.is_none() && self.is_pinned(&path, key, entry.key_origin) {
+            return;
+        }
         if self.takes(&path, key, entry.key_origin) {
             let values = pinned.map_or(values, std::slice::from_ref);
             self.add(&path, values.iter().map(|value| vec![(key.to_owned(), value.clone())]).collect());
@@ -161,7 +167,7 @@ impl Axes<'_, '_> {
         for (key, entry) in entries {
             let path = join(path, key);
             let Some(values) = self.values(&path, entry) else { return };
-            if !self.takes(&path, key, entry.key_origin) {
+            if self.is_pinned(&path, key, entry.key_origin) || !self.takes(&path, key, entry.key_origin) {
                 return;
             }
             let pairs = values.iter().map(|value| (key.clone(), value.clone()));
@@ -217,7 +223,8 @@ impl Axes<'_, '_> {
                     self.checker.problem(entry.key_origin, &join(&path, key), message);
                     return;
                 }
-                if number == 1 && !self.takes(&join(&path, key), key, entry.key_origin) {
+                let (path, origin) = (join(&path, key), entry.key_origin);
+                if number == 1 && (self.is_pinned(&path, key, origin) || !self.takes(&path, key, origin)) {
                     return;
                 }
             }
@@ -238,6 +245,20 @@ impl Axes<'_, '_> {
             _ => self.checker.problem(entry.node.origin, path, "write a list of values that is not empty"),
         }
         None
+    }
+
+    /// What `--set` says of a key.
+    fn pin(&self, key: &str) -> Option<&'c Node> {
+        self.pins.iter().rev().find_map(|pin| at(pin, key))
+    }
+
+    /// Whether `--set` names a key that cannot have one value alone: then that is a problem.
+    fn is_pinned(&self, path: &str, key: &str, origin: Origin) -> bool {
+        let Some(pin) = self.pin(key) else { return false };
+        let place = self.checker.sources.place(pin.origin);
+        let message = format!("{place} gives this key one value: leave out one of the two");
+        self.checker.problem(origin, path, message);
+        true
     }
 
     /// Whether a key can be varied and is varied by nothing else.

@@ -185,6 +185,13 @@ fn sweeps_on_the_line_that_are_none() {
 }
 
 #[test]
+fn sets_of_keys_that_cannot_have_one_value_alone() {
+    let folder = Folder::new();
+    let text = "[[sweep.zip]]\n\"cluster.cores\" = [1, 2]\n[[sweep.list]]\n\"cluster.nodes\" = 1\n";
+    insta::assert_snapshot!(folder.complaint(text, &["cluster.cores=4", "cluster.nodes=4"]));
+}
+
+#[test]
 fn an_experiment_without_a_base() {
     let folder = Folder::new();
     std::fs::remove_file(folder.path().join("base.toml")).unwrap();

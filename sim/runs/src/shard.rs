@@ -71,22 +71,27 @@ impl Shard {
 
     /// For each job of a plan, whether it is this shard's.
     pub(crate) fn of(self, plan: &Plan) -> Vec<bool> {
-        let mut dealt: Vec<([u8; 32], usize)> = plan
-            .jobs
-            .iter()
-            .enumerate()
-            .map(|(i, job)| {
-                let name = format!("{}\n{}", job.seed, plan.point(*job).label);
-                (*blake3::hash(name.as_bytes()).as_bytes(), i)
-            })
-            .collect();
-        dealt.sort_unstable();
-        let mut mine = vec![false; plan.jobs.len()];
-        for (_, i) in dealt.iter().skip(self.number as usize - 1).step_by(self.count as usize) {
-            mine[*i] = true;
-        }
-        mine
+        deal(plan, self.count).into_iter().map(|number| number == self.number).collect()
     }
+}
+
+/// For each job of a plan, the number of its shard among `count`.
+pub(crate) fn deal(plan: &Plan, count: u32) -> Vec<u32> {
+    let mut order: Vec<([u8; 32], usize)> = plan
+        .jobs
+        .iter()
+        .enumerate()
+        .map(|(i, job)| {
+            let name = format!("{}\n{}", job.seed, plan.point(*job).label);
+            (*blake3::hash(name.as_bytes()).as_bytes(), i)
+        })
+        .collect();
+    order.sort_unstable();
+    let mut numbers = vec![0; plan.jobs.len()];
+    for ((_, i), number) in order.into_iter().zip((1..=count).cycle()) {
+        numbers[i] = number;
+    }
+    numbers
 }
 
 impl fmt::Display for Shard {

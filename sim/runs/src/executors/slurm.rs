@@ -16,7 +16,7 @@ use crate::execute::Outcome;
 use crate::index::{save_json, stem};
 use crate::plan::{Plan, quoted};
 use crate::progress::{Ended, Progress};
-use crate::shard::{Shard, ShardReport};
+use crate::shard::{Shard, ShardReport, deal};
 use crate::store::Store;
 use crate::survey::{Survey, merge, survey};
 use crate::world::World;
@@ -156,9 +156,9 @@ impl Slurm {
     /// The shards that have something left to do.
     fn lacking(&self, plan: &Plan, survey: &Survey, count: u32, waiting: &BTreeSet<usize>) -> Vec<Shard> {
         debug_assert_eq!(plan.jobs.len(), survey.runs.len());
-        Shard::all(count)
-            .filter(|shard| shard.of(plan).iter().enumerate().any(|(i, mine)| *mine && waiting.contains(&i)))
-            .collect()
+        let dealt = deal(plan, count);
+        let numbers: BTreeSet<u32> = waiting.iter().map(|&number| dealt[number]).collect();
+        numbers.into_iter().filter_map(|number| Shard::new(number, count)).collect()
     }
 
     /// Writes the script and submits it.
