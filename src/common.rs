@@ -1,9 +1,12 @@
 //! What several subcommands share: folders, tiers, experiments by name, exit codes.
 
 use clap::{Args, ValueEnum};
-use configs::{Experiment, Tier};
+use configs::{Experiment, Tier, Typed};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Where outputs go unless another folder is named.
+const OUT: &str = "out";
 
 /// Where things are.
 #[derive(Clone, Debug, Args)]
@@ -12,7 +15,7 @@ pub struct Folders {
     #[arg(long, global = true, value_name = "DIR")]
     configs: Option<PathBuf>,
     /// Folder of all outputs.
-    #[arg(long, global = true, value_name = "DIR", default_value = "out")]
+    #[arg(long, global = true, value_name = "DIR", default_value = OUT)]
     pub out: PathBuf,
 }
 
@@ -24,8 +27,25 @@ impl Folders {
 
     /// The experiment of that name or file, checked.
     pub fn experiment(&self, name: &str, tier: Tier, sets: &[String]) -> anyhow::Result<Experiment> {
+        self.swept(name, tier, &Typed::sets(sets))
+    }
+
+    /// The same with axes that were typed.
+    pub fn swept(&self, name: &str, tier: Tier, typed: &Typed) -> anyhow::Result<Experiment> {
         let file = configs::find(name, &self.configs()?)?;
-        Ok(configs::load(&file, tier, sets)?)
+        Ok(configs::load_typed(&file, tier, typed)?)
+    }
+
+    /// The options that lead another command to the same folders, from the same place.
+    pub fn options(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if let Some(configs) = &self.configs {
+            words.extend(["--configs".to_owned(), configs.display().to_string()]);
+        }
+        if self.out != Path::new(OUT) {
+            words.extend(["--out".to_owned(), self.out.display().to_string()]);
+        }
+        words
     }
 
     /// Names of the experiments meant: the given ones, or every one for none or `all`.
@@ -82,3 +102,22 @@ impl fmt::Display for Ended {
 }
 
 impl std::error::Error for Ended {}
+
+/// Axes typed on the command line.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Axes {
+    /// One more axis: every value of this key, such as `cluster.nodes=[8,16,32]` (repeat for several:
+    /// every combination).
+    #[arg(long = "sweep", value_name = "KEY=[VALUES]")]
+    pub sweeps: Vec<String>,
+    /// Keys that change together (repeat: first values together, then second ones).
+    #[arg(long = "zip", value_name = "KEY=[VALUES]")]
+    pub zips: Vec<String>,
+}
+
+impl Axes {
+    /// With `--set`.
+    pub fn with(&self, sets: &[String]) -> Typed {
+        Typed { sets: sets.to_vec(), sweeps: self.sweeps.clone(), zips: self.zips.clone() }
+    }
+}

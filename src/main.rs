@@ -13,6 +13,7 @@ mod policies;
 mod report;
 mod reproduce;
 mod run;
+mod sweep;
 mod trace;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +37,8 @@ enum Command {
     Trace(trace::TraceArgs),
     /// Run an experiment: every point with every seed that is not in the store yet.
     Run(run::RunArgs),
+    /// Run many points: more axes on the line, parts for many machines, a Slurm cluster.
+    Sweep(sweep::SweepArgs),
     /// Draw the figures of experiments that were run.
     Figure(report::FigureArgs),
     /// Judge the claims of experiments that were run.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Trace(args) => trace::run(&cli.folders, args),
         Command::Run(args) => run::run(&cli.folders, &args),
+        Command::Sweep(args) => sweep::run(&cli.folders, &args),
         Command::Figure(args) => report::figures(&cli.folders, &args),
         Command::Claims(args) => report::claims(&cli.folders, &args),
         Command::Report(args) => report::report(&cli.folders, &args),

@@ -1,6 +1,6 @@
 //! `trenvx figure`, `claims` and `report`: everything that is recomputed from records.
 
-use crate::common::{Ended, Folders, TierArg};
+use crate::common::{Axes, Ended, Folders, TierArg};
 use anyhow::Context;
 use clap::Args;
 use configs::{Experiment, Tier};
@@ -21,6 +21,8 @@ pub struct Which {
     /// The `--set` they were run with (repeat for several).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    #[command(flatten)]
+    axes: Axes,
 }
 
 /// Draw the figures of experiments that were run.
@@ -60,7 +62,7 @@ impl Loaded {
     pub fn new(folders: &Folders, experiment: Experiment) -> anyhow::Result<Self> {
         let mut data = ExperimentData::of(&experiment);
         let mut manifest = None;
-        match Index::load(&folders.out, &experiment.id, experiment.tier, "sim", &experiment.sets) {
+        match Index::load(&folders.out, &experiment, "sim") {
             Ok(index) => {
                 let store = Store::open(&folders.out)?;
                 for indexed in index.runs {
@@ -75,9 +77,14 @@ impl Loaded {
         Ok(Self { experiment, data, manifest })
     }
 
-    /// The folder of its figures.
+    /// The folder of its figures: its own where something was typed beside the name.
     fn folder(&self, out: &Path) -> PathBuf {
-        out.join("figures").join(format!("{}-{}", self.experiment.id, self.experiment.tier.name()))
+        let figures = out.join("figures");
+        if !self.experiment.typed.is_empty() {
+            let index = Index::path(out, &self.experiment, "sim");
+            return figures.join(index.file_stem().unwrap_or_default());
+        }
+        figures.join(format!("{}-{}", self.experiment.id, self.experiment.tier.name()))
     }
 
     /// The command that makes everything of it again.
@@ -85,8 +92,12 @@ impl Loaded {
         let tier = self.experiment.tier.name();
         let file =
             self.experiment.file.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-        let sets: String = self.experiment.sets.iter().map(|set| format!(" --set '{set}'")).collect();
-        format!("trenvx reproduce {file} --tier {tier}{sets}")
+        let options = self.experiment.typed.options();
+        let typed: String = options.map(|(option, argument)| format!(" {option} '{argument}'")).collect();
+        // Axes are typed for sweeps alone.
+        let axes = [&self.experiment.typed.sweeps, &self.experiment.typed.zips];
+        let subcommand = if axes.iter().all(|axes| axes.is_empty()) { "reproduce" } else { "sweep" };
+        format!("trenvx {subcommand} {file} --tier {tier}{typed}")
     }
 
     /// Draws its figures and writes its summary beside them.
@@ -107,8 +118,8 @@ impl Loaded {
 impl Which {
     fn load(&self, folders: &Folders) -> anyhow::Result<Vec<Loaded>> {
         let names = folders.names(&self.experiments)?;
-        let load =
-            |name: &String| Loaded::new(folders, folders.experiment(name, self.tier.into(), &self.sets)?);
+        let typed = self.axes.with(&self.sets);
+        let load = |name: &String| Loaded::new(folders, folders.swept(name, self.tier.into(), &typed)?);
         names.iter().map(load).collect()
     }
 }

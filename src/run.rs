@@ -2,8 +2,12 @@
 
 use crate::common::{Ended, Folders, TierArg};
 use crate::report::{self, Loaded};
+use crate::sweep;
 use clap::{Args, ValueEnum};
-use runs::{Index, Options, Outcome, Plan, Store};
+use runs::{Failed, Options, Outcome, Plan, Store};
+
+/// Most runs listed that nobody has tried: there may be thousands, and one command makes them all.
+const MISSING_LISTED: usize = 20;
 
 /// Run an experiment: every point with every seed that is not in the store yet.
 #[derive(Debug, Args)]
@@ -37,17 +41,17 @@ pub struct How {
     pub sets: Vec<String>,
     /// Runs at a time; default: one a processor.
     #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    pub jobs: Option<usize>,
     /// Stop at the first run that fails.
     #[arg(long)]
-    fail_fast: bool,
+    pub fail_fast: bool,
     /// No progress.
     #[arg(long, short)]
-    quiet: bool,
+    pub quiet: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum WorldArg {
+pub enum WorldArg {
     /// The simulator.
     Sim,
     /// The emulator.
@@ -55,26 +59,26 @@ enum WorldArg {
 }
 
 impl How {
-    fn options(&self) -> Options {
+    /// For runs in this process.
+    pub fn options(&self) -> Options {
         let default = Options::default();
         Options {
             jobs: self.jobs.unwrap_or(default.jobs).max(1),
             keep_going: !self.fail_fast,
             progress: !self.quiet,
+            ..default
         }
     }
 }
 
 /// Runs the experiment and says what came of it.
 pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
-    if args.world == Some(WorldArg::Emu) {
-        let message = "the emulated world runs no experiment in this version: use --world sim".to_owned();
-        return Err(Ended { code: 3, message }.into());
-    }
+    simulated(args.world)?;
     let experiment = folders.experiment(&args.experiment, args.how.tier.into(), &args.how.sets)?;
-    let plan = Plan::only(experiment, &args.points, &args.seeds)?;
+    let mut plan = Plan::only(experiment, &args.points, &args.seeds)?;
+    plan.globals = folders.options();
     if args.dry_run {
-        return dry_run(folders, &plan);
+        return sweep::dry_run(folders, &plan, &args.how);
     }
     let outcome = execute(folders, &plan, &args.how)?;
     let finished = finish(&plan, &outcome);
@@ -84,6 +88,15 @@ pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
         eprintln!("figures: trenvx figure {name} --tier {}", args.how.tier.name());
     }
     finished
+}
+
+/// Whether the world that was asked for is there.
+pub fn simulated(world: Option<WorldArg>) -> anyhow::Result<()> {
+    if world == Some(WorldArg::Emu) {
+        let message = "the emulated world runs no experiment in this version: use --world sim".to_owned();
+        return Err(Ended { code: 3, message }.into());
+    }
+    Ok(())
 }
 
 /// Runs what the plan asks for and the store does not have.
@@ -102,31 +115,26 @@ pub fn finish(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
         outcome.done.len() - cached,
         outcome.failed.len(),
     );
-    for failed in &outcome.failed {
-        eprintln!(
-            "  failed: {}, seed {}: {}\n    rerun: {}",
-            failed.label, failed.job.seed, failed.error, failed.rerun
-        );
+    let list = |word: &str, runs: &[Failed]| {
+        for run in runs {
+            let Failed { label, error, rerun, .. } = run;
+            eprintln!("  {word}: {label}, seed {}: {error}\n    rerun: {rerun}", run.job.seed);
+        }
+    };
+    list("failed", &outcome.failed);
+    let (missing, failed) = (outcome.missing.len(), outcome.failed.len());
+    list("missing", &outcome.missing[..missing.min(MISSING_LISTED)]);
+    if missing > MISSING_LISTED {
+        eprintln!("  and {} more are missing", missing - MISSING_LISTED);
     }
-    if outcome.failed.is_empty() {
-        return Ok(());
+    if outcome.skipped > 0 {
+        eprintln!("  not tried after the failure: {} runs", outcome.skipped);
     }
-    Err(Ended { code: 1, message: format!("{} runs failed", outcome.failed.len()) }.into())
-}
-
-/// Prints what would be run. What is in the store is known from the last run of this experiment
-/// with the same tier and `--set`; a changed input shows when it is run.
-fn dry_run(folders: &Folders, plan: &Plan) -> anyhow::Result<()> {
-    let experiment = &plan.experiment;
-    let index = Index::load(&folders.out, &experiment.id, experiment.tier, "sim", &experiment.sets);
-    let known = index.map(|index| index.runs).unwrap_or_default();
-    let mut missing = 0;
-    for job in &plan.jobs {
-        let label = &plan.point(*job).label;
-        let there = known.iter().any(|run| run.seed == job.seed && run.label == *label);
-        missing += usize::from(!there);
-        println!("{:<40} seed {:<6} {}", label, job.seed, if there { "in the store" } else { "to run" });
+    if missing > 0 {
+        return Err(Ended { code: 1, message: format!("{failed} runs failed, {missing} are missing") }.into());
     }
-    println!("{} runs, {} in the store, {missing} to run", plan.jobs.len(), plan.jobs.len() - missing);
+    if failed > 0 {
+        return Err(Ended { code: 1, message: format!("{failed} runs failed") }.into());
+    }
     Ok(())
 }

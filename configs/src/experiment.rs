@@ -1,6 +1,7 @@
 //! [`Experiment`]: a checked experiment file, ready to be planned.
 
 use crate::spec::{Spec, Tier};
+use crate::typed::Typed;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -21,8 +22,8 @@ pub struct Experiment {
     pub tier: Tier,
     /// The file it was read from.
     pub file: PathBuf,
-    /// `--set` as typed, in order.
-    pub sets: Vec<String>,
+    /// What the command line put over the file.
+    pub typed: Typed,
     /// One per combination of panel, swept values and system, in the order of the file.
     pub points: Vec<Point>,
     /// Seeds, each run for every point.
@@ -136,7 +137,7 @@ pub struct FigureSpec {
 }
 
 /// A constant in force and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ConstantNote {
     /// Dotted key: `machine.cxl.latency`.
     pub key: String,

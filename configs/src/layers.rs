@@ -8,7 +8,9 @@ use crate::set;
 use crate::source::{Sources, resolve};
 use crate::spec::Tier;
 use crate::suggest;
-use crate::tree::{self, Entry, Node, Table, Value, join};
+use crate::sweep::{self, Axis};
+use crate::tree::{self, Node, Value, join};
+use crate::typed::Typed;
 use crate::values;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,9 +35,6 @@ const PANEL_KEYS: [&str; 13] = [
     "profiles",
 ];
 
-/// Most points a sweep may have: beyond it, a list was probably written by mistake.
-const SWEEP_LIMIT: usize = 100_000;
-
 /// What was read.
 pub(crate) struct Layers {
     pub sources: Sources,
@@ -43,6 +42,7 @@ pub(crate) struct Layers {
     experiment: Node,
     tiers: BTreeMap<Tier, Node>,
     sets: Vec<Node>,
+    sweeps: Vec<sweep::Typed>,
     files: BTreeMap<PathBuf, Node>,
 }
 
@@ -50,6 +50,13 @@ pub(crate) struct Layers {
 pub(crate) struct Panel {
     pub value: String,
     layer: Node,
+}
+
+/// Every combination of panel and swept values; each is made when it is asked for, as a tree is large.
+pub(crate) struct Variants {
+    /// Name and tree of each panel; one without a name where there are none.
+    panels: Vec<(Option<String>, Node)>,
+    axes: Vec<Axis>,
 }
 
 /// One combination of panel and swept values.
@@ -61,22 +68,28 @@ pub(crate) struct Variant {
 }
 
 impl Layers {
-    /// Reads the experiment file, the base under it, what they name, and `--set`.
-    pub fn read(path: &Path, sets: &[String]) -> Result<Self, Vec<Diagnostic>> {
+    /// Reads the experiment file, the base under it, what they name, and what was typed.
+    pub fn read(path: &Path, typed: &Typed) -> Result<Self, Vec<Diagnostic>> {
         let mut sources = Sources::default();
         let mut problems = Vec::new();
         let index = sources.add_file(path, read(path).map_err(|problem| vec![problem])?);
         let mut experiment = tree::parse(&sources, index)?;
         let base = read_base(&mut sources, path, &experiment)?;
         let tiers = take_tiers(&sources, &mut experiment, &mut problems);
-        let mut parsed = Vec::new();
-        for one in sets {
-            match set::parse(&mut sources, one) {
-                Ok(node) => parsed.push(node),
-                Err(problem) => problems.push(problem),
-            }
+        let (mut sets, mut sweeps) = (Vec::new(), Vec::new());
+        for (option, as_typed) in typed.options() {
+            let done = match option {
+                "--set" => set::parse(&mut sources, as_typed).map(|node| sets.push(node)),
+                _ => sweep::parse(&mut sources, option, as_typed).map(|node| {
+                    sweeps.push(match option {
+                        "--sweep" => sweep::Typed::Grid(node),
+                        _ => sweep::Typed::Zip(node),
+                    });
+                }),
+            };
+            problems.extend(done.err());
         }
-        let mut layers = Self { sources, base, experiment, tiers, sets: parsed, files: BTreeMap::new() };
+        let mut layers = Self { sources, base, experiment, tiers, sets, sweeps, files: BTreeMap::new() };
         layers.read_files(&mut problems);
         if problems.is_empty() { Ok(layers) } else { Err(problems) }
     }
@@ -94,11 +107,8 @@ impl Layers {
                 named.extend(FILES.iter().filter_map(|key| Some((*key, tree.get(key)?.clone()))));
             }
             for key in FILES {
-                if let Some(Value::List(swept)) =
-                    common.get("sweep").and_then(|s| s.get(key)).map(|node| &node.value)
-                {
-                    named.extend(swept.iter().map(|node| (key, node.clone())));
-                }
+                let swept = sweep::values_of(&common, &self.sweeps, key);
+                named.extend(swept.into_iter().map(|node| (key, node.clone())));
             }
         }
         for (key, node) in named {
@@ -206,83 +216,50 @@ impl Layers {
     pub fn variants(
         &self,
         tier: Tier,
-        with_sets: bool,
+        with_typed: bool,
         common: &Node,
         panels: Vec<Panel>,
         checker: &Checker<'_>,
-    ) -> Vec<Variant> {
-        let mut variants: Vec<Variant> = if panels.is_empty() {
-            vec![Variant { axes: Vec::new(), tree: common.clone() }]
+    ) -> Variants {
+        let (typed, pins): (&[_], &[_]) = if with_typed { (&self.sweeps, &self.sets) } else { (&[], &[]) };
+        let axes = sweep::axes(common, typed, pins, checker);
+        let mut trees: Vec<(Option<String>, Node)> = if panels.is_empty() {
+            vec![(None, common.clone())]
         } else {
-            panels.into_iter().map(|panel| self.with_panel(tier, with_sets, panel)).collect()
+            panels.into_iter().map(|panel| self.with_panel(tier, with_typed, panel)).collect()
         };
-        for (key, values) in sweep_axes(common, checker) {
-            if variants.len().saturating_mul(values.len()) > SWEEP_LIMIT {
-                let origin = common.get("sweep").map_or(common.origin, |node| node.origin);
-                checker.problem(
-                    origin,
-                    "sweep",
-                    format!("more than {SWEEP_LIMIT} combinations: sweep less at once"),
-                );
-                return Vec::new();
-            }
-            variants = variants
-                .iter()
-                .flat_map(|variant| values.iter().map(|value| variant.at(&key, value)))
-                .collect();
+        for (_, tree) in &mut trees {
+            // Long lists of values would be copied into every point.
+            tree.table_mut().map(|table| table.remove("sweep"));
         }
-        variants
+        Variants { panels: trees, axes }
     }
 
-    fn with_panel(&self, tier: Tier, with_sets: bool, panel: Panel) -> Variant {
+    fn with_panel(&self, tier: Tier, with_sets: bool, panel: Panel) -> (Option<String>, Node) {
         let mut tree = self.common(tier, false);
         tree.overlay(&panel.layer);
         if with_sets {
             self.overlay_sets(&mut tree);
         }
-        Variant { axes: vec![("panel".to_owned(), panel.value)], tree }
+        (Some(panel.value), tree)
     }
 }
 
-impl Variant {
-    /// The same with one more key set.
-    fn at(&self, key: &str, value: &Node) -> Self {
-        let mut layer = value.clone();
-        for part in key.rsplit('.') {
-            let entry = Entry { key_origin: value.origin, node: layer };
-            layer =
-                Node { origin: value.origin, value: Value::Table(Table::from([(part.to_owned(), entry)])) };
-        }
-        let mut tree = self.tree.clone();
-        let origin = tree.origin;
-        tree.overlay(&layer);
-        tree.origin = origin;
-        let mut axes = self.axes.clone();
-        let shown = match &value.value {
-            Value::Text(text) => text.clone(),
-            other => other.written(),
-        };
-        axes.push((key.to_owned(), shown));
-        Self { axes, tree }
+impl Variants {
+    /// How many there are; `None` where it is beyond counting.
+    pub fn count(&self) -> Option<usize> {
+        sweep::combinations(&self.axes)?.checked_mul(self.panels.len())
     }
-}
 
-/// `[sweep]`: dotted key = list of values.
-fn sweep_axes(common: &Node, checker: &Checker<'_>) -> Vec<(String, Vec<Node>)> {
-    let mut axes = Vec::new();
-    let Some(sweep) = common.get("sweep") else { return axes };
-    for (key, entry) in Section::of(checker, "sweep", sweep).entries() {
-        let path = join("sweep", key);
-        match &entry.node.value {
-            Value::List(values) if !values.is_empty() => axes.push((key.to_owned(), values.clone())),
-            Value::Table(_) => {
-                let message = format!("quote the whole key: \"{key}.…\" = [ … ]");
-                checker.problem(entry.key_origin, &path, message);
-            }
-            _ => checker.problem(entry.node.origin, &path, "write a list of values that is not empty"),
-        }
+    /// One of them, counted from 0: panels first, the last axis varies fastest.
+    pub fn get(&self, number: usize) -> Variant {
+        let combinations = sweep::combinations(&self.axes).unwrap_or(1);
+        let (panel, tree) = &self.panels[number / combinations];
+        let mut variant = Variant { axes: Vec::new(), tree: tree.clone() };
+        variant.axes.extend(panel.clone().map(|panel| ("panel".to_owned(), panel)));
+        sweep::apply(&self.axes, number % combinations, &mut variant.tree, &mut variant.axes);
+        variant
     }
-    axes
 }
 
 /// The base under an experiment: the file it names, or the nearest `base.toml` above it.

@@ -1,28 +1,41 @@
 //! From files and `--set` to an [`Experiment`]: base, experiment, tier, panel, swept values and
 //! `--set`, each over the one before.
 
-use crate::check::constants::{self, Constants};
-use crate::check::{cluster, faults, figures, machine, profiles, systems, workload};
+use crate::check::constants::Constants;
+use crate::check::{cluster, faults, figures, profiles, systems, workload};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::effective;
-use crate::experiment::{ConstantNote, Experiment, Point, WorldKind};
+use crate::experiment::{Experiment, Point, WorldKind};
+use crate::files::{Files, read_machine, read_profiles};
 use crate::layers::{Layers, Variant};
 use crate::section::{Checker, Section};
 use crate::source::Sources;
-use crate::spec::{Machine, ServiceTime, Spec, Tier};
+use crate::spec::{ServiceTime, Spec, Tier};
 use crate::suggest;
-use crate::tree::{self, Node, join};
+use crate::tree::{self, Node};
+use crate::typed::Typed;
 use crate::values;
 use platform::system::System;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+/// Most points an experiment may have: beyond it, a list was probably written by mistake.
+const POINT_LIMIT: usize = 100_000;
+
+/// No more combinations are looked at once so many problems are known.
+const ENOUGH_PROBLEMS: usize = 50;
 
 /// Reads and checks an experiment at one tier, with `--set` as typed.
 ///
 /// All tiers of the file are checked, so that a mistake in `full` is found at the desk and not
 /// after a night.
 pub fn load(path: &Path, tier: Tier, sets: &[String]) -> Result<Experiment, Diagnostics> {
-    let layers = Layers::read(path, sets).map_err(Diagnostics::new)?;
+    load_typed(path, tier, &Typed::sets(sets))
+}
+
+/// [`load`] with everything that can be typed.
+pub fn load_typed(path: &Path, tier: Tier, typed: &Typed) -> Result<Experiment, Diagnostics> {
+    let layers = Layers::read(path, typed).map_err(Diagnostics::new)?;
     let checker = Checker::new(&layers.sources);
     let loaded = check(&layers, &checker, tier, true);
     for other in Tier::ALL.into_iter().filter(|other| *other != tier) {
@@ -33,7 +46,7 @@ pub fn load(path: &Path, tier: Tier, sets: &[String]) -> Result<Experiment, Diag
     let problems = checker.into_problems();
     match loaded {
         Some(experiment) if problems.is_empty() => {
-            Ok(Experiment { file: path.to_owned(), sets: sets.to_vec(), ..experiment })
+            Ok(Experiment { file: path.to_owned(), typed: typed.clone(), ..experiment })
         }
         _ => Err(Diagnostics::new(problems)),
     }
@@ -50,8 +63,8 @@ pub fn service_times(path: &Path) -> Result<BTreeMap<String, ServiceTime>, Diagn
     if problems.is_empty() { Ok(found.service_times) } else { Err(Diagnostics::new(problems)) }
 }
 
-fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_sets: bool) -> Option<Experiment> {
-    let common = layers.common(tier, with_sets);
+fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_typed: bool) -> Option<Experiment> {
+    let common = layers.common(tier, with_typed);
     let panels = layers.panels(&common, checker);
     let names: Vec<String> = panels.iter().map(|panel| panel.value.clone()).collect();
 
@@ -59,14 +72,32 @@ fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_sets: bool) ->
     let mut experiment = head(&root, tier, &names);
     experiment.effective = effective::values(layers, &common);
 
-    let mut notes = Vec::new();
-    for variant in layers.variants(tier, with_sets, &common, panels, checker) {
-        points_of(layers, checker, &variant, &mut experiment.points, &mut notes);
+    let variants = layers.variants(tier, with_typed, &common, panels, checker);
+    let too_many = |n: Option<usize>| n.is_none_or(|n| n > POINT_LIMIT);
+    let complain = || {
+        let origin = common.get("sweep").map_or(common.origin, |node| node.origin);
+        checker.problem(origin, "sweep", format!("more than {POINT_LIMIT} points: sweep less at once"));
+    };
+    if too_many(variants.count()) {
+        complain();
+        return None;
     }
-    for note in notes {
-        if !experiment.constants.contains(&note) {
-            experiment.constants.push(note);
+    let mut files = Files::default();
+    for number in 0..variants.count().unwrap_or(0) {
+        points_of(layers, checker, &variants.get(number), &mut files, &mut experiment.points);
+        if checker.count() >= ENOUGH_PROBLEMS {
+            break;
         }
+        if too_many(Some(experiment.points.len())) {
+            complain();
+            break;
+        }
+    }
+    experiment.constants = files.notes;
+    let mut labels = BTreeSet::new();
+    if let Some(double) = experiment.points.iter().find(|point| !labels.insert(point.label.as_str())) {
+        let origin = common.get("sweep").map_or(common.origin, |node| node.origin);
+        checker.problem(origin, "sweep", format!("two points are named \"{}\"", double.label));
     }
     Some(experiment).filter(|_| checker.count() == 0)
 }
@@ -85,7 +116,7 @@ fn head(root: &Section<'_, '_>, tier: Tier, panels: &[String]) -> Experiment {
         worlds: worlds(root),
         tier,
         file: Default::default(),
-        sets: Vec::new(),
+        typed: Typed::default(),
         points: Vec::new(),
         seeds: seeds(root),
         figures: figures::figures(root, panels),
@@ -144,8 +175,8 @@ fn points_of(
     layers: &Layers,
     checker: &Checker<'_>,
     variant: &Variant,
+    files: &mut Files,
     points: &mut Vec<Point>,
-    notes: &mut Vec<ConstantNote>,
 ) {
     let root = Section::of(checker, "", &variant.tree);
     for key in ["base", "id", "title", "paper", "question", "worlds", "seeds", "figures", "panel", "sweep"] {
@@ -157,9 +188,8 @@ fn points_of(
         overrides(checker, over, &mut systems);
     }
     let changes = |key| over.and_then(|over| over.get(key));
-    let constants = Constants::default();
-    let machine = read_machine(layers, &root, changes("machine"), &constants);
-    let profiles = read_profiles(layers, &root, changes("profiles"), &constants);
+    let machine = read_machine(layers, &root, changes("machine"), files);
+    let profiles = read_profiles(layers, &root, changes("profiles"), files);
     let parts = (
         cluster::cluster(&root),
         cluster::keep_alive(&root),
@@ -171,7 +201,6 @@ fn points_of(
     );
     let faults = faults::faults(&root, parts.0.as_ref());
     root.finish();
-    notes.extend(constants.into_notes());
 
     let (
         Some(cluster),
@@ -221,49 +250,6 @@ fn overrides(checker: &Checker<'_>, over: &Node, systems: &mut [System]) {
         systems::change(checker, systems, &entry.node);
     }
     section.finish();
-}
-
-fn read_machine(
-    layers: &Layers,
-    root: &Section<'_, '_>,
-    over: Option<&Node>,
-    constants: &Constants,
-) -> Option<Machine> {
-    let file = layers.file(root, "machine")?;
-    let mut tree = file.clone();
-    if let Some(over) = over {
-        constants::change(&layers.sources, &mut tree, over);
-    }
-    let section = Section::of(root.checker, "machine", &tree);
-    let machine = machine::machine(&section, constants);
-    section.finish();
-    Some(machine)
-}
-
-fn read_profiles(
-    layers: &Layers,
-    root: &Section<'_, '_>,
-    over: Option<&Node>,
-    constants: &Constants,
-) -> Option<profiles::Profiles> {
-    let file = layers.file(root, "profiles")?;
-    let mut tree = file.clone();
-    if let Some(over) = over {
-        let known: Vec<&str> = file.table().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-        for (name, entry) in over.table().into_iter().flatten() {
-            if !known.contains(&name.as_str()) {
-                let hint = suggest::hint(name, known.iter().copied());
-                root.checker.problem(
-                    entry.key_origin,
-                    &join("override.profiles", name),
-                    format!("no profile \"{name}\": {hint}"),
-                );
-                return None;
-            }
-        }
-        constants::change(&layers.sources, &mut tree, over);
-    }
-    Some(profiles::profiles(&Section::of(root.checker, "profiles", &tree), constants))
 }
 
 /// Reads a whole file, or says what to do.

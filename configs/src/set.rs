@@ -21,11 +21,11 @@ pub(crate) fn parse(sources: &mut Sources, as_typed: &str) -> Result<Node, Diagn
         return Err(usage("more than one line"));
     }
     let as_toml = format!("{key} = {value}");
-    let index = sources.add_set(as_typed, as_toml);
+    let index = sources.add_typed("--set", as_typed, as_toml);
     if let Ok(node) = tree::parse(sources, index) {
         return Ok(node);
     }
     let as_text = format!("{key} = {}", toml::Value::String(value.to_owned()));
-    let index = sources.add_set(as_typed, as_text);
+    let index = sources.add_typed("--set", as_typed, as_text);
     tree::parse(sources, index).map_err(|_| usage(&format!("{key:?} is not a key")))
 }

@@ -1,4 +1,4 @@
-//! Where values were written: files, and `--set` on the command line.
+//! Where values were written: files, and options on the command line.
 
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -12,7 +12,7 @@ pub(crate) struct Sources {
 /// One text that values come from.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// As shown: a path, or `--set KEY=VALUE`.
+    /// As shown: a path, or `--set KEY=VALUE` and the like.
     pub name: String,
     /// What it says.
     pub text: String,
@@ -42,10 +42,10 @@ impl Sources {
         self.all.len() - 1
     }
 
-    /// Adds one `--set KEY=VALUE`; its paths are relative to the current folder.
-    pub fn add_set(&mut self, as_typed: &str, as_toml: String) -> usize {
+    /// Adds one `--set KEY=VALUE` or another such option; its paths are relative to the current folder.
+    pub fn add_typed(&mut self, option: &str, as_typed: &str, as_toml: String) -> usize {
         self.all.push(Source {
-            name: format!("--set {as_typed}"),
+            name: format!("{option} {as_typed}"),
             text: as_toml,
             folder: PathBuf::new(),
             is_file: false,
@@ -68,7 +68,7 @@ impl Sources {
         self.of(origin).text.get(origin.start..origin.end).unwrap_or("")
     }
 
-    /// `file:line`, or the `--set` as typed.
+    /// `file:line`, or the option as typed.
     pub fn place(&self, origin: Origin) -> String {
         let source = self.of(origin);
         if source.is_file {

@@ -9,6 +9,7 @@ use platform::system::System;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use traces::{Bytes, Duration};
 pub use traces::{ServiceTime, Spread};
 
@@ -59,10 +60,10 @@ pub struct Spec {
     pub workload: WorkloadSpec,
     /// Step costs and device constants.
     pub machine: Machine,
-    /// Function profiles by name.
-    pub profiles: BTreeMap<String, Profile>,
+    /// Function profiles by name, shared by the points of an experiment.
+    pub profiles: Arc<BTreeMap<String, Profile>>,
     /// Service times by function name, for generators that have none of their own.
-    pub service_times: BTreeMap<String, ServiceTime>,
+    pub service_times: Arc<BTreeMap<String, ServiceTime>>,
     /// Profile of functions whose workload names none; scaled to the function's memory.
     pub default_profile: String,
     /// What is recorded.

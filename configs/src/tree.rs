@@ -38,7 +38,7 @@ pub(crate) struct Entry {
 
 /// Keys whose table holds exactly one entry, the name of the chosen alternative. A layer that
 /// chooses another alternative replaces the whole table.
-const CHOICES: [&str; 2] = ["placement", "workload"];
+pub(crate) const CHOICES: [&str; 2] = ["placement", "workload"];
 
 /// The tree of a source; its syntax errors where there are any.
 pub(crate) fn parse(sources: &Sources, source: usize) -> Result<Node, Vec<Diagnostic>> {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Folder, HEAD};
-use configs::{Tier, find, list, root};
+use configs::{Tier, Typed, find, list, root};
 
 /// The complaint about an experiment that is the usual head and this text.
 fn complaint(text: &str) -> String {
@@ -59,6 +59,22 @@ refused! {
     a_panel_with_a_key_of_its_own: "[[panel]]\nname = \"W1\"\nsystems = [\"criu\"]\n";
     a_sweep_of_nothing: "[sweep]\n\"cluster.nodes\" = 4\n";
     a_sweep_of_an_unknown_key: "[sweep]\n\"cluster.node\" = [1, 2]\n";
+    a_sweep_with_an_unquoted_key: "[sweep]\ncluster.nodes = [1, 2]\n";
+    a_sweep_that_is_no_table: "sweep = [1, 2]\n";
+    a_sweep_with_a_bad_value: "[sweep]\n\"cluster.nodes\" = [1, 0]\n";
+    a_sweep_of_one_value_twice: "[sweep]\n\"cluster.nodes\" = [1, 2, 1]\n";
+    a_sweep_of_seeds: "[sweep]\nseeds = [1, 2]\n";
+    a_sweep_of_the_experiment_itself: "[sweep]\ntitle = [\"A\", \"B\"]\n";
+    a_sweep_of_too_many_points: "[sweep]\n\"cluster.nodes\" = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n\"cluster.cores\" = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n\"keep_alive.ttl\" = [\"1 s\", \"2 s\", \"3 s\", \"4 s\", \"5 s\", \"6 s\", \"7 s\", \"8 s\", \"9 s\", \"10 s\"]\n\"override.machine.cxl.latency\" = [\"1 ns\", \"2 ns\", \"3 ns\", \"4 ns\", \"5 ns\", \"6 ns\", \"7 ns\", \"8 ns\", \"9 ns\", \"10 ns\"]\n\"cluster.queue_timeout\" = [\"1 s\", \"2 s\", \"3 s\", \"4 s\", \"5 s\", \"6 s\", \"7 s\", \"8 s\", \"9 s\", \"10 s\"]\n\"output.invocations\" = [true, false]\n";
+    a_zip_of_unequal_lists: "[[sweep.zip]]\n\"cluster.cores\" = [1, 2, 3]\n\"cluster.nodes\" = [1, 2]\n";
+    a_zip_with_one_bracket: "[sweep.zip]\n\"cluster.nodes\" = [1, 2]\n";
+    a_zip_of_nothing: "[[sweep.zip]]\n";
+    a_zip_of_a_key_in_the_grid: "[sweep]\n\"cluster.nodes\" = [1, 2]\n[[sweep.zip]]\n\"cluster.nodes\" = [1, 2]\n";
+    a_zip_inside_a_swept_value: "[sweep]\nworkload = [\"w1\", \"w2\"]\n[[sweep.zip]]\n\"workload.zipf.functions\" = [1, 2]\n";
+    a_list_with_another_key: "[[sweep.list]]\n\"cluster.nodes\" = 1\n[[sweep.list]]\n\"cluster.nodse\" = 2\n";
+    a_list_that_lacks_a_key: "[[sweep.list]]\n\"cluster.nodes\" = 1\n\"cluster.cores\" = 1\n[[sweep.list]]\n\"cluster.nodes\" = 2\n";
+    a_list_with_an_unquoted_key: "[[sweep.list]]\ncluster.nodes = 1\n";
+    a_list_with_one_point_twice: "[[sweep.list]]\n\"cluster.nodes\" = 1\n[[sweep.list]]\n\"cluster.nodes\" = 1\n";
     a_machine_that_is_not_there: "machine = \"../machines/papers.toml\"\n";
     an_override_of_no_constant: "[override.machine.cxl]\nlatncy = \"300 ns\"\n";
     an_override_of_no_profile: "[override.profiles.plian]\nthreads = 2\n";
@@ -138,6 +154,41 @@ fn sets_that_are_none() {
 #[test]
 fn a_set_with_a_bad_value() {
     insta::assert_snapshot!(Folder::new().complaint("", &["cluster.memory_cap=64", "keep_alive.tll=1 s"]));
+}
+
+#[test]
+fn sweeps_on_the_line_that_are_none() {
+    let typed = |sweeps: &[&str], zips: &[&str]| {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        Typed { sweeps: words(sweeps), zips: words(zips), ..Typed::default() }
+    };
+    let folder = Folder::new();
+    let text =
+        "[sweep]\n\"cluster.cores\" = [1, 2]\n[[sweep.zip]]\n\"cluster.dram\" = [\"1 GB\", \"2 GB\"]\n";
+    let complaint = |typed: &Typed| {
+        let error = folder.load_typed(text, typed).expect_err("this must not load").to_string();
+        error.replace(&format!("{}/", folder.path().display()), "configs/")
+    };
+    let malformed =
+        typed(&["cluster.nodes", "=[1]", "cluster.nodes=[1", "cluster.nodes=1..4"], &["a=[8 GB]"]);
+    let meaningless = typed(
+        &["cluster.nodes=4", "cluster.node=[1, 2]", "keep_alive.ttl=[\"10m\"]"],
+        &["placement=[]", "cluster.dram=[\"1 GB\"]"],
+    );
+    let unequal = typed(&[], &["cluster.nodes=[1, 2]", "keep_alive.ttl=[\"1 min\"]"]);
+    insta::assert_snapshot!(format!(
+        "{}\n\n{}\n\n{}",
+        complaint(&malformed),
+        complaint(&meaningless),
+        complaint(&unequal)
+    ));
+}
+
+#[test]
+fn sets_of_keys_that_cannot_have_one_value_alone() {
+    let folder = Folder::new();
+    let text = "[[sweep.zip]]\n\"cluster.cores\" = [1, 2]\n[[sweep.list]]\n\"cluster.nodes\" = 1\n";
+    insta::assert_snapshot!(folder.complaint(text, &["cluster.cores=4", "cluster.nodes=4"]));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 mod common;
 
 use common::Folder;
-use configs::Tier;
 use configs::spec::{Placement, ServiceTime, WorkloadSpec};
+use configs::{Tier, Typed};
 use traces::{Bytes, Duration, Pages};
 
 #[test]
@@ -128,6 +128,87 @@ fn a_sweep_is_every_combination() {
             (label(2, "600 ns"), 2, 600),
         ]
     );
+}
+
+#[test]
+fn zips_and_lists_are_axes_beside_the_grid() {
+    let text = r#"
+systems = ["t-cxl"]
+[sweep]
+"cluster.nodes" = [1, 2]
+[[sweep.zip]]
+"cluster.cores" = [8, 16]
+"cluster.dram" = ["32 GB", "64 GB"]
+[[sweep.list]]
+"keep_alive.ttl" = "1 min"
+"workload" = { w1 = {} }
+[[sweep.list]]
+"keep_alive.ttl" = "2 min"
+"workload" = "w2"
+"#;
+    let experiment = Folder::new().load(text, &[]).unwrap();
+    let seen: Vec<String> = experiment
+        .points
+        .iter()
+        .map(|point| {
+            let (cluster, ttl) = (&point.spec.cluster, point.spec.keep_alive.ttl);
+            let workload = point.spec.workload.name();
+            format!("{} {} {} {ttl} {workload}", cluster.nodes, cluster.cores, cluster.dram.0 / 1_000_000_000)
+        })
+        .collect();
+    let four = |n| {
+        ["8 32 1 min w1", "8 32 2 min w2", "16 64 1 min w1", "16 64 2 min w2"].map(|r| format!("{n} {r}"))
+    };
+    assert_eq!(seen, [four(1), four(2)].concat());
+    let label = "cluster.nodes=1/cluster.cores=8/cluster.dram=32 GB/keep_alive.ttl=2 min/w2/t-cxl";
+    assert_eq!(experiment.points[1].label, label);
+}
+
+#[test]
+fn what_is_typed_comes_last_replaces_and_pins() {
+    let folder = Folder::new();
+    let text = "systems = [\"t-cxl\"]\n[sweep]\n\"cluster.nodes\" = [1, 2]\n\"cluster.cores\" = [8, 16]\n";
+    let labels = |sets: &[&str], sweeps: &[&str], zips: &[&str]| {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let typed = Typed { sets: words(sets), sweeps: words(sweeps), zips: words(zips) };
+        let experiment = folder.load_typed(text, &typed).unwrap();
+        assert_eq!(experiment.typed, typed);
+        experiment.points.into_iter().map(|point| point.label).collect::<Vec<_>>()
+    };
+    // --set leaves one value of an axis; --sweep of the same key replaces the file's list.
+    assert_eq!(
+        labels(&["cluster.nodes=7"], &["cluster.cores=[4]"], &[]),
+        ["cluster.nodes=7/cluster.cores=4/t-cxl"]
+    );
+    assert_eq!(
+        labels(
+            &["cluster.nodes=1", "cluster.cores=8"],
+            &["override.systems.\"t-cxl\".prepopulated=[0, 1]"],
+            &["keep_alive.ttl=[\"1 min\", \"2 min\"]", "cluster.memory_cap=[\"1 GiB\", \"2 GiB\"]"]
+        ),
+        [
+            "cluster.cores=8/cluster.nodes=1/override.systems.t-cxl.prepopulated=0/keep_alive.ttl=1 min/cluster.memory_cap=1 GiB/t-cxl",
+            "cluster.cores=8/cluster.nodes=1/override.systems.t-cxl.prepopulated=0/keep_alive.ttl=2 min/cluster.memory_cap=2 GiB/t-cxl",
+            "cluster.cores=8/cluster.nodes=1/override.systems.t-cxl.prepopulated=1/keep_alive.ttl=1 min/cluster.memory_cap=1 GiB/t-cxl",
+            "cluster.cores=8/cluster.nodes=1/override.systems.t-cxl.prepopulated=1/keep_alive.ttl=2 min/cluster.memory_cap=2 GiB/t-cxl",
+        ]
+    );
+}
+
+#[test]
+fn points_of_a_sweep_share_their_profiles_and_note_every_constant_once() {
+    let text =
+        "[sweep]\n\"override.machine.cxl.latency\" = [\"300 ns\", \"600 ns\"]\n\"cluster.nodes\" = [1, 2]\n";
+    let experiment = Folder::new().load(text, &[]).unwrap();
+    let first = &experiment.points[0].spec.profiles;
+    assert!(experiment.points.iter().all(|point| std::sync::Arc::ptr_eq(&point.spec.profiles, first)));
+    let latencies: Vec<&str> = experiment
+        .constants
+        .iter()
+        .filter(|note| note.key == "machine.cxl.latency")
+        .map(|note| note.value.as_str())
+        .collect();
+    assert_eq!(latencies, ["300 ns", "600 ns"]);
 }
 
 #[test]

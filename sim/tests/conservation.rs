@@ -176,7 +176,7 @@ fn slow_cxl_memory_slows_what_reads_it_in_place_and_nothing_else() {
     let service = |name: &str, latency: u64| {
         let mut spec = free_spec(name);
         spec.machine.cxl.latency = Duration::from_nanos(latency);
-        spec.profiles.get_mut("plain").unwrap().memory_intensity = 0.1;
+        std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap().memory_intensity = 0.1;
         let record = play(&spec, &functions(1), &calls);
         record.invocations.iter().map(|i| i.service_ns).sum::<Duration>()
     };

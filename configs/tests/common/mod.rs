@@ -2,7 +2,7 @@
 //! experiment.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use configs::{Diagnostics, Experiment, Tier};
+use configs::{Diagnostics, Experiment, Tier, Typed};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -105,6 +105,12 @@ impl Folder {
         self.write("experiments/e99-test.toml", text);
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         configs::load(&self.path().join("experiments/e99-test.toml"), tier, &sets)
+    }
+
+    /// Loads `experiments/e99-test.toml` with this text after the head, and axes on the line.
+    pub fn load_typed(&self, text: &str, typed: &Typed) -> Result<Experiment, Diagnostics> {
+        self.write("experiments/e99-test.toml", &format!("{HEAD}{text}"));
+        configs::load_typed(&self.path().join("experiments/e99-test.toml"), Tier::Kick, typed)
     }
 
     /// The complaint about an experiment, with the folder's own path left out.

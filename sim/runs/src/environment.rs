@@ -25,6 +25,9 @@ pub struct Environment {
     pub version: String,
     /// Whether it was built without optimisation: its times mean nothing.
     pub debug_build: bool,
+    /// Commit that it was built from.
+    #[serde(default)]
+    pub built_from: Option<String>,
     /// Commit of the repository that the command is run in.
     pub git_commit: Option<String>,
     /// Whether files differ from that commit.
@@ -44,6 +47,7 @@ impl Environment {
             rustc: env!("TRENVX_RUSTC").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             debug_build: cfg!(debug_assertions),
+            built_from: Some(env!("TRENVX_COMMIT").to_owned()).filter(|commit| !commit.is_empty()),
             git_commit: repository.as_deref().and_then(commit),
             git_dirty: repository.as_deref().and_then(dirty),
         }
@@ -100,8 +104,9 @@ fn dirty(git: &Path) -> Option<bool> {
 }
 
 /// Processor time of this thread so far, in nanoseconds.
-pub(crate) fn thread_cpu_ns() -> Option<u64> {
-    read_to_string("/proc/thread-self/schedstat").ok()?.split_whitespace().next()?.parse().ok()
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
 /// Largest resident memory of this process so far, in bytes.

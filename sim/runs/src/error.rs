@@ -22,6 +22,12 @@ pub enum StoreError {
         /// Where it would be.
         path: PathBuf,
     },
+    /// Another runner has taken this one for dead: it gave no sign of life for too long.
+    #[error("{path}: another process has taken this run over", path = path.display())]
+    Lost {
+        /// Where the run would be.
+        path: PathBuf,
+    },
     /// A file is shorter or longer than when it was written.
     #[error("{path}: {found} bytes instead of {expected}: damaged after it was written; delete this run and run it again", path = path.display())]
     WrongSize {

@@ -7,20 +7,21 @@ use crate::index::{Index, IndexedRun};
 use crate::key::RunKey;
 use crate::manifest::{Manifest, WorkloadNote};
 use crate::plan::{Job, Plan};
-use crate::progress::Progress;
+use crate::progress::{Ended, Progress};
 use crate::store::{Claim, Slot, Store};
 use crate::workload::{Build, Shared, Workloads};
 use crate::world::World;
 use configs::Spec;
 use platform::records::RECORD_SCHEMA;
+use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Pause between two looks at a run that another process is at.
+/// Pause between two looks at runs that other processes are at.
 const POLL: Duration = Duration::from_millis(200);
 
 /// How a plan is executed.
@@ -32,12 +33,14 @@ pub struct Options {
     pub keep_going: bool,
     /// Whether progress is shown on standard error.
     pub progress: bool,
+    /// Whether runs that other processes are at are waited for, and made here should those die.
+    pub wait: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let jobs = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self { jobs, keep_going: true, progress: true }
+        Self { jobs, keep_going: true, progress: true, wait: true }
     }
 }
 
@@ -76,6 +79,18 @@ pub struct Outcome {
     pub failed: Vec<Failed>,
     /// Runs that were not tried because another one failed.
     pub skipped: usize,
+    /// Runs that were left to the processes that are at them.
+    pub elsewhere: usize,
+    /// Runs that nobody has tried to their end, as a merge finds them; in the order of the plan.
+    pub missing: Vec<Failed>,
+}
+
+/// What came of trying one run.
+enum End {
+    Done(Done),
+    Failed(Failed),
+    /// This process, on this host, is at it.
+    Busy(u32, String),
 }
 
 /// What one job's thread needs to know.
@@ -86,6 +101,7 @@ struct Run<'a> {
     workloads: &'a Workloads<'a>,
     environment: &'a Environment,
     progress: &'a Progress,
+    jobs: usize,
 }
 
 /// Runs what the plan asks for and the store does not have, and notes the keys in the index below
@@ -114,26 +130,59 @@ pub(crate) fn execute_with(
     let environment = Environment::look();
     let workloads = Workloads::new(plan, build);
     let progress = Progress::new(&plan.experiment.id, plan.jobs.len(), options.progress);
-    let run =
-        Run { plan, store, world, workloads: &workloads, environment: &environment, progress: &progress };
-    let ends: Mutex<Vec<(usize, Result<Done, Failed>)>> = Mutex::default();
-    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let threads = options.jobs.clamp(1, plan.jobs.len().max(1));
+    let run = Run {
+        plan,
+        store,
+        world,
+        workloads: &workloads,
+        environment: &environment,
+        progress: &progress,
+        jobs: threads,
+    };
+    let ends: Mutex<Vec<(usize, End)>> = Mutex::default();
+    let busy: Mutex<VecDeque<usize>> = Mutex::default();
+    let (next, stopped, told) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
+    let ended = |number: usize, end: End| {
+        workloads.release(plan.jobs[number], plan);
+        progress.ended(match &end {
+            End::Done(done) if done.cached => Ended::Cached,
+            End::Done(_) => Ended::New,
+            End::Failed(_) => Ended::Failed,
+            End::Busy(..) => Ended::Cached,
+        });
+        if matches!(end, End::Failed(_)) && !options.keep_going {
+            stopped.store(true, Ordering::Relaxed);
+        }
+        locked(&ends).push((number, end));
+    };
     // Every thread of the pool is a worker that takes jobs strictly in the plan's order, so that those
-    // that share a workload run together; work stealing would scatter them.
+    // that share a workload run together; work stealing would scatter them. What another process is at
+    // comes again when everything else is done.
     let worker = || {
         while !stopped.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(&job) = plan.jobs.get(number) else { break };
-            let end = run.one(job);
-            workloads.release(job);
-            progress.ended(end.is_err());
-            if end.is_err() && !options.keep_going {
-                stopped.store(true, Ordering::Relaxed);
+            match run.one(job) {
+                End::Busy(..) if options.wait => locked(&busy).push_back(number),
+                end => ended(number, end),
             }
-            ends.lock().unwrap_or_else(PoisonError::into_inner).push((number, end));
+        }
+        while !stopped.load(Ordering::Relaxed) {
+            let Some(number) = locked(&busy).pop_front() else { break };
+            match run.one(plan.jobs[number]) {
+                End::Busy(pid, host) => {
+                    locked(&busy).push_back(number);
+                    if pid != std::process::id() && !told.swap(true, Ordering::Relaxed) {
+                        let others = format!("process {pid} on {host}, and maybe others");
+                        progress.say(&format!("what is left is being run by {others}: waiting"));
+                    }
+                    std::thread::sleep(POLL);
+                }
+                end => ended(number, end),
+            }
         }
     };
-    let threads = options.jobs.clamp(1, plan.jobs.len().max(1));
     match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
         Ok(pool) => {
             pool.broadcast(|_| worker());
@@ -148,15 +197,20 @@ pub(crate) fn execute_with(
     let mut outcome = Outcome { skipped: plan.jobs.len() - ends.len(), ..Outcome::default() };
     for (_, end) in ends {
         match end {
-            Ok(done) => outcome.done.push(done),
-            Err(failed) => outcome.failed.push(failed),
+            End::Done(done) => outcome.done.push(done),
+            End::Failed(failed) => outcome.failed.push(failed),
+            End::Busy(..) => outcome.elsewhere += 1,
         }
     }
     Index::merge(out, plan, store, world, outcome.done.iter().map(|done| indexed(plan, done)).collect())?;
     Ok(outcome)
 }
 
-fn indexed(plan: &Plan, done: &Done) -> IndexedRun {
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn indexed(plan: &Plan, done: &Done) -> IndexedRun {
     IndexedRun {
         label: done.label.clone(),
         axes: plan.point(done.job).axes.clone(),
@@ -165,66 +219,59 @@ fn indexed(plan: &Plan, done: &Done) -> IndexedRun {
     }
 }
 
+/// What a panic said.
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
 impl Run<'_> {
-    fn one(&self, job: Job) -> Result<Done, Failed> {
+    fn one(&self, job: Job) -> End {
         let tried = catch_unwind(AssertUnwindSafe(|| self.try_one(job))).unwrap_or_else(|panic| {
-            let text =
-                panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            Err(format!(
-                "the {} world stopped at a broken invariant: {}",
-                self.world.name(),
-                text.unwrap_or("no message")
-            ))
+            let name = self.world.name();
+            Err(format!("the {name} world stopped at a broken invariant: {}", message_of(&*panic)))
         });
-        let label = self.plan.point(job).label.clone();
-        match tried {
-            Ok((key, cached)) => Ok(Done { job, label, key, cached }),
-            Err(error) => {
-                self.progress.say(&format!("{label}, seed {}: {error}", job.seed));
-                let rerun = self.plan.rerun_command(job, self.world.name());
-                Err(Failed { job, label, error, rerun })
-            }
-        }
+        tried.unwrap_or_else(|error| {
+            let label = self.plan.point(job).label.clone();
+            self.progress.say(&format!("{label}, seed {}: {error}", job.seed));
+            let rerun = self.plan.rerun_command(job, self.world.name());
+            End::Failed(Failed { job, label, error, rerun })
+        })
     }
 
-    fn try_one(&self, job: Job) -> Result<(RunKey, bool), String> {
-        let spec = &self.plan.point(job).spec;
+    fn try_one(&self, job: Job) -> Result<End, String> {
+        let point = self.plan.point(job);
         let shared = self.workloads.get(job, self.plan)?;
-        let key = RunKey::new(spec, &shared.hash, job.seed, self.world.name(), self.world.model_version());
-        let Some(slot) = self.claim(&key).map_err(|error| error.to_string())? else { return Ok((key, true)) };
-        self.run(job, &key, &shared, slot)?;
-        Ok((key, false))
-    }
-
-    /// The right to run a key; `None` once it is done. Waits for whoever is at it.
-    fn claim(&self, key: &RunKey) -> Result<Option<Slot>, StoreError> {
-        let mut told = false;
-        loop {
-            match self.store.claim(key)? {
-                Claim::Done => return Ok(None),
-                Claim::Mine(slot) => return Ok(Some(slot)),
-                Claim::Busy { pid, host, lock } => {
-                    if !told && (pid != std::process::id()) {
-                        self.progress.say(&format!(
-                            "waiting for process {pid} on {host}, which runs {key} (if it is gone: remove {})",
-                            lock.display()
-                        ));
-                        told = true;
-                    }
-                    std::thread::sleep(POLL);
+        let (name, version) = (self.world.name(), self.world.model_version());
+        let key = RunKey::new(&point.spec, &shared.hash, job.seed, name, version);
+        let label = point.label.clone();
+        let done = |key, cached| Ok(End::Done(Done { job, label, key, cached }));
+        match self.store.claim(&key).map_err(|error| error.to_string())? {
+            Claim::Done => done(key, true),
+            Claim::Busy { pid, host } => Ok(End::Busy(pid, host)),
+            Claim::Mine(slot) => match self.run(job, &key, &shared, slot) {
+                Ok(()) => done(key, false),
+                // This process was stopped for so long that another one took over.
+                Err(Stop::Lost) if self.store.is_done(&key) => done(key, true),
+                Err(Stop::Lost) => {
+                    let (pid, host) = self.store.runner(&key).unwrap_or_default();
+                    Ok(End::Busy(pid, host))
                 }
-            }
+                Err(Stop::Failed(why)) => Err(why),
+            },
         }
     }
 
-    fn run(&self, job: Job, key: &RunKey, shared: &Shared, slot: Slot) -> Result<(), String> {
+    fn run(&self, job: Job, key: &RunKey, shared: &Shared, slot: Slot) -> Result<(), Stop> {
         let point = self.plan.point(job);
         let started_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let (began, cpu_before) = (Instant::now(), thread_cpu_ns());
-        let record =
-            self.world.run(&point.spec, &shared.workload, job.seed).map_err(|error| error.to_string())?;
+        let record = self
+            .world
+            .run(&point.spec, &shared.workload, job.seed)
+            .map_err(|e| Stop::Failed(e.to_string()))?;
         let wall_s = began.elapsed().as_secs_f64();
-        let cpu_s = thread_cpu_ns().zip(cpu_before).map(|(after, before)| (after - before) as f64 / 1e9);
+        let cpu_s = Some((thread_cpu_ns() - cpu_before) as f64 / 1e9);
         let experiment = &self.plan.experiment;
         let manifest = Manifest {
             key: key.clone(),
@@ -232,7 +279,7 @@ impl Run<'_> {
             tier: experiment.tier,
             label: point.label.clone(),
             axes: point.axes.clone(),
-            sets: experiment.sets.clone(),
+            typed: experiment.typed.clone(),
             seed: job.seed,
             world: self.world.name().to_owned(),
             model_version: self.world.model_version(),
@@ -242,11 +289,25 @@ impl Run<'_> {
             environment: self.environment.clone(),
             command: std::env::args().collect(),
             started_unix_s,
+            pid: std::process::id(),
+            jobs: self.jobs as u64,
             wall_s,
             cpu_s,
+            build_s: shared.build_s,
+            write_s: 0.0,
             process_peak_rss_bytes: peak_rss_bytes(),
             warnings: record.warnings.clone(),
         };
-        slot.commit(&record, &manifest).map_err(|error| error.to_string())
+        slot.commit(&record, manifest).map_err(|error| match error {
+            StoreError::Lost { .. } => Stop::Lost,
+            error => Stop::Failed(error.to_string()),
+        })
     }
+}
+
+/// Why a run was not made.
+enum Stop {
+    /// The lock was lost.
+    Lost,
+    Failed(String),
 }

@@ -3,15 +3,17 @@
 
 use crate::error::StoreError;
 use crate::key::RunKey;
+use crate::lock::Holder;
 use crate::plan::Plan;
 use crate::store::Store;
 use crate::world::World;
-use configs::Tier;
+use configs::{Experiment, Tier, Typed};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// The runs of one experiment at one tier with one list of `--set`.
+/// The runs of one experiment at one tier with what was typed beside its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Index {
@@ -19,8 +21,8 @@ pub struct Index {
     pub experiment: String,
     /// Tier.
     pub tier: Tier,
-    /// `--set` as typed.
-    pub sets: Vec<String>,
+    /// `--set`, `--sweep` and `--zip` as typed.
+    pub typed: Typed,
     /// World.
     pub world: String,
     /// The runs, in the order of the experiment's points, then of the seeds.
@@ -42,25 +44,15 @@ pub struct IndexedRun {
 }
 
 impl Index {
-    /// The file of an index: `out/experiments/e04-kick-sim.json`; with `--set`, a hash of them is
-    /// part of the name.
-    pub fn path(out: &Path, experiment: &str, tier: Tier, world: &str, sets: &[String]) -> PathBuf {
-        let variant = match sets {
-            [] => String::new(),
-            sets => format!("-{}", &blake3::hash(sets.join("\n").as_bytes()).to_hex()[..8]),
-        };
-        out.join("experiments").join(format!("{experiment}-{}-{world}{variant}.json", tier.name()))
+    /// The file of an index: `out/experiments/e04-kick-sim.json`; with `--set` and the like, a hash of
+    /// them is part of the name.
+    pub fn path(out: &Path, experiment: &Experiment, world: &str) -> PathBuf {
+        out.join("experiments").join(format!("{}.json", stem(experiment, world)))
     }
 
     /// Reads an index; [`StoreError::Missing`] if the experiment was not run.
-    pub fn load(
-        out: &Path,
-        experiment: &str,
-        tier: Tier,
-        world: &str,
-        sets: &[String],
-    ) -> Result<Self, StoreError> {
-        let path = Self::path(out, experiment, tier, world, sets);
+    pub fn load(out: &Path, experiment: &Experiment, world: &str) -> Result<Self, StoreError> {
+        let path = Self::path(out, experiment, world);
         let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => StoreError::Missing { path: path.clone() },
             _ => StoreError::io(&path, "reading")(error),
@@ -79,7 +71,7 @@ impl Index {
         found: Vec<IndexedRun>,
     ) -> Result<(), StoreError> {
         let experiment = &plan.experiment;
-        let path = Self::path(out, &experiment.id, experiment.tier, world.name(), &experiment.sets);
+        let path = Self::path(out, experiment, world.name());
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(StoreError::io(folder, "creating"))?;
         }
@@ -89,36 +81,57 @@ impl Index {
         let guard = guard.map_err(StoreError::io(&guard_path, "opening"))?;
         guard.lock().map_err(StoreError::io(&guard_path, "locking"))?;
 
-        let place = |run: &IndexedRun| experiment.points.iter().position(|point| point.label == run.label);
+        let labels = experiment.points.iter().enumerate();
+        let places: BTreeMap<&str, usize> = labels.map(|(i, point)| (point.label.as_str(), i)).collect();
+        let place = |run: &IndexedRun| places.get(run.label.as_str()).copied();
         let mut runs = found;
-        if let Ok(old) = Self::load(out, &experiment.id, experiment.tier, world.name(), &experiment.sets) {
+        if let Ok(old) = Self::load(out, experiment, world.name()) {
+            let asked: BTreeSet<(usize, u64)> = plan.jobs.iter().map(|job| (job.point, job.seed)).collect();
             let kept = |run: &IndexedRun| {
-                let asked =
-                    plan.jobs.iter().any(|job| job.seed == run.seed && plan.point(*job).label == run.label);
-                !asked
-                    && place(run).zip(store.manifest(&run.key).ok()).is_some_and(|(place, manifest)| {
-                        manifest.model_version == world.model_version()
-                            && manifest.spec.canonical() == experiment.points[place].spec.canonical()
-                    })
+                place(run).is_some_and(|place| {
+                    !asked.contains(&(place, run.seed))
+                        && store.manifest(&run.key).is_ok_and(|manifest| {
+                            manifest.model_version == world.model_version()
+                                && manifest.spec.canonical() == experiment.points[place].spec.canonical()
+                        })
+                })
             };
             runs.extend(old.runs.into_iter().filter(kept));
         }
-        runs.sort_by_key(|run| (place(run), run.seed));
+        runs.sort_by_cached_key(|run| (place(run), run.seed));
         let index = Self {
             experiment: experiment.id.clone(),
             tier: experiment.tier,
-            sets: experiment.sets.clone(),
+            typed: experiment.typed.clone(),
             world: world.name().to_owned(),
             runs,
         };
-        index.save(&path)
+        save_json(&path, &index)
     }
+}
 
-    fn save(&self, path: &Path) -> Result<(), StoreError> {
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|e| StoreError::malformed(path, None, e.to_string()))?;
-        let partial = path.with_extension(format!("partial-{}", std::process::id()));
-        fs::write(&partial, text + "\n").map_err(StoreError::io(&partial, "writing"))?;
-        fs::rename(&partial, path).map_err(StoreError::io(path, "renaming to"))
-    }
+/// The name under which an experiment's outputs are known: `e04-kick-sim`.
+pub(crate) fn stem(experiment: &Experiment, world: &str) -> String {
+    let variant = if experiment.typed.is_empty() {
+        String::new()
+    } else {
+        let typed: Vec<String> =
+            experiment.typed.options().map(|(option, argument)| format!("{option} {argument}")).collect();
+        format!("-{}", &blake3::hash(typed.join("\n").as_bytes()).to_hex()[..8])
+    };
+    format!("{}-{}-{world}{variant}", experiment.id, experiment.tier.name())
+}
+
+/// Writes a JSON file whole: to the disk under another name, then renamed.
+pub(crate) fn save_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| StoreError::malformed(path, None, e.to_string()))?;
+    // Several hosts may write beside each other, and process numbers are unique on one only.
+    let partial = path.with_extension(format!("partial-{}", Holder::me().token()));
+    let write = || {
+        fs::write(&partial, text + "\n")?;
+        File::open(&partial)?.sync_all()
+    };
+    write().map_err(StoreError::io(&partial, "writing"))?;
+    fs::rename(&partial, path).map_err(StoreError::io(path, "renaming to"))
 }

@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! out/runs/KEY/            manifest.json, record files, DONE (written last: counts and checksums)
-//! out/runs/KEY.partial-PID/  being written; renamed when complete
+//! out/runs/KEY.partial-TOKEN/  being written; renamed when complete
 //! out/runs/KEY.lock        who is running it
-//! out/experiments/ID-TIER.json   which keys an experiment's runs have
+//! out/experiments/ID-TIER-WORLD.json     which keys an experiment's runs have
+//! out/experiments/ID-TIER-WORLD.shards/  what became of each shard
 //! ```
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,8 @@ mod build;
 mod environment;
 mod error;
 mod execute;
+mod executors;
+mod forecast;
 mod index;
 mod key;
 mod lock;
@@ -22,7 +25,9 @@ mod manifest;
 mod plan;
 mod progress;
 mod records;
+mod shard;
 mod store;
+mod survey;
 mod workload;
 mod world;
 
@@ -30,9 +35,13 @@ pub use build::{BuildError, build as build_workload, streamed};
 pub use environment::Environment;
 pub use error::StoreError;
 pub use execute::{Done, Failed, Options, Outcome, execute};
+pub use executors::{Executor, ExecutorError, Local, Slurm};
+pub use forecast::{Forecast, Range, forecast};
 pub use index::{Index, IndexedRun};
 pub use key::RunKey;
 pub use manifest::{Manifest, WorkloadNote};
 pub use plan::{Job, Plan, PlanError};
+pub use shard::{Shard, ShardFailure, ShardReport};
 pub use store::{Claim, Slot, Store, StoredRun};
+pub use survey::{Survey, Surveyed, merge, survey};
 pub use world::{World, WorldError};

@@ -3,7 +3,7 @@
 use crate::environment::Environment;
 use crate::error::StoreError;
 use crate::key::RunKey;
-use configs::{Spec, Tier};
+use configs::{Spec, Tier, Typed};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use traces::workload::Workload;
@@ -23,8 +23,8 @@ pub struct Manifest {
     pub label: String,
     /// Axes of the point.
     pub axes: Vec<(String, String)>,
-    /// `--set` as typed.
-    pub sets: Vec<String>,
+    /// `--set`, `--sweep` and `--zip` as typed.
+    pub typed: Typed,
     /// Seed.
     pub seed: u64,
     /// World that ran it.
@@ -43,10 +43,18 @@ pub struct Manifest {
     pub command: Vec<String>,
     /// Start, in seconds since 1970 (UTC).
     pub started_unix_s: u64,
-    /// Time from start to end, in seconds.
+    /// Process that ran it.
+    pub pid: u32,
+    /// Runs that this process had at a time.
+    pub jobs: u64,
+    /// Time from start to end of the run itself, in seconds.
     pub wall_s: f64,
     /// Processor time of the run's thread, in seconds.
     pub cpu_s: Option<f64>,
+    /// Time to build the workload, in seconds: once for all runs that share it.
+    pub build_s: f64,
+    /// Time to write the record files to the disk, in seconds.
+    pub write_s: f64,
     /// Largest resident memory of the process up to the end of this run (other runs included).
     pub process_peak_rss_bytes: Option<u64>,
     /// Warnings of the run, as in its records.
@@ -83,10 +91,32 @@ impl WorkloadNote {
 }
 
 impl Manifest {
-    /// Reads a manifest file.
+    /// The content of its file: JSON, one field a line. The last field is the hash of the text before
+    /// it, as a manifest says what differs between machines and is no part of `DONE`.
+    pub(crate) fn text(&self) -> String {
+        let fields = match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            other => unreachable!("a manifest is a plain struct: {other:?}"),
+        };
+        let lines: Vec<String> =
+            fields.iter().map(|(key, value)| format!("  \"{key}\": {value},\n")).collect();
+        let body = format!("{{\n{}", lines.concat());
+        format!("{body}{CHECKSUM}{}\"\n}}\n", blake3::hash(body.as_bytes()).to_hex())
+    }
+
+    /// Reads a manifest file and checks its hash.
     pub(crate) fn read(path: &Path) -> Result<Self, StoreError> {
         let text = std::fs::read_to_string(path).map_err(StoreError::io(path, "reading"))?;
-        serde_json::from_str(&text)
+        let altered = || StoreError::Altered { path: path.to_owned() };
+        let (body, rest) = text.rsplit_once(CHECKSUM).ok_or_else(altered)?;
+        let fields = body.trim_end().strip_suffix(',').ok_or_else(altered)?;
+        if rest != format!("{}\"\n}}\n", blake3::hash(body.as_bytes()).to_hex()) {
+            return Err(altered());
+        }
+        serde_json::from_str(&format!("{fields}\n}}"))
             .map_err(|error| StoreError::malformed(path, Some(error.line() as u64), error.to_string()))
     }
 }
+
+/// What stands before the hash.
+const CHECKSUM: &str = "  \"checksum\": \"";

@@ -1,6 +1,10 @@
 //! [`Plan`]: which points are run with which seeds, in which order.
 
+use crate::shard::Shard;
+use configs::spec::ServiceTime;
 use configs::{Experiment, Point};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The runs of an experiment, or some of them.
 #[derive(Clone, Debug)]
@@ -9,6 +13,10 @@ pub struct Plan {
     pub experiment: Experiment,
     /// The runs, those that share a workload beside each other.
     pub jobs: Vec<Job>,
+    /// Options before the subcommand of every command that is printed or submitted: `--out DIR`.
+    pub globals: Vec<String>,
+    /// The first point that plays the same workload, given the same seed; by point.
+    leaders: Arc<Vec<usize>>,
 }
 
 /// One point with one seed.
@@ -68,25 +76,38 @@ impl Plan {
     fn of(experiment: Experiment, points: &[usize], seeds: &[u64]) -> Self {
         // Points by workload, in order of first appearance; then seeds; then points. So a workload
         // is built once and dropped before the next one is needed.
-        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let leaders = leaders(&experiment.points);
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut order = Vec::new();
         for &point in points {
-            let same = |group: &&mut Vec<usize>| {
-                group.first().is_some_and(|&first| {
-                    shares_workload(&experiment.points[first], &experiment.points[point])
-                })
-            };
-            match groups.iter_mut().find(same) {
-                Some(group) => group.push(point),
-                None => groups.push(vec![point]),
+            let group = groups.entry(leaders[point]).or_default();
+            if group.is_empty() {
+                order.push(leaders[point]);
             }
+            group.push(point);
         }
-        let mut jobs = Vec::new();
-        for group in groups {
+        let mut jobs = Vec::with_capacity(points.len() * seeds.len());
+        for leader in order {
             for &seed in seeds {
-                jobs.extend(group.iter().map(|&point| Job { point, seed }));
+                jobs.extend(groups[&leader].iter().map(|&point| Job { point, seed }));
             }
         }
-        Self { experiment, jobs }
+        Self { experiment, jobs, globals: Vec::new(), leaders: Arc::new(leaders) }
+    }
+
+    /// The part of this plan that is one shard's.
+    pub fn shard(&self, shard: Shard) -> Self {
+        let mine = shard.of(self);
+        let jobs = self.jobs.iter().zip(mine).filter_map(|(job, mine)| mine.then_some(*job)).collect();
+        Self { jobs, ..self.clone() }
+    }
+
+    /// The same runs, begun at another one: workers that begin apart seldom meet.
+    pub fn rotated(mut self, by: u64) -> Self {
+        if let Some(by) = by.checked_rem(self.jobs.len() as u64) {
+            self.jobs.rotate_left(by as usize);
+        }
+        self
     }
 
     /// The point of a job.
@@ -94,30 +115,67 @@ impl Plan {
         &self.experiment.points[job.point]
     }
 
+    /// The first point that plays the same workload as the job's, given the same seed.
+    pub(crate) fn leader(&self, job: Job) -> usize {
+        self.leaders[job.point]
+    }
+
     /// The command that runs one job alone.
     pub fn rerun_command(&self, job: Job, world: &str) -> String {
+        let words =
+            ["--point".to_owned(), self.point(job).label.clone(), "--seed".to_owned(), job.seed.to_string()];
+        let words: Vec<String> = self.command("trenvx", world).into_iter().chain(words).collect();
+        words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The words of the command that runs this experiment: `trenvx run FILE --tier kick …`, or
+    /// `trenvx sweep …` where axes were typed.
+    pub fn command(&self, program: &str, world: &str) -> Vec<String> {
+        let typed = &self.experiment.typed;
+        let has_axes = !typed.sweeps.is_empty() || !typed.zips.is_empty();
+        self.command_of(if has_axes { "sweep" } else { "run" }, program, world)
+    }
+
+    /// The same with this subcommand.
+    pub fn command_of(&self, subcommand: &str, program: &str, world: &str) -> Vec<String> {
         let experiment = &self.experiment;
-        let mut command = format!(
-            "trenvx run {} --world {world} --tier {} --point {} --seed {}",
-            quoted(&experiment.file.display().to_string()),
-            experiment.tier.name(),
-            quoted(&self.point(job).label),
-            job.seed
+        let mut words = vec![program.to_owned()];
+        words.extend(self.globals.iter().cloned());
+        words.extend([subcommand.to_owned(), experiment.file.display().to_string()]);
+        words.extend(["--world", world, "--tier", experiment.tier.name()].map(str::to_owned));
+        words.extend(
+            experiment
+                .typed
+                .options()
+                .flat_map(|(option, argument)| [option.to_owned(), argument.to_owned()]),
         );
-        for set in &experiment.sets {
-            command.push_str(&format!(" --set {}", quoted(set)));
-        }
-        command
+        words
     }
 }
 
-/// Whether two points play the same workload, given the same seed.
-pub(crate) fn shares_workload(a: &Point, b: &Point) -> bool {
-    a.spec.workload == b.spec.workload && a.spec.service_times == b.spec.service_times
+/// For each point, the first one that plays the same workload, given the same seed.
+fn leaders(points: &[Point]) -> Vec<usize> {
+    // Points of one experiment share few tables of service times, mostly one.
+    let mut tables: Vec<&BTreeMap<String, ServiceTime>> = Vec::new();
+    let mut known: BTreeMap<(String, usize), usize> = BTreeMap::new();
+    points
+        .iter()
+        .enumerate()
+        .map(|(number, point)| {
+            let times = &*point.spec.service_times;
+            let same = |other: &&BTreeMap<_, _>| std::ptr::eq(*other, times) || *other == times;
+            let table = tables.iter().position(same).unwrap_or_else(|| {
+                tables.push(times);
+                tables.len() - 1
+            });
+            let workload = serde_json::to_string(&point.spec.workload).expect("a spec is plain data");
+            *known.entry((workload, table)).or_insert(number)
+        })
+        .collect()
 }
 
 /// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:+,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -9,6 +9,15 @@ use std::time::{Duration, Instant};
 /// Time between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// There was nothing to do.
+    Cached,
+    New,
+    Failed,
+}
+
 /// Shows how far a plan has come.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
@@ -21,11 +30,14 @@ struct Lines {
     title: String,
     total: usize,
     began: Instant,
+    every: Duration,
 }
 
 #[derive(Default)]
 struct State {
     done: usize,
+    /// Of those done: they took no time, and say nothing about the time left.
+    cached: usize,
     failed: usize,
     over: bool,
 }
@@ -52,24 +64,26 @@ impl Progress {
             title: title.to_owned(),
             total,
             began: Instant::now(),
+            every: LINE_EVERY,
         });
         let shared = Arc::clone(&lines);
-        let thread = std::thread::spawn(move || shared.print_until_over());
+        let thread = std::thread::spawn(move || shared.print_until_over(&mut stderr()));
         Self { bar: None, lines: Some((lines, thread)) }
     }
 
     /// One more run has ended.
-    pub fn ended(&self, failed: bool) {
+    pub fn ended(&self, how: Ended) {
         if let Some(bar) = &self.bar {
             bar.inc(1);
-            if failed {
+            if how == Ended::Failed {
                 bar.set_message("(failures)");
             }
         }
         if let Some((lines, _)) = &self.lines {
             let mut state = lines.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.done += 1;
-            state.failed += usize::from(failed);
+            state.cached += usize::from(how == Ended::Cached);
+            state.failed += usize::from(how == Ended::Failed);
         }
     }
 
@@ -97,27 +111,34 @@ impl Drop for Progress {
 }
 
 impl Lines {
-    fn print_until_over(&self) {
+    fn print_until_over(&self, output: &mut impl Write) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let waited = self.woken.wait_timeout_while(state, LINE_EVERY, |state| !state.over);
+            let waited = self.woken.wait_timeout_while(state, self.every, |state| !state.over);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if state.over {
                 return;
             }
             // A closed standard error is no reason to stop the runs.
-            let _ = writeln!(stderr(), "{}", self.line(&state));
+            let _ = writeln!(output, "{}", self.line(&state));
         }
     }
 
     fn line(&self, state: &State) -> String {
         let seconds = self.began.elapsed().as_secs();
-        let left = match state.done {
+        let left = match state.done.saturating_sub(state.cached) as u64 {
             0 => "unknown time".to_owned(),
-            done => format!("about {} s", seconds * (self.total - done.min(self.total)) as u64 / done as u64),
+            new => {
+                format!("at most about {} s", seconds * self.total.saturating_sub(state.done) as u64 / new)
+            }
         };
         let failed = if state.failed > 0 { format!(", {} failed", state.failed) } else { String::new() };
-        format!("{}: {}/{} runs{failed}, {seconds} s so far, {left} left", self.title, state.done, self.total)
+        let cached = match state.cached {
+            0 => String::new(),
+            n => format!(" ({n} in the store before)"),
+        };
+        let (title, done, total) = (&self.title, state.done, self.total);
+        format!("{title}: {done}/{total} runs{cached}{failed}, {seconds} s so far, {left} left")
     }
 }
 
@@ -135,10 +156,36 @@ mod tests {
             title: "e04".into(),
             total: 30,
             began,
+            every: LINE_EVERY,
         };
-        let line = lines(ago(60)).line(&State { done: 10, failed: 1, over: false });
-        assert_eq!(line, "e04: 10/30 runs, 1 failed, 60 s so far, about 120 s left");
+        let line = lines(ago(60)).line(&State { done: 10, failed: 1, ..State::default() });
+        assert_eq!(line, "e04: 10/30 runs, 1 failed, 60 s so far, at most about 120 s left");
+        let line = lines(ago(60)).line(&State { done: 20, cached: 15, ..State::default() });
+        assert_eq!(line, "e04: 20/30 runs (15 in the store before), 60 s so far, at most about 120 s left");
         let line = lines(ago(5)).line(&State::default());
         assert_eq!(line, "e04: 0/30 runs, 5 s so far, unknown time left");
+    }
+
+    #[test]
+    fn lines_come_until_it_is_over() {
+        let lines = Lines {
+            state: Mutex::default(),
+            woken: Condvar::new(),
+            title: "e04".into(),
+            total: 3,
+            began: Instant::now(),
+            every: Duration::from_millis(5),
+        };
+        let mut output = Vec::new();
+        std::thread::scope(|scope| {
+            let printing = scope.spawn(|| lines.print_until_over(&mut output));
+            std::thread::sleep(Duration::from_millis(100));
+            lines.state.lock().unwrap().over = true;
+            lines.woken.notify_all();
+            printing.join().unwrap();
+        });
+        let text = String::from_utf8(output).unwrap();
+        assert!(text.lines().count() >= 2, "{text}");
+        assert!(text.lines().all(|line| line.starts_with("e04: 0/3 runs")), "{text}");
     }
 }

@@ -7,11 +7,13 @@ use crate::manifest::Manifest;
 use crate::records::{self, FileNote, Sink, note_of};
 use platform::RunRecord;
 use platform::records::RECORD_SCHEMA;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Name of the file that is written last.
 const DONE: &str = "DONE";
@@ -36,8 +38,6 @@ pub enum Claim {
         pid: u32,
         /// Its host.
         host: String,
-        /// Its lock, to be removed by hand if that host is gone for good.
-        lock: PathBuf,
     },
 }
 
@@ -46,7 +46,7 @@ pub enum Claim {
 pub struct Slot {
     final_path: PathBuf,
     partial: PathBuf,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// A run read back.
@@ -91,30 +91,50 @@ impl Store {
     /// Asks for the right to run a key. Remains of runners that were killed are removed; a run that
     /// was damaged after it was written is set aside as `KEY.damaged-PID`.
     pub fn claim(&self, key: &RunKey) -> Result<Claim, StoreError> {
+        let lock_path = self.root.join(format!("{key}.lock"));
         if self.is_done(key) {
+            // Whoever was killed between its last two steps left its lock.
+            lock::tidy(&lock_path);
             return Ok(Claim::Done);
         }
-        let lock_path = self.root.join(format!("{key}.lock"));
         let lock = match lock::take(&lock_path)? {
             Ok(lock) => lock,
-            Err(holder) => return Ok(Claim::Busy { pid: holder.pid, host: holder.host, lock: lock_path }),
+            Err(holder) => return Ok(Claim::Busy { pid: holder.pid, host: holder.host }),
         };
         // The one who held it before may just have finished.
         if self.is_done(key) {
             return Ok(Claim::Done);
         }
-        self.clear(key)?;
-        let partial = self.root.join(format!("{key}.partial-{}", std::process::id()));
+        self.clear(key, &lock)?;
+        let partial = self.root.join(format!("{key}.partial-{}", lock.token()));
         fs::create_dir(&partial).map_err(StoreError::io(&partial, "creating"))?;
-        Ok(Claim::Mine(Slot { final_path: self.path(key), partial, _lock: lock }))
+        Ok(Claim::Mine(Slot { final_path: self.path(key), partial, lock }))
+    }
+
+    /// Who is at a key now, as far as its lock tells: process and host.
+    pub fn runner(&self, key: &RunKey) -> Option<(u32, String)> {
+        lock::runner(&self.root.join(format!("{key}.lock"))).map(|holder| (holder.pid, holder.host))
+    }
+
+    /// Bytes of a complete run's files; `None` if it is not complete.
+    pub fn bytes(&self, key: &RunKey) -> Option<u64> {
+        let path = self.path(key);
+        let files = complete(&path).ok()?.files;
+        let size = |name: &str| fs::metadata(path.join(name)).map_or(0, |meta| meta.len());
+        Some(files.values().map(|note| note.bytes).sum::<u64>() + size(MANIFEST) + size(DONE))
     }
 
     /// Removes what earlier runners of this key left. Only for the holder of its lock.
-    fn clear(&self, key: &RunKey) -> Result<(), StoreError> {
+    fn clear(&self, key: &RunKey, lock: &Lock) -> Result<(), StoreError> {
         let path = self.path(key);
         if path.exists() {
             let aside = self.root.join(format!("{key}.damaged-{}", std::process::id()));
             fs::rename(&path, &aside).map_err(StoreError::io(&path, "setting aside"))?;
+        }
+        // Whoever was killed left its lock, too; looking through a large store for every run would
+        // take longer than many runs do.
+        if !lock.was_taken_over() {
+            return Ok(());
         }
         let prefix = format!("{key}.partial-");
         let entries = fs::read_dir(&self.root).map_err(StoreError::io(&self.root, "listing"))?;
@@ -142,6 +162,11 @@ impl Store {
         let path = self.path(key);
         complete(&path)?;
         Manifest::read(&path.join(MANIFEST))
+    }
+
+    /// Reads some fields of a run's manifest, unchecked; `None` if they cannot be read.
+    pub(crate) fn read_manifest<T: DeserializeOwned>(&self, key: &RunKey) -> Option<T> {
+        serde_json::from_str(&fs::read_to_string(self.path(key).join(MANIFEST)).ok()?).ok()
     }
 
     /// Reads a run after checking every file of it.
@@ -209,10 +234,20 @@ fn sizes(path: &Path, complete: &Complete) -> Result<(), StoreError> {
 
 impl Slot {
     /// Writes the run: record files, manifest, `DONE`, each to the disk before the next step, then the
-    /// rename that makes it visible.
-    pub fn commit(self, record: &RunRecord, manifest: &Manifest) -> Result<(), StoreError> {
-        let mut files = records::write(record, &self.partial)?;
-        files.insert(MANIFEST.to_owned(), self.json(MANIFEST, manifest)?);
+    /// rename that makes it visible. `DONE` is the same bytes for the same run; the manifest has its own
+    /// checksum. [`StoreError::Lost`] if another runner has taken this one for dead meanwhile.
+    pub fn commit(self, record: &RunRecord, manifest: Manifest) -> Result<(), StoreError> {
+        match self.write(record, manifest) {
+            Err(_) if !self.lock.is_held() => Err(StoreError::Lost { path: self.final_path.clone() }),
+            done => done,
+        }
+    }
+
+    fn write(&self, record: &RunRecord, manifest: Manifest) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let files = records::write(record, &self.partial)?;
+        let manifest = Manifest { write_s: began.elapsed().as_secs_f64(), ..manifest };
+        self.text(MANIFEST, &manifest.text())?;
         let complete = Complete {
             record_schema: RECORD_SCHEMA,
             functions: record.functions.len() as u64,
@@ -220,20 +255,23 @@ impl Slot {
             invocations: record.invocations.len() as u64,
             files,
         };
-        self.json(DONE, &complete)?;
+        let done = serde_json::to_string_pretty(&complete)
+            .map_err(|e| StoreError::malformed(&self.partial.join(DONE), None, e.to_string()))?;
+        self.text(DONE, &(done + "\n"))?;
         sync_folder(&self.partial)?;
+        if !self.lock.is_held() {
+            return Err(StoreError::Lost { path: self.final_path.clone() });
+        }
         fs::rename(&self.partial, &self.final_path)
             .map_err(StoreError::io(&self.final_path, "renaming to"))?;
         self.final_path.parent().map_or(Ok(()), sync_folder)
     }
 
-    fn json<T: Serialize>(&self, name: &str, value: &T) -> Result<FileNote, StoreError> {
+    fn text(&self, name: &str, text: &str) -> Result<(), StoreError> {
         let path = self.partial.join(name);
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|e| StoreError::malformed(&path, None, e.to_string()))?;
         let mut sink = Sink::create(&path)?;
-        writeln!(sink, "{text}").map_err(StoreError::io(&path, "writing"))?;
-        sink.finish()
+        sink.write_all(text.as_bytes()).map_err(StoreError::io(&path, "writing"))?;
+        sink.finish().map(drop)
     }
 }
 

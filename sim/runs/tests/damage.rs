@@ -7,6 +7,7 @@ use runs::{Claim, RunKey, StoreError};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 /// A house with all runs, one key and its folder.
 fn with_runs() -> (House, RunKey, PathBuf) {
@@ -21,7 +22,9 @@ fn killed_between_any_two_files_it_is_no_run_and_the_next_one_is() {
     let (house, key, folder) = with_runs();
     let whole = files(&folder);
     for written in 0..whole.len() {
-        // What a killed process leaves: some files, not yet renamed.
+        // What a killed process leaves: its lock, and some files, not yet renamed.
+        let lock = fs::File::create(folder.with_file_name(format!("{key}.lock"))).unwrap();
+        lock.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
         let partial = folder.with_file_name(format!("{key}.partial-1"));
         fs::remove_dir_all(&folder).unwrap();
         fs::create_dir(&partial).unwrap();
@@ -45,6 +48,28 @@ fn a_changed_file_is_named() {
     fs::write(&path, text.replacen('9', "8", 1)).unwrap();
     let error = house.store().load(&key).unwrap_err();
     assert!(matches!(&error, StoreError::Altered { path: found } if *found == path), "{error}");
+}
+
+#[test]
+fn a_changed_manifest_is_named_and_done_is_the_same_everywhere() {
+    let (house, key, folder) = with_runs();
+    let path = folder.join("manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let manifest = house.store().manifest(&key).unwrap();
+    assert_eq!((manifest.key, manifest.jobs, manifest.pid), (key.clone(), 1, std::process::id()));
+    for (from, to) in [("\"seed\": 1", "\"seed\": 2"), ("\"pid\": ", "\"pid\":  "), ("\n}\n", "\n}")] {
+        assert!(text.contains(from), "{text}");
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let error = house.store().load(&key).unwrap_err();
+        assert!(matches!(&error, StoreError::Altered { path: found } if *found == path), "{error}");
+    }
+    // What differs between machines is in the manifest alone.
+    let (other, same_key, other_folder) = with_runs();
+    assert_eq!(key, same_key);
+    drop(house);
+    assert!(other.store().is_done(&key));
+    let done = fs::read_to_string(other_folder.join("DONE")).unwrap();
+    assert!(!done.contains("manifest.json"), "{done}");
 }
 
 #[test]
@@ -72,6 +97,24 @@ fn another_schema_is_said_to_be_one() {
     fs::write(&path, text.replacen("\"record_schema\": 1", "\"record_schema\": 99", 1)).unwrap();
     let error = house.store().load(&key).unwrap_err();
     assert!(matches!(error, StoreError::ForeignSchema { found: 99, .. }), "{error}");
+}
+
+#[test]
+fn a_runner_that_was_taken_for_dead_does_not_write_over_the_one_who_took_over() {
+    let (house, key, folder) = with_runs();
+    let stored = house.store().load(&key).unwrap();
+    let whole = files(&folder);
+    fs::remove_dir_all(&folder).unwrap();
+    let Claim::Mine(slot) = house.store().claim(&key).unwrap() else { panic!("nobody else is here") };
+    // Another runner takes the lock over, and finishes first.
+    fs::write(folder.with_file_name(format!("{key}.lock")), "another runner").unwrap();
+    fs::create_dir(&folder).unwrap();
+    whole.iter().for_each(|(name, bytes)| fs::write(folder.join(name), bytes).unwrap());
+    let error = slot.commit(&stored.record, stored.manifest).unwrap_err();
+    assert!(matches!(&error, StoreError::Lost { .. }), "{error}");
+    assert_eq!(files(&folder), whole);
+    let lock = fs::read_to_string(folder.with_file_name(format!("{key}.lock"))).unwrap();
+    assert_eq!(lock, "another runner", "its lock is left alone");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn a_failure_is_listed_with_the_command_that_runs_it_alone() {
     let failed = &outcome.failed[0];
     assert_eq!(failed.error, "node 3 caught fire with seed 2");
     let (_, options) = failed.rerun.split_once("e99-test.toml").unwrap();
-    assert_eq!(options, " --world fake --tier kick --point criu --seed 2 --set 'keep_alive.ttl=1 min'");
+    assert_eq!(options, " --world fake --tier kick --set 'keep_alive.ttl=1 min' --point criu --seed 2");
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_broken_invariant_fails_its_run_only() {
 fn the_rest_is_skipped_where_that_is_wanted() {
     let house = House::new();
     let plan = house.plan();
-    let options = Options { jobs: 1, keep_going: false, progress: false };
+    let options = Options { jobs: 1, keep_going: false, progress: false, ..Options::default() };
     let world = Fake { fails_at: Some(1), ..Fake::default() };
     let outcome = execute(&plan, &house.out("out"), &house.store(), &world, &options).unwrap();
     assert_eq!((outcome.failed.len(), outcome.skipped), (1, 3));
@@ -71,7 +71,7 @@ fn a_part_of_a_plan_adds_to_the_index() {
     house.run_plan(&plan, &Fake::default(), 1);
     let plan = Plan::only(house.experiment(&[]), &["criu".to_owned()], &[1]).unwrap();
     house.run_plan(&plan, &Fake::default(), 1);
-    let index = runs::Index::load(&house.out("out"), "e99", configs::Tier::Kick, "fake", &[]).unwrap();
+    let index = runs::Index::load(&house.out("out"), &house.experiment(&[]), "fake").unwrap();
     let runs: Vec<(&str, u64)> = index.runs.iter().map(|run| (run.label.as_str(), run.seed)).collect();
     assert_eq!(runs, [("criu", 1), ("t-cxl", 2), ("t-cxl", 8)]);
     let error = Plan::only(house.experiment(&[]), &["t-clx".to_owned()], &[]).unwrap_err();
@@ -88,6 +88,6 @@ fn runs_of_an_experiment_that_has_changed_leave_its_index() {
     );
     let plan = Plan::only(house.experiment(&[]), &["criu".to_owned()], &[1]).unwrap();
     house.run_plan(&plan, &Fake::default(), 1);
-    let index = runs::Index::load(&house.out("out"), "e99", configs::Tier::Kick, "fake", &[]).unwrap();
+    let index = runs::Index::load(&house.out("out"), &house.experiment(&[]), "fake").unwrap();
     assert_eq!(index.runs.len(), 1, "the others were made with another keep-alive");
 }

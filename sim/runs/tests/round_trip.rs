@@ -31,13 +31,14 @@ fn record_files_are_the_same_bytes_with_one_job_and_with_two() {
     for done in first.done {
         let records = |house: &House| {
             let mut files = files(&house.store().path(&done.key));
-            files.retain(|(name, _)| name != "manifest.json" && name != "DONE");
+            files.retain(|(name, _)| name != "manifest.json");
             files
         };
         let names: Vec<String> = records(&one).into_iter().map(|(name, _)| name).collect();
         assert_eq!(
             names,
             [
+                "DONE",
                 "counters.json",
                 "functions.csv",
                 "invocations.csv.zst",
@@ -103,7 +104,7 @@ fn everything_that_decides_a_result_is_in_its_key() {
 fn the_index_finds_the_runs_of_an_experiment() {
     let house = House::new();
     house.run(&Fake::default(), 2);
-    let index = Index::load(&house.out("out"), "e99", configs::Tier::Kick, "fake", &[]).unwrap();
+    let index = Index::load(&house.out("out"), &house.experiment(&[]), "fake").unwrap();
     let runs: Vec<(&str, u64)> = index.runs.iter().map(|run| (run.label.as_str(), run.seed)).collect();
     assert_eq!(runs, [("criu", 1), ("criu", 2), ("t-cxl", 1), ("t-cxl", 2)]);
     for run in &index.runs {

@@ -105,8 +105,8 @@ pub fn free_spec(name: &str) -> Spec {
             ssd: StorageConstants { read_4k: Duration::from_nanos(1), bandwidth: 1 << 60 },
             nas: StorageConstants { read_4k: Duration::from_nanos(1), bandwidth: 1 << 60 },
         },
-        profiles: BTreeMap::from([("plain".to_owned(), profile)]),
-        service_times: BTreeMap::new(),
+        profiles: BTreeMap::from([("plain".to_owned(), profile)]).into(),
+        service_times: BTreeMap::new().into(),
         default_profile: "plain".to_owned(),
         output: Output {
             invocations: true,
@@ -206,7 +206,8 @@ pub fn costly_spec(name: &str) -> Spec {
     spec.machine.rdma.reads_per_second = 1_000_000;
     spec.machine.cxl.bandwidth = 20_000_000_000;
     spec.machine.vm.start = us(12_000);
-    spec.profiles.get_mut("plain").expect("the plain profile").init = us(200_000);
+    std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").expect("the plain profile").init =
+        us(200_000);
     spec
 }
 

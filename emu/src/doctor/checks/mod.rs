@@ -133,6 +133,7 @@ pub(super) const ALL: &[Probe] = &[
 
     probe("criu",                 Group::Tools, "the CRIU baseline",               programs::criu),
     probe("slurm",                Group::Tools, "sweeps on a cluster",             programs::slurm),
+    probe("gnu-parallel",         Group::Tools, "sweeps over ssh",                 programs::parallel),
     probe("chromium",             Group::Tools, "browser agents",                  programs::chromium),
     probe("python",               Group::Tools, "benchmark functions, notebooks",  programs::python),
     probe("python-venv",          Group::Tools, "benchmark functions",             programs::python_venv),

@@ -13,6 +13,16 @@ pub(super) fn slurm(host: &Host) -> Finding {
     simple(host, &["sbatch"], "Slurm", "slurm-client")
 }
 
+/// The runner of one command on many hosts. Another program has the same name.
+pub(super) fn parallel(host: &Host) -> Finding {
+    let said = host.program(&["parallel"]).and_then(|program| output(&program, &["--version"]));
+    let version = said.as_deref().and_then(|text| text.lines().next()?.strip_prefix("GNU parallel "));
+    match version {
+        Some(version) => Finding::ok(version.trim()),
+        None => Finding::missing("not installed", install("GNU parallel", "parallel")),
+    }
+}
+
 /// The browser that agents drive.
 pub(super) fn chromium(host: &Host) -> Finding {
     simple(host, &["chromium", "chromium-browser", "google-chrome"], "Chromium", "chromium")

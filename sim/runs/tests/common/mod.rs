@@ -94,7 +94,7 @@ impl House {
     }
 
     pub fn run_plan(&self, plan: &Plan, world: &dyn World, jobs: usize) -> runs::Outcome {
-        let options = Options { jobs, keep_going: true, progress: false };
+        let options = Options { jobs, progress: false, ..Options::default() };
         execute(plan, &self.out("out"), &self.store(), world, &options).unwrap()
     }
 }
