@@ -211,7 +211,7 @@ fn mount_proc(root: &OwnedFd) -> Result<(), Fault> {
     move_to(&proc, root.as_fd(), "proc").at("move proc in")
 }
 
-fn join_new_keyring() -> rustix::io::Result<()> {
+pub(super) fn join_new_keyring() -> rustix::io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
     // SAFETY: without a name, a new anonymous keyring is made; no memory is passed.
     let result =
@@ -266,6 +266,7 @@ fn take_descriptors(
 ) -> Result<(), Fault> {
     // Out of the way of the numbers that are about to be taken.
     let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 64).at("move a descriptor");
+    let first_status = status.as_raw_fd();
     let (channel, log, status) = (high(channel)?, high(log)?, high(status)?);
     for (from, to, flags) in
         [(&channel, 0, 0), (&channel, 1, 0), (&log, 2, 0), (&status, KEPT_STATUS, libc::O_CLOEXEC)]
@@ -276,8 +277,14 @@ fn take_descriptors(
             return Err(last_error()).at("place a descriptor");
         }
     }
+    let highest_status = status.as_raw_fd();
     std::mem::forget((channel, log, status));
     if !close_others {
+        // Only for suites; but the pipe must close when the function runs.
+        for copy in [first_status, highest_status] {
+            // SAFETY: our own numbers, which nothing uses any more.
+            unsafe { libc::close(copy) };
+        }
         return Ok(());
     }
     // SAFETY: as above.

@@ -9,7 +9,7 @@ use rustix::mount::{
 };
 
 use super::init;
-use super::inside::{Inside, last_error};
+use super::inside::{Inside, join_new_keyring, last_error};
 use super::wire::{At, Birth, Born, Fault, receive, send};
 
 /// First argument of a process that is to be a nursery.
@@ -60,6 +60,8 @@ fn run(entries: Entries) -> Result<(), Fault> {
         }
         libc::signal(libc::SIGCHLD, libc::SIG_IGN);
     }
+    // Keys of whoever started the manager are nobody's business below.
+    join_new_keyring().at("join a new session keyring")?;
     let proc = new_mount("proc", MountAttrFlags::empty()).at("mount proc")?;
     enter_empty_root()?;
     // A word that everything is ready, so that a nursery that cannot work fails at the manager's start.

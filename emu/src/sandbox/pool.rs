@@ -16,8 +16,8 @@ pub enum Origin {
     New,
     /// It was another function's.
     Repurposed,
-    /// It was another function's and not clean: that one was destroyed, this one made.
-    NewAfterUnclean,
+    /// Another function's was not clean or did not work any more: that one was destroyed, this one made.
+    NewAfterFailure,
 }
 
 /// Whose functions may follow each other in a sandbox.
@@ -62,8 +62,8 @@ impl<'a> Pool<'a> {
         let (_, sandbox) = self.idle.remove(at).expect("just found");
         match self.manager.repurpose(sandbox, program) {
             Ok(sandbox) => Ok((sandbox, Origin::Repurposed)),
-            Err(Error::Unclean { .. }) => Ok((self.manager.create(program)?, Origin::NewAfterUnclean)),
-            Err(error) => Err(error),
+            // Not clean, or its init was killed: the used one is destroyed either way.
+            Err(_) => Ok((self.manager.create(program)?, Origin::NewAfterFailure)),
         }
     }
 

@@ -22,7 +22,6 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("write-core-pattern", |_| write("/proc/sys/kernel/core_pattern")),
     ("write-net-setting", |_| write("/proc/sys/net/core/somaxconn")),
     ("write-sysrq", |_| write("/proc/sysrq-trigger")),
-    ("write-oom-score-of-init", |_| write("/proc/1/oom_score_adj")),
     ("write-cgroup", |_| write("/sys/fs/cgroup/unified/cgroup.procs")),
     ("read-kernel-memory", |_| open("/dev/mem")),
     ("read-host-root", |_| open("/root")),

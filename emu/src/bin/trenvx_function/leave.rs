@@ -89,9 +89,10 @@ pub(super) fn posix_queue(create: bool) -> Result<Value, String> {
 
 fn setting(with: &Value) -> Result<Value, String> {
     let path = format!("/proc/sys/{}", text(with, "name")?);
-    io(std::fs::File::options().write(true).open(path).and_then(|mut file| {
-        file.write_all(with["value"].as_str().unwrap_or("1").as_bytes())
-    }))?;
+    io(std::fs::File::options()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(with["value"].as_str().unwrap_or("1").as_bytes())))?;
     Ok(json!("done"))
 }
 
@@ -340,6 +341,9 @@ fn unsafe_sethostname() -> libc::c_int {
 /// Sends a listener to whoever holds the other end of the channel, who will not take it.
 fn descriptor_in_flight() -> Result<Value, String> {
     let fd = listener(&Value::Null)?;
+    // The answer goes first, so that the descriptor stays unread behind it. This is the first request.
+    println!("{}", json!({ "id": 1, "ok": true, "output": "done" }));
+    std::thread::sleep(std::time::Duration::from_millis(50));
     let byte = [b'\n'];
     let mut part = libc::iovec { iov_base: byte.as_ptr().cast_mut().cast(), iov_len: 1 };
     let mut space = [0_u64; 4];
@@ -355,7 +359,6 @@ fn descriptor_in_flight() -> Result<Value, String> {
         (*header).cmsg_type = libc::SCM_RIGHTS;
         (*header).cmsg_len = libc::CMSG_LEN(4) as usize;
         libc::CMSG_DATA(header).cast::<i32>().write_unaligned(fd);
-        // The answer goes first, so that the descriptor stays unread behind it.
         libc::sendmsg(1, &raw const message, 0)
     };
     // SAFETY: our own copy; the one in flight keeps the listener alive.

@@ -1,0 +1,206 @@
+//! Many sandboxes, for long, and managers that are killed: nothing grows, nothing stays.
+//!
+//! `TRENVX_LONG=1` runs the full counts: 10,000 repurposings, 50 kills.
+
+mod common;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{NEEDS, ask, config, function, manager, ready};
+use emu::doctor::skip_without;
+use emu::sandbox::{Confinement, Error, Manager, Mode, Origin, Part, Pool, Program};
+use serde_json::json;
+
+fn count(short: usize, long: usize) -> usize {
+    if std::env::var_os("TRENVX_LONG").is_some() { long } else { short }
+}
+
+/// What must not grow in a manager's process and around it.
+#[derive(Debug, PartialEq)]
+struct State {
+    descriptors: usize,
+    threads: usize,
+    mounts: usize,
+    /// Links, cgroups and files with the labels of this process.
+    labelled: usize,
+    children: usize,
+}
+
+fn state() -> State {
+    let entries = |path: &str| std::fs::read_dir(path).unwrap().count();
+    let pid = format!("{:x}", std::process::id());
+    let found = emu::clean::find().unwrap();
+    let own = found.iter().filter(|(label, _)| label.id()[..label.id().len() - 1] == pid);
+    let nurseries = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()));
+    State {
+        descriptors: entries("/proc/self/fd"),
+        threads: entries("/proc/self/task"),
+        mounts: std::fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count(),
+        labelled: own.map(|(_, things)| things.len()).sum(),
+        children: nurseries.map_or(0, |text| text.split_whitespace().count()),
+    }
+}
+
+fn resident_kib() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Alone in its process, because it counts what the process has: it calls itself.
+#[test]
+fn many_repurposings_leave_nothing() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    if std::env::var_os("TRENVX_ALONE").is_none() {
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        alone.args(["--exact", "many_repurposings_leave_nothing", "--nocapture"]).env("TRENVX_ALONE", "1");
+        let output = alone.output().unwrap();
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let manager = manager(Mode::Repurpose);
+    let program = Program::call("pause", [""; 0]);
+    let mut sandbox = manager.create(&program).unwrap();
+    for _ in 0..50 {
+        sandbox = manager.repurpose(sandbox, &program).unwrap();
+    }
+    manager.settle();
+    let (before, memory_before) = (state(), resident_kib());
+    let times = count(1_000, 10_000);
+    for _ in 0..times {
+        sandbox = manager.repurpose(sandbox, &program).unwrap();
+    }
+    manager.settle();
+    let (after, memory_after) = (state(), resident_kib());
+    println!("{times} repurposings: {before:?}, {memory_before} KiB -> {after:?}, {memory_after} KiB");
+    assert_eq!(after, before);
+    assert!(memory_after < memory_before + 2_048, "{memory_before} -> {memory_after} KiB");
+    let init = sandbox.init_pid().unwrap();
+    let held = std::fs::read_dir(format!("/proc/{init}/fd")).unwrap().count();
+    assert!(held < 40, "the init holds {held} descriptors");
+    assert_eq!(manager.statistics().repurposed as usize, times + 50);
+    drop(sandbox);
+    drop(manager);
+    assert_eq!(state().labelled, 0);
+}
+
+#[test]
+fn a_hundred_sandboxes_at_a_time() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let manager = manager(Mode::Repurpose);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut sandboxes = Vec::new();
+                for _ in 0..25 {
+                    sandboxes.push(manager.create(&function()).unwrap());
+                }
+                let sandboxes: Vec<_> =
+                    sandboxes.into_iter().map(|one| manager.repurpose(one, &function()).unwrap()).collect();
+                for (nth, mut sandbox) in sandboxes.into_iter().enumerate() {
+                    ready(&mut sandbox);
+                    assert_eq!(ask(&mut sandbox, "echo", json!(nth)).unwrap()["with"], nth);
+                }
+            });
+        }
+    });
+    manager.settle();
+    let statistics = manager.statistics();
+    assert_eq!((statistics.created, statistics.repurposed, statistics.destroyed), (100, 100, 100));
+}
+
+/// The pool gives a tenant's least recently used sandbox, and none of another tenant's.
+#[test]
+fn a_pool_keeps_tenants_apart_and_destroys_what_is_not_clean() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let manager = manager(Mode::Repurpose);
+    let mut pool = Pool::new(&manager, 8);
+    pool.populate(1, &function(), 2).unwrap();
+    let (first, origin) = pool.start(2, &function()).unwrap();
+    assert_eq!(origin, Origin::New);
+    let (mut second, origin) =
+        pool.start(1, &Program { confinement: Confinement::none(), ..function() }).unwrap();
+    assert_eq!((origin, pool.len()), (Origin::Repurposed, 1));
+    ready(&mut second);
+    ask(&mut second, "leave-setting", json!({ "name": "net/core/somaxconn", "value": "99" })).unwrap();
+    let error = pool.give_back(1, second).unwrap_err();
+    assert!(matches!(&error, Error::Unclean { parts, .. } if *parts == [Part::Settings]), "{error}");
+    assert_eq!(manager.statistics().unclean[&Part::Settings], 1);
+    pool.give_back(2, first).unwrap();
+    assert_eq!(pool.len(), 2);
+}
+
+/// A manager in a process of its own, killed at a moment that differs each time.
+#[test]
+fn nothing_is_left_of_managers_that_are_killed() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    if std::env::var_os("TRENVX_VICTIM").is_some() {
+        victim();
+    }
+    let mut seed = 0x9e37_79b9_u64;
+    for _ in 0..count(6, 50) {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "nothing_is_left_of_managers_that_are_killed"])
+            .env("TRENVX_VICTIM", "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        // It needs about 150 ms for its checks of the machine.
+        std::thread::sleep(Duration::from_millis(50 + seed % 700));
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        let id = format!("{:x}", victim.id());
+        let of_victim = |found: std::collections::BTreeMap<emu::sandbox::Label, Vec<String>>| {
+            found
+                .into_iter()
+                .filter(|(label, _)| label.id()[..label.id().len() - 1] == id)
+                .collect::<Vec<_>>()
+        };
+        let report = emu::clean::clean().unwrap();
+        assert_eq!(report.failed, Vec::<String>::new());
+        assert_eq!(of_victim(emu::clean::find().unwrap()), []);
+        assert_eq!(processes_with(&format!("trenvx-{id}")), Vec::<String>::new());
+    }
+}
+
+/// Creates, repurposes and destroys until it is killed.
+fn victim() -> ! {
+    let manager = Manager::start(config(Mode::Repurpose)).unwrap();
+    let program = Program::call("pause", [""; 0]);
+    let mut idle = Vec::new();
+    loop {
+        idle.push(manager.create(&program).unwrap());
+        idle = idle.into_iter().map(|one| manager.repurpose(one, &program).unwrap()).collect();
+        if idle.len() > 3 {
+            idle.remove(0);
+        }
+    }
+}
+
+/// Processes in a cgroup whose name begins so.
+fn processes_with(name: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter(|entry| {
+            let text = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+            // A process that is dead and not waited for is not a process any more.
+            let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            text.contains(name) && !status.contains("State:\tZ")
+        })
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
