@@ -13,6 +13,8 @@ mod costs;
 mod device;
 mod engine;
 mod processor;
+#[cfg(test)]
+mod processor_reference;
 mod queue;
 mod recorder;
 mod shared;
