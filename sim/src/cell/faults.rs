@@ -112,17 +112,25 @@ impl Cell {
         }
         let lost = self.devices[rack].fail(self.measured, self.now);
         self.accounting.take(self.now, &one(MemoryClass::PoolCxl, lost));
-        let attached: Vec<u32> = (0..self.sandboxes.len() as u32)
+        let lost: Vec<u32> = (0..self.sandboxes.len() as u32)
             .filter(|&index| {
                 let activity = &self.sandboxes[index as usize];
-                activity.function != NO_FUNCTION
-                    && activity.flags.has(Flags::ATTACHED)
-                    && self.rack(activity.node) == rack
-                    && self.still_needs_template(index)
+                let attached = activity.function != NO_FUNCTION && activity.flags.has(Flags::ATTACHED);
+                attached && self.rack(activity.node) == rack
             })
             .collect();
-        for sandbox in attached {
-            self.tell(Input::SandboxLost { sandbox: SandboxId(sandbox) });
+        // The others go on without it, and give nothing back to the device when they go.
+        for &sandbox in &lost {
+            if !self.still_needs_template(sandbox) {
+                self.sandboxes[sandbox as usize].flags.take(Flags::ATTACHED);
+            }
+        }
+        for sandbox in lost {
+            // What the loss of one lets others start may have taken the place of another: that one is
+            // gone already, and who has its name now has no template on the device.
+            if self.sandboxes[sandbox as usize].flags.has(Flags::ATTACHED) {
+                self.tell(Input::SandboxLost { sandbox: SandboxId(sandbox) });
+            }
         }
     }
 

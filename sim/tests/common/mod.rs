@@ -1,6 +1,8 @@
 //! A machine on which everything is free, and workloads drawn from known distributions.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod random;
+
 use configs::spec::*;
 use platform::memory::{Behaviour, Content, PageGroups};
 use platform::policy::keep_alive::layers::LayerTimes;

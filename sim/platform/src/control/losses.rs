@@ -29,13 +29,8 @@ impl ControlPlane {
         self.loads.set_up(node, false);
         let group = self.group(node);
         if self.scope == Scope::Node {
-            let mut stranded = Vec::new();
-            while let Some(waiting) = self.waiting.front(group) {
-                self.waiting.pop_front(group);
-                stranded.push(waiting);
-            }
-            for (ticket, function) in stranded {
-                self.arrival(now, ticket, function, out);
+            for (ticket, function, until) in self.waiting.take_all(group) {
+                self.place(now, ticket, function, Some(until), out);
             }
         }
     }

@@ -213,6 +213,20 @@ impl ControlPlane {
             // Whoever comes before the pre-warmed sandbox makes it superfluous.
             self.pre_warms[function.index()].0 += 1;
         }
+        self.place(now, ticket, function, None, out);
+    }
+
+    /// Runs or starts the invocation on the node that is chosen, or lets it wait there: until then, if
+    /// it has waited elsewhere before.
+    fn place(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        function: FunctionId,
+        until: Option<Instant>,
+        out: &mut Vec<Command>,
+    ) {
+        let need = self.functions[function.index()].declared;
         let chosen = match self.scope {
             Scope::Cluster => NodeId(0),
             Scope::Node => self.placement.choose(function, need, &self.loads),
@@ -225,9 +239,12 @@ impl ControlPlane {
         if self.waiting.is_empty(group) && self.start(now, group, chosen, ticket, function, out) {
             return;
         }
-        let wait = self.waiting.push(group, ticket, function);
-        out.push(Command::Queued { ticket });
-        out.push(Command::SetTimer { at: now + self.queue_timeout, timer: Timer::Queue { ticket, wait } });
+        if until.is_none() {
+            out.push(Command::Queued { ticket });
+        }
+        let at = until.unwrap_or(now + self.queue_timeout);
+        let wait = self.waiting.push(group, ticket, function, at);
+        out.push(Command::SetTimer { at, timer: Timer::Queue { ticket, wait } });
     }
 
     fn ready(&mut self, now: Instant, sandbox: SandboxId, out: &mut Vec<Command>) {

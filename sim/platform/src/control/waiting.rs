@@ -2,7 +2,7 @@
 
 use crate::ids::Ticket;
 use std::collections::{BTreeMap, VecDeque};
-use traces::FunctionId;
+use traces::{FunctionId, Instant};
 
 /// One queue of waiting invocations for each group.
 ///
@@ -19,6 +19,7 @@ pub(super) struct Waiting {
 
 #[derive(Clone, Copy)]
 struct Wait {
+    until: Instant,
     number: u32,
     group: u32,
     under_way: bool,
@@ -48,13 +49,13 @@ impl Waiting {
         self.len == 0 || self.queues[group].len == 0
     }
 
-    /// The invocation waits; answers with the number of its wait.
-    pub(super) fn push(&mut self, group: usize, ticket: Ticket, function: FunctionId) -> u32 {
+    /// The invocation waits, until then at the longest; answers with the number of its wait.
+    pub(super) fn push(&mut self, group: usize, ticket: Ticket, function: FunctionId, until: Instant) -> u32 {
         if self.current.len() <= ticket.index() {
-            self.current.resize(ticket.index() + 1, Wait { number: 0, group: 0, under_way: false });
+            self.current.resize(ticket.index() + 1, Wait { until, number: 0, group: 0, under_way: false });
         }
         let wait = &mut self.current[ticket.index()];
-        *wait = Wait { number: wait.number.wrapping_add(1), group: group as u32, under_way: true };
+        *wait = Wait { until, number: wait.number.wrapping_add(1), group: group as u32, under_way: true };
         let entry = Entry { ticket, wait: wait.number, function };
         let queue = &mut self.queues[group];
         queue.common.push_back(entry);
@@ -83,6 +84,16 @@ impl Waiting {
         if let Some(entry) = self.queues[group].common.pop_front() {
             self.end(entry.ticket);
         }
+    }
+
+    /// Takes all invocations that wait in the group, with the ends of their waits, in their order.
+    pub(super) fn take_all(&mut self, group: usize) -> Vec<(Ticket, FunctionId, Instant)> {
+        let mut taken = Vec::new();
+        while let Some((ticket, function)) = self.front(group) {
+            taken.push((ticket, function, self.current[ticket.index()].until));
+            self.pop_front(group);
+        }
+        taken
     }
 
     /// Takes the invocation of `function` that has waited longest in the group.
