@@ -18,6 +18,7 @@ mod processor_reference;
 mod queue;
 mod recorder;
 mod shared;
+mod timeline;
 mod warnings;
 mod world;
 

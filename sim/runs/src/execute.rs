@@ -14,7 +14,7 @@ use crate::world::World;
 use configs::Spec;
 use platform::records::RECORD_SCHEMA;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -76,6 +76,13 @@ pub struct Outcome {
     pub failed: Vec<Failed>,
     /// Runs that were not tried because another one failed.
     pub skipped: usize,
+}
+
+impl Outcome {
+    /// The timelines of the runs that have one, in the order of the plan.
+    pub fn timelines(&self, store: &Store) -> Vec<PathBuf> {
+        self.done.iter().filter_map(|done| store.timeline(&done.key)).collect()
+    }
 }
 
 /// What one job's thread needs to know.

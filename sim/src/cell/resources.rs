@@ -106,6 +106,9 @@ impl Cell {
         if reading {
             self.end_reading(sandbox);
         }
+        if self.timeline.is_some() {
+            self.watch_end(sandbox);
+        }
     }
 
     /// Books the core time since it was last booked.

@@ -123,6 +123,7 @@ pub fn free_spec(name: &str) -> Spec {
             memory_every: Duration::from_secs(3600),
             distributions: u32::MAX,
             growth_steps: 1,
+            timeline: None,
         },
     }
 }

@@ -2,7 +2,7 @@
 //! be hit. What a case prints, when it fails, is only where it differs from the plainest one.
 
 use super::{costly_spec, functions};
-use configs::spec::{Churn, Fault, FaultKind, Placement, Spec};
+use configs::spec::{Churn, Fault, FaultKind, Placement, Spec, TimelineWindow};
 use platform::records::RunRecord;
 use platform::system::{CgroupEntry, Dedup, Isolating, Isolation, KeepAlive, PageSource, SYSTEMS, State};
 use proptest::prelude::*;
@@ -48,6 +48,8 @@ struct Surroundings {
     queue_timeout_s: u64,
     burn_in_s: u64,
     growth_steps: u32,
+    /// (from, length) in seconds.
+    timeline: Option<(u64, u64)>,
 }
 
 /// What is not ideal about the machine.
@@ -173,11 +175,12 @@ fn composition() -> impl Strategy<Value = Composition> {
 fn surroundings(placement: impl Strategy<Value = Placement>) -> impl Strategy<Value = Surroundings> {
     let size = (1u32..4, 1u32..4, 1u32..4, 1u64..6);
     let memory = (prop::option::weighted(0.2, 16u64..200), prop::option::weighted(0.4, 4u64..120), 0u32..3);
-    let rest = (0u32..4, any::<bool>(), 1u64..40, 0u64..50, 1u32..5);
+    let timeline = prop::option::weighted(0.5, (0u64..200, 1u64..200));
+    let rest = (0u32..4, any::<bool>(), 1u64..40, 0u64..50, 1u32..5, timeline);
     (placement, size, memory, rest).prop_map(|(placement, size, memory, rest)| {
         let (racks, nodes_per_rack, cores, rooms) = size;
         let (dram_mib, cxl_mib, replicas) = memory;
-        let (tenants, within_tenant, queue_timeout_s, burn_in_s, growth_steps) = rest;
+        let (tenants, within_tenant, queue_timeout_s, burn_in_s, growth_steps, timeline) = rest;
         Surroundings {
             placement,
             racks,
@@ -192,6 +195,7 @@ fn surroundings(placement: impl Strategy<Value = Placement>) -> impl Strategy<Va
             queue_timeout_s,
             burn_in_s,
             growth_steps,
+            timeline,
         }
     })
 }
@@ -281,6 +285,10 @@ impl Case {
         spec.keep_alive.layers.runtime = Duration::from_secs(10);
         spec.keep_alive.layers.bare = Duration::from_secs(20);
         spec.output.memory_every = Duration::from_secs(7);
+        spec.output.timeline = self.surroundings.timeline.map(|(from, length)| TimelineWindow {
+            from: Instant::ZERO + Duration::from_secs(from),
+            until: Instant::ZERO + Duration::from_secs(from + length),
+        });
         spec
     }
 
