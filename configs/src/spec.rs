@@ -5,6 +5,7 @@
 
 use platform::Profile;
 pub use platform::policy::{KeepAliveParameters, Placement};
+pub use platform::records::TimelineWindow;
 use platform::system::System;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -268,6 +269,9 @@ pub struct Output {
     pub distributions: u32,
     /// Steps in which an instance's memory grows during its first invocation.
     pub growth_steps: u32,
+    /// The part of the run that is written as a timeline, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<TimelineWindow>,
 }
 
 /// Step costs and device constants of a machine, as `configs/machines/*.toml` states them with

@@ -14,6 +14,7 @@ mod holdings;
 mod resources;
 mod running;
 mod starting;
+mod watching;
 
 use crate::accounting::{Accounting, Measured, Place};
 use crate::costs::{Costs, NOTHING};
@@ -21,6 +22,7 @@ use crate::device::Device;
 use crate::processor::{Processor, Seat, Seats};
 use crate::queue::{Class, Event, NAMES, Number, Queue, Work};
 use crate::recorder::{Recorder, Starts};
+use crate::timeline;
 use crate::warnings;
 use configs::Spec;
 use faults::Schedule;
@@ -28,7 +30,10 @@ use platform::control::{Command, ControlConfig, ControlPlane, EvictReason, Input
 use platform::ids::{NodeId, SandboxId, Ticket};
 use platform::memory::{ByClass, MemoryClass};
 use platform::policy::placement::home_rack;
-use platform::records::{Counters, FunctionRecord, InvocationRecord, Outcome, PlaceRecord, StartKind};
+use platform::records::{
+    Counters, FunctionRecord, Happening, InvocationRecord, Outcome, PlaceRecord, StartKind, Timeline,
+    TimelinePlace,
+};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use traces::rng::Streams;
@@ -211,6 +216,7 @@ pub struct Cell {
     faults: Schedule,
     streams: Streams,
     warnings: Vec<String>,
+    timeline: Option<Box<timeline::Recorder>>,
 }
 
 /// What a cell leaves behind.
@@ -231,6 +237,8 @@ pub struct CellRecord {
     pub warnings: Vec<String>,
     /// Every invocation, where the experiment asked for them.
     pub invocations: Vec<InvocationRecord>,
+    /// A part of the run in detail, where the experiment asked for it.
+    pub timeline: Option<Timeline>,
 }
 
 impl Cell {
@@ -319,6 +327,10 @@ impl Cell {
             faults,
             streams,
             warnings: Vec::new(),
+            timeline: spec
+                .output
+                .timeline
+                .map(|window| Box::new(timeline::Recorder::new(window, nodes, racks, cells))),
             costs,
         };
         cell.settle_in(spec);
@@ -339,6 +351,14 @@ impl Cell {
         let rdma = held.get(MemoryClass::PoolRdma);
         self.warnings.extend(warnings::of_pool("RDMA", rdma, spec.machine.rdma.capacity));
         self.accounting.add(Instant::ZERO, &held);
+        if self.timeline.is_some() {
+            let nothing = ByClass::default();
+            for rack in 0..self.devices.len() {
+                let templates = one(MemoryClass::PoolCxl, self.devices[rack].place.held());
+                self.watch_memory(TimelinePlace::Device(rack as u32), &nothing, &templates);
+            }
+            self.watch_memory(TimelinePlace::Cluster, &nothing, &one(MemoryClass::PoolRdma, rdma));
+        }
         let nodes = self.memory.len() as u32;
         for node in 0..nodes {
             self.hold_on(NodeId(node), &one(MemoryClass::NodeShared, self.costs.resident));
@@ -371,7 +391,9 @@ impl Cell {
             self.step();
         }
         let (functions, starts, invocations) = self.recorder.finish(&self.names);
+        let timeline = self.timeline.take().map(|timeline| timeline.finish(&self.costs, self.now));
         CellRecord {
+            timeline,
             functions,
             starts,
             accounting: self.accounting,
@@ -450,10 +472,17 @@ impl Cell {
             }
             Command::Repurpose { sandbox, node, to, ticket, keeps, .. } => {
                 self.counters.repurposed += 1;
+                if self.timeline.is_some() {
+                    let place = TimelinePlace::Node(node.0);
+                    self.watch_mark(Happening::Repurposed, place, Some(sandbox), Some(to));
+                }
                 self.repurpose(sandbox, node, to, ticket, keeps);
             }
-            Command::Demote { sandbox, to, .. } => {
+            Command::Demote { sandbox, node, to } => {
                 self.counters.demoted += 1;
+                if self.timeline.is_some() {
+                    self.watch_sandbox(Happening::Demoted, node, sandbox);
+                }
                 self.demote(sandbox, to);
             }
             Command::Evict { sandbox, node, reason, keep_netns } => {
@@ -461,15 +490,25 @@ impl Cell {
                     EvictReason::Expired => self.counters.expired += 1,
                     EvictReason::Memory => self.counters.evicted += 1,
                 }
+                if self.timeline.is_some() {
+                    let what = match reason {
+                        EvictReason::Expired => Happening::Expired,
+                        EvictReason::Memory => Happening::Evicted,
+                    };
+                    self.watch_sandbox(what, node, sandbox);
+                }
                 self.release(sandbox);
                 if !keep_netns {
                     let lock = &mut self.locks[node.index()].netns;
                     *lock = (*lock).max(self.now) + self.costs.destroy_netns;
                 }
             }
-            Command::Lost { sandbox, ticket, .. } => {
+            Command::Lost { sandbox, node, ticket } => {
                 self.counters.lost += 1;
                 self.stop(sandbox);
+                if self.timeline.is_some() {
+                    self.watch_sandbox(Happening::Lost, node, sandbox);
+                }
                 self.release(sandbox);
                 if let Some(ticket) = ticket {
                     self.end(ticket, Outcome::Failed);
@@ -502,6 +541,9 @@ impl Cell {
             service_ns: if ran { self.now.since(flight.run_began) } else { Duration::ZERO },
         };
         self.recorder.record(&record);
+        if self.timeline.is_some() {
+            self.watch_invocation(&record);
+        }
         self.free_tickets.push(ticket.0);
         self.flying -= 1;
     }

@@ -9,7 +9,7 @@ use crate::accounting::Measured;
 use crate::cell::{Cell, CellRecord};
 use configs::Spec;
 use platform::policy::placement::home_rack;
-use platform::records::{Counters, RunRecord};
+use platform::records::{Counters, RunRecord, Timeline};
 use rayon::prelude::*;
 use std::ops::Range;
 use traces::{Duration, Function, FunctionId, Instant, Invocation};
@@ -188,6 +188,11 @@ impl Layout {
                 invocation.node = invocation.node.map(|node| node + nodes.len() as u32);
                 invocation
             }));
+            if let Some(timeline) = record.timeline {
+                let whole = whole.timeline.get_or_insert_with(|| Timeline::new(timeline.window));
+                let before = (nodes.len() as u32, devices.len() as u32);
+                crate::timeline::add(whole, timeline, members, before);
+            }
             add_counters(&mut whole.counters, &record.counters);
             nodes.extend(record.nodes);
             devices.extend(record.devices);

@@ -13,9 +13,12 @@ mod costs;
 mod device;
 mod engine;
 mod processor;
+#[cfg(test)]
+mod processor_reference;
 mod queue;
 mod recorder;
 mod shared;
+mod timeline;
 mod warnings;
 mod world;
 

@@ -74,7 +74,8 @@ impl Shared {
     }
 
     /// A job leaves before its work is done: O(jobs).
-    pub fn remove(&mut self, job: u32) {
+    pub fn remove(&mut self, now: Instant, job: u32) {
+        self.advance(now);
         self.jobs.retain(|&Reverse((_, _, other))| other != job);
     }
 

@@ -1,7 +1,7 @@
 //! What to check before believing the results.
 
 use configs::Spec;
-use platform::records::{Outcome, RunRecord};
+use platform::records::{Outcome, RunRecord, Timeline};
 use traces::Bytes;
 
 /// A pool that is smaller than what it has to hold from the beginning.
@@ -50,4 +50,17 @@ pub fn of_outcomes(spec: &Spec, record: &mut RunRecord) {
     ];
     record.warnings.extend(said.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
     record.warnings.extend(of_ports(spec));
+    if let Some(timeline) = &record.timeline {
+        record.warnings.extend(of_timeline(timeline));
+    }
+}
+
+/// A timeline that lacks something.
+fn of_timeline(timeline: &Timeline) -> Option<String> {
+    if timeline.dropped > 0 {
+        let dropped = timeline.dropped;
+        return Some(format!("{dropped} events of the timeline were left out: choose a shorter output.timeline"));
+    }
+    let is_empty = timeline.slices.is_empty() && timeline.waits.is_empty();
+    is_empty.then(|| "nothing ran within output.timeline".to_owned())
 }

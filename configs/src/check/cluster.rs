@@ -1,10 +1,11 @@
 //! `[cluster]`, `[keep_alive]`, `[placement]`, `[sharing]`, `[pools]` and `[output]`.
 
 use crate::section::Section;
-use crate::spec::{Cluster, KeepAliveParameters, Output, Placement, Pools, Sharing};
+use crate::spec::{Cluster, KeepAliveParameters, Output, Placement, Pools, Sharing, TimelineWindow};
 use crate::values;
 use platform::policy::keep_alive::hybrid_histogram::HybridHistogramParameters;
 use platform::policy::keep_alive::layers::LayerTimes;
+use traces::Instant;
 
 /// `[cluster]`.
 pub(crate) fn cluster(root: &Section<'_, '_>) -> Option<Cluster> {
@@ -123,7 +124,22 @@ pub(crate) fn output(root: &Section<'_, '_>) -> Option<Output> {
         memory_every: section.get("memory_every", values::positive_duration),
         distributions: section.get("distributions", values::small),
         growth_steps: section.get("growth_steps", values::growth_steps),
+        timeline: section.optional_section("timeline").map(timeline),
     };
     section.finish();
     Some(output)
+}
+
+/// `[output.timeline]`.
+fn timeline(section: Section<'_, '_>) -> TimelineWindow {
+    let from = Instant::ZERO + section.get("from", values::duration);
+    let until = Instant::ZERO + section.get("until", values::positive_duration);
+    if until <= from {
+        section.problem(
+            "until",
+            format!("the timeline would end at {until} and begin at {from}: let it end later"),
+        );
+    }
+    section.finish();
+    TimelineWindow { from, until }
 }

@@ -5,6 +5,10 @@
 //! queueing is the wait for memory or a start slot, startup everything from there to the handler's
 //! first instruction, service the handler itself (page faults and slow memory included).
 
+mod timeline;
+
+pub use timeline::*;
+
 use crate::memory::{ByClass, MemoryClass};
 use serde::{Deserialize, Serialize};
 use traces::{Bytes, Duration, Instant};
@@ -283,4 +287,7 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     /// Every invocation, where the experiment asked for them; else empty.
     pub invocations: Vec<InvocationRecord>,
+    /// A part of the run in detail, where the experiment asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
 }

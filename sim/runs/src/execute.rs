@@ -16,7 +16,7 @@ use platform::records::RECORD_SCHEMA;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -91,6 +91,13 @@ enum End {
     Failed(Failed),
     /// This process, on this host, is at it.
     Busy(u32, String),
+}
+
+impl Outcome {
+    /// The timelines of the runs that have one, in the order of the plan.
+    pub fn timelines(&self, store: &Store) -> Vec<PathBuf> {
+        self.done.iter().filter_map(|done| store.timeline(&done.key)).collect()
+    }
 }
 
 /// What one job's thread needs to know.

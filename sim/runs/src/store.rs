@@ -157,6 +157,11 @@ impl Store {
         Ok(keys)
     }
 
+    /// The timeline of a run, if it has one: for ui.perfetto.dev.
+    pub fn timeline(&self, key: &RunKey) -> Option<PathBuf> {
+        Some(self.path(key).join(records::TIMELINE)).filter(|path| path.is_file())
+    }
+
     /// Reads a run's manifest alone.
     pub fn manifest(&self, key: &RunKey) -> Result<Manifest, StoreError> {
         let path = self.path(key);

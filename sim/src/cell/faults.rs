@@ -5,7 +5,8 @@ use configs::Spec;
 use configs::spec::{Churn, Fault, FaultKind};
 use platform::control::Input;
 use platform::ids::{NodeId, SandboxId};
-use platform::memory::MemoryClass;
+use platform::memory::{ByClass, MemoryClass};
+use platform::records::{Happening, TimelinePlace};
 use rand_distr::{Distribution, Exp1};
 use traces::rng::Streams;
 use traces::{Duration, Instant};
@@ -85,6 +86,9 @@ impl Cell {
     /// Something fails, or comes back.
     pub(super) fn fault(&mut self, index: u32) {
         let Event { what, returns, .. } = self.faults.0[index as usize];
+        if self.timeline.is_some() {
+            self.watch_fault(what, returns);
+        }
         match (what, returns) {
             (FaultKind::Node { node }, false) => self.lose_node(NodeId(node)),
             (FaultKind::Node { node }, true) => self.tell(Input::NodeJoined { node: NodeId(node) }),
@@ -112,17 +116,29 @@ impl Cell {
         }
         let lost = self.devices[rack].fail(self.measured, self.now);
         self.accounting.take(self.now, &one(MemoryClass::PoolCxl, lost));
-        let attached: Vec<u32> = (0..self.sandboxes.len() as u32)
+        if self.timeline.is_some() {
+            let templates = one(MemoryClass::PoolCxl, lost);
+            self.watch_memory(TimelinePlace::Device(rack as u32), &templates, &ByClass::default());
+        }
+        let lost: Vec<u32> = (0..self.sandboxes.len() as u32)
             .filter(|&index| {
                 let activity = &self.sandboxes[index as usize];
-                activity.function != NO_FUNCTION
-                    && activity.flags.has(Flags::ATTACHED)
-                    && self.rack(activity.node) == rack
-                    && self.still_needs_template(index)
+                let attached = activity.function != NO_FUNCTION && activity.flags.has(Flags::ATTACHED);
+                attached && self.rack(activity.node) == rack
             })
             .collect();
-        for sandbox in attached {
-            self.tell(Input::SandboxLost { sandbox: SandboxId(sandbox) });
+        // The others go on without it, and give nothing back to the device when they go.
+        for &sandbox in &lost {
+            if !self.still_needs_template(sandbox) {
+                self.sandboxes[sandbox as usize].flags.take(Flags::ATTACHED);
+            }
+        }
+        for sandbox in lost {
+            // What the loss of one lets others start may have taken the place of another: that one is
+            // gone already, and who has its name now has no template on the device.
+            if self.sandboxes[sandbox as usize].flags.has(Flags::ATTACHED) {
+                self.tell(Input::SandboxLost { sandbox: SandboxId(sandbox) });
+            }
         }
     }
 
@@ -130,6 +146,25 @@ impl Cell {
     /// one that copied them only until its start is through.
     fn still_needs_template(&self, index: u32) -> bool {
         self.reads_in_place || self.sandboxes[index as usize].flags.has(Flags::FRESH)
+    }
+
+    #[cold]
+    fn watch_fault(&mut self, what: FaultKind, returns: bool) {
+        let (happening, place) = match what {
+            FaultKind::Node { node } => {
+                let happening = if returns { Happening::NodeBack } else { Happening::NodeLost };
+                (happening, TimelinePlace::Node(node))
+            }
+            FaultKind::CxlDevice { rack } => {
+                let happening = if returns { Happening::DeviceBack } else { Happening::DeviceLost };
+                (happening, TimelinePlace::Device(rack))
+            }
+            FaultKind::Nic { node, .. } => {
+                let happening = if returns { Happening::NicBack } else { Happening::NicSlow };
+                (happening, TimelinePlace::Node(node))
+            }
+        };
+        self.watch_mark(happening, place, None, None);
     }
 
     fn scale_nic(&mut self, node: u32, factor: f64) {

@@ -5,6 +5,7 @@ use crate::costs::NOTHING;
 use platform::control::Input;
 use platform::ids::{NodeId, SandboxId};
 use platform::memory::{ByClass, MemoryClass};
+use platform::records::{Happening, TimelinePlace};
 use traces::Bytes;
 
 impl Cell {
@@ -24,6 +25,9 @@ impl Cell {
         place.change(self.measured, self.now, |held| *held = *held + after.local() - before.local());
         if place.held() > self.dram {
             self.pressure.push(node);
+        }
+        if self.timeline.is_some() {
+            self.watch_memory(TimelinePlace::Node(node.0), &before, &after);
         }
     }
 
@@ -106,8 +110,12 @@ impl Cell {
             && !activity.flags.has(Flags::FALLBACK)
             && activity.level < level
         {
+            let node = activity.node;
             self.counters.promoted += 1;
             self.set_level(sandbox, level);
+            if self.timeline.is_some() {
+                self.watch_sandbox(Happening::Promoted, node, sandbox);
+            }
         }
     }
 
@@ -120,6 +128,9 @@ impl Cell {
         if place.held() > self.dram {
             self.pressure.push(node);
         }
+        if self.timeline.is_some() {
+            self.watch_memory(TimelinePlace::Node(node.0), &ByClass::default(), bytes);
+        }
     }
 
     /// A node holds less.
@@ -127,6 +138,9 @@ impl Cell {
         self.accounting.take(self.now, bytes);
         let local = bytes.local();
         self.memory[node.index()].change(self.measured, self.now, |held| *held -= local);
+        if self.timeline.is_some() {
+            self.watch_memory(TimelinePlace::Node(node.0), bytes, &ByClass::default());
+        }
     }
 
     /// Asks the control plane to relieve nodes that use more than their DRAM.

@@ -55,7 +55,7 @@ impl Cell {
     pub(super) fn off_processor(&mut self, index: u32, sandbox: SandboxId) {
         let processor = &mut self.processors[index as usize];
         let before = processor.in_use();
-        processor.end(&mut self.sandboxes, sandbox.0);
+        processor.end(&mut self.sandboxes, self.now, sandbox.0);
         self.count_cores(index, before);
     }
 
@@ -105,6 +105,9 @@ impl Cell {
         }
         if reading {
             self.end_reading(sandbox);
+        }
+        if self.timeline.is_some() {
+            self.watch_end(sandbox);
         }
     }
 

@@ -64,6 +64,9 @@ impl Cell {
         if self.begin_stage(sandbox) {
             return;
         }
+        if self.timeline.is_some() {
+            self.watch_end(sandbox);
+        }
         let activity = &mut self.sandboxes[sandbox.index()];
         if !activity.flags.take(Flags::RUNNING) {
             self.tell(Input::Ready { sandbox });
@@ -102,7 +105,11 @@ impl Cell {
             activity.stages_left -= 1;
             activity.stage += 1;
             let Stage { resource, work } = self.costs.stages[activity.stage as usize - 1];
+            let stage = activity.stage - 1;
             self.occupy(sandbox, resource, work);
+            if self.timeline.is_some() {
+                self.watch_stage(sandbox, stage);
+            }
             return true;
         }
         loop {
@@ -120,6 +127,9 @@ impl Cell {
             }
             if work > Duration::ZERO {
                 self.occupy(sandbox, resource, work);
+                if self.timeline.is_some() {
+                    self.watch_phase(sandbox, resource);
+                }
                 return true;
             }
         }

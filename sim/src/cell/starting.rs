@@ -5,7 +5,7 @@ use crate::costs::STARTED;
 use crate::device::{Change, Supply};
 use platform::ids::{NodeId, SandboxId, Ticket};
 use platform::memory::MemoryClass;
-use platform::records::StartKind;
+use platform::records::{StartKind, TimelinePlace};
 use platform::system::Layer;
 use std::ops::Range;
 use traces::{Duration, FunctionId};
@@ -63,6 +63,11 @@ impl Cell {
         self.counters.displaced += change.displaced;
         self.accounting.take(self.now, &super::one(MemoryClass::PoolCxl, change.less));
         self.accounting.add(self.now, &super::one(MemoryClass::PoolCxl, change.more));
+        if self.timeline.is_some() {
+            let pool = |bytes| super::one(MemoryClass::PoolCxl, bytes);
+            let place = TimelinePlace::Device(rack as u32);
+            self.watch_memory(place, &pool(change.less), &pool(change.more));
+        }
         match supply {
             Supply::After(wait) => (wait, false),
             Supply::Nothing => {
@@ -99,6 +104,9 @@ impl Cell {
         self.share(sandbox);
         self.set_level(sandbox, STARTED);
         if wait > Duration::ZERO {
+            if self.timeline.is_some() {
+                self.watch_fill(sandbox);
+            }
             self.delay(sandbox, wait);
         } else {
             self.begin(sandbox);

@@ -12,6 +12,7 @@ use memory::MemoryPlan;
 use platform::memory::ByClass;
 use platform::policy::FunctionFacts;
 use platform::profile::Profile;
+use platform::records::Step;
 use platform::system::{Isolation, PageSource, State, System};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -49,6 +50,17 @@ pub enum Resource {
 pub struct Stage {
     /// Where.
     pub resource: Resource,
+    /// How long it takes alone.
+    pub work: Duration,
+}
+
+/// What a part of a stage is spent on: delays that follow each other are one stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The stage.
+    pub stage: u32,
+    /// What for.
+    pub step: Step,
     /// How long it takes alone.
     pub work: Duration,
 }
@@ -171,6 +183,8 @@ pub struct Costs {
     pub resident: Bytes,
     /// Stages, referred to by ranges.
     pub stages: Vec<Stage>,
+    /// What the stages are spent on, in their order.
+    parts: Vec<Part>,
     /// Phases, referred to by ranges.
     pub phases: Vec<Phase>,
     /// Memory levels, referred to by their first.
@@ -209,6 +223,7 @@ impl Costs {
             files: files.collect(),
             resident: memory::zygotes(system, spec),
             stages: Vec::new(),
+            parts: Vec::new(),
             phases: Vec::new(),
             levels: Vec::new(),
             cxl_streams: (machine.cxl.bandwidth as f64 / per_stream).max(1.0) as u64,
@@ -255,6 +270,13 @@ impl Costs {
         let facts = &self.facts[function.index()];
         let owner = if self.common_by_tenant { facts.tenant } else { 0 };
         (owner * self.runtimes + facts.runtime) as usize
+    }
+
+    /// What a stage is spent on, in order.
+    pub fn parts_of(&self, stage: u32) -> &[Part] {
+        let first = self.parts.partition_point(|part| part.stage < stage);
+        let rest = &self.parts[first..];
+        &rest[..rest.partition_point(|part| part.stage == stage)]
     }
 
     /// How long stages take on an idle node.
@@ -325,14 +347,14 @@ impl Costs {
             faults: Duration::ZERO,
             level: grown,
         });
-        let stages = &mut self.stages;
+        let (stages, parts) = (&mut self.stages, &mut self.parts);
         Plan {
-            start: steps::collect(stages, |s| steps::new_sandbox(s, system, machine, profile, false)),
-            start_pooled: steps::collect(stages, |s| steps::new_sandbox(s, system, machine, profile, true)),
-            repurpose: steps::collect(stages, |s| steps::repurposed(s, system, machine, profile)),
-            from_runtime: steps::collect(stages, |s| steps::from_runtime(s, machine, profile)),
-            first_touch: steps::collect(stages, |s| steps::first_touch(s, system, machine, profile)),
-            cold_cache: steps::collect(stages, |s| steps::cold_cache(s, system, machine, profile)),
+            start: steps::collect(stages, parts, |s| steps::new_sandbox(s, system, machine, profile, false)),
+            start_pooled: steps::collect(stages, parts, |s| steps::new_sandbox(s, system, machine, profile, true)),
+            repurpose: steps::collect(stages, parts, |s| steps::repurposed(s, system, machine, profile)),
+            from_runtime: steps::collect(stages, parts, |s| steps::from_runtime(s, machine, profile)),
+            first_touch: steps::collect(stages, parts, |s| steps::first_touch(s, system, machine, profile)),
+            cold_cache: steps::collect(stages, parts, |s| steps::cold_cache(s, system, machine, profile)),
             first: first..later,
             later: later..later + 1,
             levels: first_level,

@@ -1,9 +1,10 @@
 //! The stages of starts, and the page faults of first invocations.
 
-use super::{Resource, Stage, guest_working_set, missed, page_copy};
+use super::{Part, Resource, Stage, guest_working_set, missed, page_copy};
 use configs::spec::Machine;
 use platform::memory::{Behaviour, Content};
 use platform::profile::Profile;
+use platform::records::Step;
 use platform::system::{CgroupEntry, Isolating, Isolation, PageSource, State, System};
 use std::ops::Range;
 use traces::{Duration, PAGE_BYTES, Pages};
@@ -11,11 +12,12 @@ use traces::{Duration, PAGE_BYTES, Pages};
 /// Collects the stages of one plan; consecutive delays become one.
 pub(super) struct Steps<'a> {
     stages: &'a mut Vec<Stage>,
+    parts: &'a mut Vec<Part>,
     first: usize,
 }
 
 impl Steps<'_> {
-    fn push(&mut self, resource: Resource, work: Duration) {
+    fn push(&mut self, step: Step, resource: Resource, work: Duration) {
         if work == Duration::ZERO {
             return;
         }
@@ -24,22 +26,23 @@ impl Steps<'_> {
             Some(last) if resource == Resource::Delay && last.resource == resource => last.work += work,
             _ => self.stages.push(Stage { resource, work }),
         }
+        self.parts.push(Part { stage: self.stages.len() as u32 - 1, step, work });
     }
 
     /// Pages copied in one go from where the system keeps them, at `per_page` besides the transfer.
     fn copy(&mut self, system: &System, machine: &Machine, pages: Pages, per_page: Duration) {
         let at = |bandwidth: u64| per_page.max(page_at(bandwidth)) * pages.0;
         match system.pages {
-            PageSource::Cxl | PageSource::Tiered => self.push(Resource::CxlDevice, per_page * pages.0),
-            PageSource::Dram => self.push(Resource::Cores, per_page * pages.0),
+            PageSource::Cxl | PageSource::Tiered => self.push(Step::Copy, Resource::CxlDevice, per_page * pages.0),
+            PageSource::Dram => self.push(Step::Copy, Resource::Cores, per_page * pages.0),
             PageSource::Rdma | PageSource::RdmaPrefetch => {
-                self.push(Resource::NicLine, machine.rdma.read_4k + at(machine.rdma.bandwidth));
+                self.push(Step::Copy, Resource::NicLine, machine.rdma.read_4k + at(machine.rdma.bandwidth));
             }
             PageSource::Ssd => {
-                self.push(Resource::DiskLine, machine.ssd.read_4k + at(machine.ssd.bandwidth));
+                self.push(Step::Copy, Resource::DiskLine, machine.ssd.read_4k + at(machine.ssd.bandwidth));
             }
             PageSource::Nas => {
-                self.push(Resource::StorageLink, machine.nas.read_4k + at(machine.nas.bandwidth));
+                self.push(Step::Copy, Resource::StorageLink, machine.nas.read_4k + at(machine.nas.bandwidth));
             }
         }
     }
@@ -51,9 +54,13 @@ fn page_at(bandwidth: u64) -> Duration {
 }
 
 /// Appends what `fill` adds to the table, and answers with its place.
-pub(super) fn collect(stages: &mut Vec<Stage>, fill: impl FnOnce(&mut Steps)) -> Range<u32> {
+pub(super) fn collect(
+    stages: &mut Vec<Stage>,
+    parts: &mut Vec<Part>,
+    fill: impl FnOnce(&mut Steps),
+) -> Range<u32> {
     let first = stages.len();
-    fill(&mut Steps { stages, first });
+    fill(&mut Steps { stages, parts, first });
     first as u32..stages.len() as u32
 }
 
@@ -69,19 +76,20 @@ pub(super) fn new_sandbox(
     match (system.state, system.isolating) {
         (State::Ready, _) => return,
         (_, Isolating::Pooled) => {
-            steps.push(Resource::Delay, costs.netns_enter + costs.cgroup_limits);
+            steps.push(Step::EnterNetns, Resource::Delay, costs.netns_enter);
+            steps.push(Step::CgroupLimits, Resource::Delay, costs.cgroup_limits);
         }
         _ => {
             if pooled_netns {
-                steps.push(Resource::Delay, costs.netns_enter);
+                steps.push(Step::EnterNetns, Resource::Delay, costs.netns_enter);
             } else {
-                steps.push(Resource::NetnsLock, costs.netns_create);
+                steps.push(Step::NetnsLock, Resource::NetnsLock, costs.netns_create);
             }
             if system.isolation == Isolation::Container {
-                steps.push(Resource::Delay, costs.runtime);
-                steps.push(Resource::MountLock, costs.rootfs_mount);
+                steps.push(Step::Runtime, Resource::Delay, costs.runtime);
+                steps.push(Step::MountLock, Resource::MountLock, costs.rootfs_mount);
             }
-            steps.push(Resource::CgroupLock, costs.cgroup_create);
+            steps.push(Step::CgroupLock, Resource::CgroupLock, costs.cgroup_create);
         }
     }
     enter_cgroup(steps, system, machine);
@@ -91,24 +99,25 @@ pub(super) fn new_sandbox(
 /// An idle sandbox cleaned, then state.
 pub(super) fn repurposed(steps: &mut Steps, system: &System, machine: &Machine, profile: &Profile) {
     let costs = &machine.sandbox;
-    steps.push(Resource::Delay, costs.kill);
-    steps.push(Resource::MountLock, costs.rootfs_swap);
-    steps.push(Resource::Delay, costs.netns_enter + costs.cgroup_limits);
+    steps.push(Step::Kill, Resource::Delay, costs.kill);
+    steps.push(Step::MountLock, Resource::MountLock, costs.rootfs_swap);
+    steps.push(Step::EnterNetns, Resource::Delay, costs.netns_enter);
+    steps.push(Step::CgroupLimits, Resource::Delay, costs.cgroup_limits);
     enter_cgroup(steps, system, machine);
     restore(steps, system, machine, profile);
 }
 
 /// An initialised runtime loads the function.
 pub(super) fn from_runtime(steps: &mut Steps, machine: &Machine, profile: &Profile) {
-    steps.push(Resource::MountLock, machine.sandbox.rootfs_swap);
-    steps.push(Resource::Delay, machine.sandbox.cgroup_limits);
-    steps.push(Resource::Cores, profile.init.saturating_sub(profile.runtime_init));
+    steps.push(Step::MountLock, Resource::MountLock, machine.sandbox.rootfs_swap);
+    steps.push(Step::CgroupLimits, Resource::Delay, machine.sandbox.cgroup_limits);
+    steps.push(Step::Init, Resource::Cores, profile.init.saturating_sub(profile.runtime_init));
 }
 
 fn enter_cgroup(steps: &mut Steps, system: &System, machine: &Machine) {
-    steps.push(Resource::Delay, machine.sandbox.spawn);
+    steps.push(Step::Spawn, Resource::Delay, machine.sandbox.spawn);
     if system.cgroup == CgroupEntry::Migrate {
-        steps.push(Resource::CgroupLock, machine.sandbox.cgroup_migrate);
+        steps.push(Step::CgroupLock, Resource::CgroupLock, machine.sandbox.cgroup_migrate);
     }
 }
 
@@ -117,49 +126,61 @@ fn restore(steps: &mut Steps, system: &System, machine: &Machine, profile: &Prof
     let threads = costs.thread * u64::from(profile.threads);
     match system.state {
         State::Ready => {}
-        State::Boot => steps.push(Resource::Cores, profile.init),
+        State::Boot => steps.push(Step::Init, Resource::Cores, profile.init),
         State::CriuCopy => {
-            steps.push(Resource::Delay, costs.criu_setup + threads);
+            steps.push(Step::Criu, Resource::Delay, costs.criu_setup);
+            steps.push(Step::Threads, Resource::Delay, threads);
             steps.copy(system, machine, profile.pages.image().footprint(), costs.criu_page);
-            steps.push(Resource::Delay, costs.take_over);
+            steps.push(Step::TakeOver, Resource::Delay, costs.take_over);
         }
         State::CriuLazy => {
-            steps.push(Resource::Delay, costs.criu_setup + threads + costs.take_over);
+            steps.push(Step::Criu, Resource::Delay, costs.criu_setup);
+            steps.push(Step::Threads, Resource::Delay, threads);
+            steps.push(Step::TakeOver, Resource::Delay, costs.take_over);
         }
         State::WorkingSetPrefetch => {
             let recorded = guest_working_set(machine, profile).scale(costs.prefetch_coverage);
-            steps.push(Resource::Delay, vm.start + vm.load);
+            steps.push(Step::Vmm, Resource::Delay, vm.start + vm.load);
             steps.copy(system, machine, recorded, costs.prefetch_page);
-            steps.push(Resource::Delay, vm.reconnect);
+            steps.push(Step::Reconnect, Resource::Delay, vm.reconnect);
         }
         State::WorkingSetRegions => {
             let regions = guest_working_set(machine, profile).0.div_ceil(u64::from(costs.pages_per_region));
-            steps.push(Resource::Delay, vm.start + vm.load + costs.map_region * regions + vm.reconnect);
+            steps.push(Step::Vmm, Resource::Delay, vm.start + vm.load);
+            steps.push(Step::Map, Resource::Delay, costs.map_region * regions);
+            steps.push(Step::Reconnect, Resource::Delay, vm.reconnect);
         }
         State::VmCopy => {
-            steps.push(Resource::Delay, vm.start + vm.load);
+            steps.push(Step::Vmm, Resource::Delay, vm.start + vm.load);
             steps.copy(system, machine, vm.guest_size.pages(), vm.copy_page);
-            steps.push(Resource::Delay, vm.reconnect);
+            steps.push(Step::Reconnect, Resource::Delay, vm.reconnect);
         }
-        State::VmMap => steps.push(Resource::Delay, vm.start + vm.load + costs.map_region + vm.reconnect),
+        State::VmMap => {
+            steps.push(Step::Vmm, Resource::Delay, vm.start + vm.load);
+            steps.push(Step::Map, Resource::Delay, costs.map_region);
+            steps.push(Step::Reconnect, Resource::Delay, vm.reconnect);
+        }
         State::Attach => {
             let regions = costs.attach_region * u64::from(profile.regions);
-            steps.push(Resource::Delay, costs.attach + regions + threads + costs.take_over);
+            steps.push(Step::Attach, Resource::Delay, costs.attach + regions);
+            steps.push(Step::Threads, Resource::Delay, threads);
+            steps.push(Step::TakeOver, Resource::Delay, costs.take_over);
             if system.pages == PageSource::RdmaPrefetch {
                 let recorded = profile.pages.image().working_set().scale(costs.prefetch_coverage);
                 steps.copy(system, machine, recorded, costs.prefetch_page);
             }
         }
         State::ZygoteFork => {
-            steps.push(Resource::Delay, costs.zygote_fork);
-            steps.push(Resource::Cores, profile.init.saturating_sub(profile.runtime_init));
+            steps.push(Step::ZygoteFork, Resource::Delay, costs.zygote_fork);
+            steps.push(Step::Init, Resource::Cores, profile.init.saturating_sub(profile.runtime_init));
         }
         State::RemoteFork => {
             // The descriptor: 8 bytes of page table a page, about 200 bytes a region.
             let bytes = 8 * profile.pages.image().footprint().0 + 200 * u64::from(profile.regions);
-            steps.push(Resource::Nic, machine.rdma.read_4k * bytes.div_ceil(PAGE_BYTES));
+            steps.push(Step::Descriptor, Resource::Nic, machine.rdma.read_4k * bytes.div_ceil(PAGE_BYTES));
             let regions = costs.attach_region * u64::from(profile.regions);
-            steps.push(Resource::Delay, costs.attach + regions + costs.take_over);
+            steps.push(Step::Attach, Resource::Delay, costs.attach + regions);
+            steps.push(Step::TakeOver, Resource::Delay, costs.take_over);
         }
     }
 }
@@ -172,7 +193,7 @@ pub(super) fn first_touch(steps: &mut Steps, system: &System, machine: &Machine,
         (State::Attach, PageSource::RdmaPrefetch | PageSource::Tiered) => missed(machine, touched),
         _ => Pages::ZERO,
     };
-    steps.push(Resource::Nic, machine.rdma.read_4k * over_rdma.0);
+    steps.push(Step::Fetch, Resource::Nic, machine.rdma.read_4k * over_rdma.0);
 }
 
 /// Fetches into the node's page cache, where nobody has made them yet.
@@ -183,8 +204,8 @@ pub(super) fn cold_cache(steps: &mut Steps, system: &System, machine: &Machine, 
         _ => return,
     };
     match system.pages {
-        PageSource::Ssd => steps.push(Resource::Disk, machine.ssd.read_4k * touched.0),
-        PageSource::Nas => steps.push(Resource::StorageLink, machine.nas.read_4k * touched.0),
+        PageSource::Ssd => steps.push(Step::Fetch, Resource::Disk, machine.ssd.read_4k * touched.0),
+        PageSource::Nas => steps.push(Step::Fetch, Resource::StorageLink, machine.nas.read_4k * touched.0),
         _ => {}
     }
 }

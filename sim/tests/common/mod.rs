@@ -1,6 +1,8 @@
 //! A machine on which everything is free, and workloads drawn from known distributions.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod random;
+
 use configs::spec::*;
 use platform::memory::{Behaviour, Content, PageGroups};
 use platform::records::{Outcome, RunRecord, StartKind};
@@ -113,6 +115,7 @@ pub fn free_spec(name: &str) -> Spec {
             memory_every: Duration::from_secs(3600),
             distributions: u32::MAX,
             growth_steps: 1,
+            timeline: None,
         },
     }
 }

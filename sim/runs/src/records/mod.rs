@@ -10,6 +10,7 @@
 //! | `counters.json` | (one object) counters, and memory over the measured part |
 //! | `warnings.txt` | warning |
 //! | `invocations.csv.zst` | invocation, where the experiment asks for them |
+//! | `timeline.json.gz` | (one object) event of the timeline, where the experiment asks for one; never read back |
 
 mod counters;
 mod functions;
@@ -19,6 +20,7 @@ mod memory;
 mod places;
 mod sink;
 mod table;
+mod timeline;
 mod warnings;
 
 use crate::error::StoreError;
@@ -27,6 +29,9 @@ use platform::records::{FunctionRecord, StartRecord};
 pub(crate) use sink::{FileNote, Sink, note_of};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// The file that ui.perfetto.dev opens.
+pub(crate) const TIMELINE: &str = "timeline.json.gz";
 
 /// Buckets from which on the distributions are compressed.
 const PLAIN_BUCKETS: usize = 50_000;
@@ -51,6 +56,9 @@ pub(crate) fn write(record: &RunRecord, folder: &Path) -> Result<BTreeMap<String
     if !record.invocations.is_empty() {
         file("invocations.csv.zst", &|sink| invocations::write(&record.invocations, sink))?;
     }
+    if let Some(timeline) = &record.timeline {
+        file(TIMELINE, &|sink| timeline::write(timeline, &record.functions, sink))?;
+    }
     Ok(files)
 }
 
@@ -69,7 +77,7 @@ pub(crate) fn read(folder: &Path, files: &BTreeMap<String, FileNote>) -> Result<
         Vec::new()
     };
     let warnings = warnings::read(&folder.join("warnings.txt"))?;
-    Ok(RunRecord { functions, starts, memory, counters, warnings, invocations })
+    Ok(RunRecord { functions, starts, memory, counters, warnings, invocations, timeline: None })
 }
 
 fn latency_name(record: &RunRecord) -> &'static str {
