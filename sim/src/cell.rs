@@ -9,6 +9,7 @@
 //! first invocation touches in steps while it runs; everything until the sandbox is evicted or given
 //! another function.
 
+mod browsers;
 mod faults;
 mod holdings;
 mod resources;
@@ -16,21 +17,21 @@ mod running;
 mod starting;
 
 use crate::accounting::{Accounting, Measured, Place};
+use crate::agents::Books;
 use crate::costs::{Costs, NOTHING};
 use crate::device::Device;
 use crate::processor::{Processor, Seat, Seats};
 use crate::queue::{Class, Event, NAMES, Number, Queue, Work};
 use crate::recorder::{Recorder, Starts};
 use crate::warnings;
+use browsers::Browsers;
 use configs::Spec;
 use faults::Schedule;
 use platform::control::{Command, ControlConfig, ControlPlane, EvictReason, Input, Timer};
 use platform::ids::{NodeId, SandboxId, Ticket};
 use platform::memory::{ByClass, MemoryClass};
 use platform::policy::placement::home_rack;
-use platform::records::{
-    Counters, FunctionRecord, InvocationRecord, Outcome, PlaceRecord, StartKind,
-};
+use platform::records::{Counters, FunctionRecord, InvocationRecord, Outcome, PlaceRecord, StartKind};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use traces::rng::Streams;
@@ -40,7 +41,7 @@ use traces::{Bytes, Duration, Function, FunctionId, Instant, Invocation};
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Activity {
-    /// Service time of the invocation, slow memory included.
+    /// Time that the invocation computes, slow memory included.
     service: Duration,
     /// The event that was set for it last; another one means nothing any more.
     event: Number,
@@ -136,6 +137,12 @@ impl Activity {
         self.phase = phases.start;
         self.phases_left = (phases.end - phases.start) as u8;
     }
+
+    /// The first phase of those that were set is for others.
+    fn leave_out_phase(&mut self) {
+        self.phase += 1;
+        self.phases_left -= 1;
+    }
 }
 
 impl Seats for Vec<Activity> {
@@ -192,6 +199,8 @@ pub struct Cell {
     file_users: Vec<u32>,
     /// Sandboxes by function and node that use the function's image in the node's page cache.
     image_users: BTreeMap<(u32, u32), u32>,
+    browsers: Browsers,
+    books: Books,
     accounting: Accounting,
     measured: Measured,
     recorder: Recorder,
@@ -247,7 +256,8 @@ impl Cell {
         let (number, cells) = place;
         let costs = Costs::new(spec, functions);
         let (nodes, racks) = (spec.cluster.nodes / cells, spec.cluster.racks / cells);
-        let streams = if cells == 1 { Streams::new(seed) } else { Streams::new(seed).within("cell", number.into()) };
+        let streams =
+            if cells == 1 { Streams::new(seed) } else { Streams::new(seed).within("cell", number.into()) };
         let plane = ControlPlane::new(ControlConfig {
             system: spec.system.clone(),
             placement: spec.placement,
@@ -300,6 +310,8 @@ impl Cell {
             flying: 0,
             file_users: vec![0; nodes as usize * costs.files.len()],
             image_users: BTreeMap::new(),
+            browsers: Browsers::new(nodes, spec.system.agents_per_browser, spec.sharing.within_tenant),
+            books: Books::new(spec, functions),
             accounting: Accounting::new(ByClass::default(), measured),
             measured,
             recorder: Recorder::new(functions.len(), distributions, spec.output.invocations),
@@ -369,7 +381,10 @@ impl Cell {
             assert!(self.queue.next().is_some(), "invocations in flight, and nothing will happen");
             self.step();
         }
-        let (functions, starts, invocations) = self.recorder.finish(&self.names);
+        let (mut functions, starts, invocations) = self.recorder.finish(&self.names);
+        for (function, agent) in functions.iter_mut().zip(self.books.finish()) {
+            function.agent = agent;
+        }
         CellRecord {
             functions,
             starts,
@@ -469,6 +484,7 @@ impl Cell {
             Command::Lost { sandbox, ticket, .. } => {
                 self.counters.lost += 1;
                 self.stop(sandbox);
+                self.leave_browser(sandbox);
                 self.release(sandbox);
                 if let Some(ticket) = ticket {
                     self.end(ticket, Outcome::Failed);
@@ -501,6 +517,9 @@ impl Cell {
             service_ns: if ran { self.now.since(flight.run_began) } else { Duration::ZERO },
         };
         self.recorder.record(&record);
+        if ran && !record.burn_in {
+            self.books.completed(flight.invocation, self.now.since(began));
+        }
         self.free_tickets.push(ticket.0);
         self.flying -= 1;
     }

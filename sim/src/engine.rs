@@ -121,8 +121,7 @@ impl Layout {
     }
 
     fn cells<I>(&self, spec: &Spec, play: &Play<'_, I>, which: std::ops::Range<usize>) -> Vec<Cell> {
-        let measured =
-            Measured { from: Instant::ZERO + play.burn_in, until: Instant::ZERO + play.span };
+        let measured = Measured { from: Instant::ZERO + play.burn_in, until: Instant::ZERO + play.span };
         which
             .map(|cell| {
                 let functions: Vec<(u32, &Function)> = self.members[cell]
@@ -195,6 +194,7 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
         filled,
         displaced,
         without_template,
+        browsers,
         events,
     } = more;
     sum.created += created;
@@ -210,5 +210,6 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
     sum.filled += filled;
     sum.displaced += displaced;
     sum.without_template += without_template;
+    sum.browsers += browsers;
     sum.events += events;
 }

@@ -171,11 +171,7 @@ impl Recorder {
         function.starts[kind as usize] += 1;
         let end_to_end = Value::of(record.end_to_end());
         if (record.function as usize) < self.latencies.len() {
-            self.pending.push(Pending {
-                function: record.function,
-                end_to_end,
-                startup: record.startup_ns,
-            });
+            self.pending.push(Pending { function: record.function, end_to_end, startup: record.startup_ns });
             if self.pending.len() == PENDING {
                 self.enter_pending();
             }
@@ -209,8 +205,13 @@ impl Recorder {
                 arrivals_in_burn_in: recorder.arrivals_in_burn_in,
                 outcomes: recorder.outcomes,
                 starts: recorder.starts,
-                end_to_end: self.latencies.get(index).map(|l| l.end_to_end.distribution()).unwrap_or_default(),
+                end_to_end: self
+                    .latencies
+                    .get(index)
+                    .map(|l| l.end_to_end.distribution())
+                    .unwrap_or_default(),
                 startup: self.latencies.get(index).map(|l| l.startup.distribution()).unwrap_or_default(),
+                agent: None,
             })
             .collect();
         (functions, self.starts, self.invocations.unwrap_or_default())

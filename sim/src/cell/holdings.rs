@@ -100,9 +100,15 @@ impl Cell {
     /// After enough invocations, read-only pages are copied to local memory, off the critical path.
     pub(super) fn promote(&mut self, sandbox: SandboxId) {
         let activity = &self.sandboxes[sandbox.index()];
-        let plan = &self.costs.of(activity.function).plan;
-        let level = plan.promoted();
-        if u32::from(activity.uses) == self.promote_after && !activity.flags.has(Flags::FALLBACK) && activity.level < level
+        let costs = self.costs.of(activity.function);
+        // An agent's memory comes and goes with its steps.
+        if costs.agent.is_some() {
+            return;
+        }
+        let level = costs.plan.promoted();
+        if u32::from(activity.uses) == self.promote_after
+            && !activity.flags.has(Flags::FALLBACK)
+            && activity.level < level
         {
             self.counters.promoted += 1;
             self.set_level(sandbox, level);

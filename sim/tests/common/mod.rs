@@ -28,6 +28,7 @@ pub fn free_spec(name: &str) -> Spec {
         threads: 4,
         memory_intensity: 0.0,
         read_only_accesses: 0.5,
+        agent: None,
     };
     let mut system = system(name).expect("a registered system");
     system.prepopulated = 0;
@@ -160,7 +161,13 @@ pub fn play(spec: &Spec, functions: &[Function], invocations: &[Invocation]) -> 
     let span = invocations.last().map_or(Duration::ZERO, |last| last.arrival().since(Instant::ZERO));
     sim::simulate(
         spec,
-        sim::Play { functions, invocations: invocations.iter().copied(), burn_in: Duration::ZERO, span, seed: 1 },
+        sim::Play {
+            functions,
+            invocations: invocations.iter().copied(),
+            burn_in: Duration::ZERO,
+            span,
+            seed: 1,
+        },
     )
 }
 
