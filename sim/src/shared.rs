@@ -84,8 +84,7 @@ impl Shared {
         self.advance(now);
         let mut jobs: Vec<_> = self.jobs.drain().map(|Reverse(job)| job).collect();
         jobs.sort_unstable();
-        let left =
-            |leave: u64| Duration::from_nanos(leave.saturating_sub(self.virtual_now).div_ceil(FRACTION));
+        let left = |leave: u64| Duration::from_nanos(leave.saturating_sub(self.virtual_now).div_ceil(FRACTION));
         jobs.into_iter().map(|(leave, _, job)| (job, now + left(leave))).collect()
     }
 

@@ -24,7 +24,8 @@ pub fn of_ports(spec: &Spec) -> Option<String> {
 
 /// What outcomes and counters say about the results.
 pub fn of_outcomes(spec: &Spec, record: &mut RunRecord) {
-    let ended = |outcome: Outcome| record.functions.iter().map(|f| f.outcomes[outcome as usize]).sum::<u64>();
+    let ended =
+        |outcome: Outcome| record.functions.iter().map(|f| f.outcomes[outcome as usize]).sum::<u64>();
     let said = [
         (
             record.counters.overcommitted,
@@ -42,10 +43,7 @@ pub fn of_outcomes(spec: &Spec, record: &mut RunRecord) {
             ended(Outcome::Failed),
             "measured invocations were lost with a node or a device and are in no latency",
         ),
-        (
-            ended(Outcome::Unfinished),
-            "measured invocations could not run before the end and are in no latency",
-        ),
+        (ended(Outcome::Unfinished), "measured invocations could not run before the end and are in no latency"),
         (record.counters.without_template, "starts had to boot because their template could not be had"),
     ];
     record.warnings.extend(said.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));

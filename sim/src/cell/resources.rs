@@ -37,7 +37,8 @@ impl Cell {
         self.sandboxes[sandbox.index()].on = index;
         let processor = &mut self.processors[index as usize];
         let before = processor.in_use();
-        let joined = processor.join(&mut self.sandboxes, self.now, sandbox.0, work, &mut self.displaced);
+        let joined =
+            processor.join(&mut self.sandboxes, self.now, sandbox.0, work, &mut self.displaced);
         self.count_cores(index, before);
         match joined {
             Joined::Ends(at) => {

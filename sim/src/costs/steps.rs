@@ -199,9 +199,7 @@ pub(super) fn first_faults(system: &System, machine: &Machine, profile: &Profile
     match system.state {
         State::Boot | State::Ready | State::CriuCopy | State::VmCopy => Duration::ZERO,
         State::CriuLazy => (fault.userfaultfd + page_copy(system, machine)) * (read + written).0,
-        State::WorkingSetPrefetch => {
-            fault.userfaultfd * missed(machine, guest_working_set(machine, profile)).0
-        }
+        State::WorkingSetPrefetch => fault.userfaultfd * missed(machine, guest_working_set(machine, profile)).0,
         State::WorkingSetRegions | State::VmMap => {
             let mapped = guest_working_set(machine, profile) - written;
             fault.minor * mapped.0 + copy * written.0

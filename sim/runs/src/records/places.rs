@@ -32,11 +32,7 @@ pub(crate) fn read(path: &Path, memory: &mut MemoryRecord) -> Result<(), StoreEr
         let name: String = row.value()?;
         let _number: u32 = row.value()?;
         let place = PlaceRecord { peak: traces::Bytes(row.value()?), gib_seconds: row.value()? };
-        if name == DEVICE {
-            memory.devices.push(place)
-        } else {
-            memory.nodes.push(place)
-        }
+        if name == DEVICE { memory.devices.push(place) } else { memory.nodes.push(place) }
         Ok(())
     })
 }
