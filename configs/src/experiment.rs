@@ -93,17 +93,20 @@ pub enum FigureKind {
     StartKinds,
     /// Start-up latency percentiles, one group per system.
     StartupPercentiles,
+    /// Cost of agents' sandboxes over that of their language model, agent × system.
+    AgentCost,
 }
 
 impl FigureKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::LatencyPercentiles,
         Self::LatencyCdf,
         Self::MemoryOverTime,
         Self::PeakMemory,
         Self::StartKinds,
         Self::StartupPercentiles,
+        Self::AgentCost,
     ];
 
     /// The word used in files.
@@ -115,6 +118,7 @@ impl FigureKind {
             Self::PeakMemory => "peak-memory",
             Self::StartKinds => "start-kinds",
             Self::StartupPercentiles => "startup-percentiles",
+            Self::AgentCost => "agent-cost",
         }
     }
 }

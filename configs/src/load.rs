@@ -200,6 +200,9 @@ fn points_of(
         cluster::output(&root),
     );
     let faults = faults::faults(&root, parts.0.as_ref());
+    if let (Some(workload), Some(profiles)) = (&parts.5, &profiles) {
+        workload::agents_exist(&root, workload, &profiles.profiles);
+    }
     root.finish();
 
     let (

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+pub use traces::generate::agents::Arrivals;
 use traces::{Bytes, Duration};
 pub use traces::{ServiceTime, Spread};
 
@@ -217,6 +218,17 @@ pub enum WorkloadSpec {
         /// Arrivals before this are burn-in.
         burn_in: Duration,
     },
+    /// Agents: so many instances of each kind.
+    Agents {
+        /// Which kinds, by the names of their profiles; empty for every one of the profiles file.
+        agents: Vec<String>,
+        /// Instances of each kind.
+        instances: u32,
+        /// When they arrive.
+        arrivals: Arrivals,
+        /// How long is looked at; every agent arrives before it ends.
+        span: Duration,
+    },
     /// A binary workload file.
     File {
         /// The file, as `trenvx trace` writes it.
@@ -236,6 +248,7 @@ impl WorkloadSpec {
             Self::HuaweiHour { .. } => "huawei-hour",
             Self::Azure2019 { .. } => "azure-2019",
             Self::Zipf { .. } => "zipf",
+            Self::Agents { .. } => "agents",
             Self::File { .. } => "file",
         }
     }
@@ -244,7 +257,12 @@ impl WorkloadSpec {
         let bare = |path: &mut PathBuf| *path = path.file_name().map(PathBuf::from).unwrap_or_default();
         let mut workload = self.clone();
         match &mut workload {
-            Self::W1 | Self::W2 | Self::Func | Self::AzureHourSample | Self::Zipf { .. } => {}
+            Self::W1
+            | Self::W2
+            | Self::Func
+            | Self::AzureHourSample
+            | Self::Zipf { .. }
+            | Self::Agents { .. } => {}
             Self::AzureHour { folder } | Self::HuaweiHour { folder } => bare(folder),
             Self::Azure2019 { invocations, durations, memory, .. } => {
                 bare(invocations);

@@ -35,6 +35,14 @@ const BANDWIDTHS: Units = &[
 
 const READ_RATES: Units = &[("reads/s", 1.0)];
 
+const TOKEN_RATES: Units = &[("tokens/s", 1.0)];
+
+/// In nano-dollars.
+const HOUR_PRICES: Units = &[("USD/h", 1e9)];
+
+/// In nano-dollars a million tokens.
+const TOKEN_PRICES: Units = &[("USD/Mtoken", 1e9)];
+
 /// Words people write for the units above.
 const ALIASES: &[(&str, &str)] = &[
     ("sec", "s"),
@@ -64,6 +72,11 @@ const ALIASES: &[(&str, &str)] = &[
     ("IOPS", "reads/s"),
     ("iops", "reads/s"),
     ("/s", "reads/s"),
+    ("token/s", "tokens/s"),
+    ("$/h", "USD/h"),
+    ("USD/hour", "USD/h"),
+    ("$/Mtoken", "USD/Mtoken"),
+    ("USD/Mtokens", "USD/Mtoken"),
 ];
 
 /// What a kind of amount is called and looks like.
@@ -78,6 +91,12 @@ pub(crate) const DURATION: Kind = Kind { name: "a duration", units: DURATIONS, e
 pub(crate) const SIZE: Kind = Kind { name: "a size", units: SIZES, example: "GiB" };
 pub(crate) const BANDWIDTH: Kind = Kind { name: "a bandwidth", units: BANDWIDTHS, example: "GB/s" };
 pub(crate) const READ_RATE: Kind = Kind { name: "a rate of reads", units: READ_RATES, example: "reads/s" };
+pub(crate) const TOKEN_RATE: Kind =
+    Kind { name: "a rate of tokens", units: TOKEN_RATES, example: "tokens/s" };
+pub(crate) const HOUR_PRICE: Kind =
+    Kind { name: "a price for an hour", units: HOUR_PRICES, example: "USD/h" };
+pub(crate) const TOKEN_PRICE: Kind =
+    Kind { name: "a price of a million tokens", units: TOKEN_PRICES, example: "USD/Mtoken" };
 
 impl Kind {
     /// What it is called, with its article.

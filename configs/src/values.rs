@@ -42,6 +42,21 @@ pub(crate) fn read_rate(value: &Value) -> Result<u64, String> {
     positive(value, amount(value, units::READ_RATE)?)
 }
 
+/// Tokens a second, above zero.
+pub(crate) fn token_rate(value: &Value) -> Result<u64, String> {
+    positive(value, amount(value, units::TOKEN_RATE)?)
+}
+
+/// A price for an hour, in nano-dollars.
+pub(crate) fn price_hour(value: &Value) -> Result<u64, String> {
+    amount(value, units::HOUR_PRICE)
+}
+
+/// A price of a million tokens, in nano-dollars.
+pub(crate) fn price_tokens(value: &Value) -> Result<u64, String> {
+    amount(value, units::TOKEN_PRICE)
+}
+
 fn positive<T: PartialEq + Default>(value: &Value, amount: T) -> Result<T, String> {
     if amount == T::default() { Err(format!("{} must be above zero", value.written())) } else { Ok(amount) }
 }

@@ -17,6 +17,7 @@ const fn heading(kind: FigureKind) -> &'static str {
         FigureKind::PeakMemory => "Peak memory",
         FigureKind::StartKinds => "Starts by kind",
         FigureKind::StartupPercentiles => "Start-up latency",
+        FigureKind::AgentCost => "Cost of agents",
     }
 }
 

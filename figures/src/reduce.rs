@@ -5,7 +5,7 @@ use crate::estimate;
 use crate::metric::{LATENCIES, Metric, PERCENTILES, Statistic, percentile};
 use platform::memory::MemoryClass;
 use platform::records::{
-    Distribution, FunctionRecord, InvocationRecord, Outcome, RunRecord, StartKind, StartRecord,
+    AgentRecord, Distribution, FunctionRecord, InvocationRecord, Outcome, RunRecord, StartKind, StartRecord,
 };
 use std::collections::BTreeMap;
 
@@ -39,6 +39,7 @@ struct FunctionSummary {
     startup: LatencySummary,
     outcomes: [u64; Outcome::COUNT],
     starts: [u64; StartKind::COUNT],
+    agent: Option<AgentRecord>,
 }
 
 /// Percentiles and mean in milliseconds; `None` of no completed invocation.
@@ -132,6 +133,11 @@ impl RunSummary {
         }
     }
 
+    /// What the agents of a function asked for and cost, if it is one and any of them completed.
+    pub fn agent(&self, function: &str) -> Option<&AgentRecord> {
+        self.functions.get(function)?.agent.as_ref().filter(|agent| agent.completed > 0)
+    }
+
     /// Names of the functions, sorted.
     pub fn functions(&self) -> impl Iterator<Item = &str> {
         self.functions.keys().map(String::as_str)
@@ -185,6 +191,7 @@ fn function(record: &FunctionRecord) -> FunctionSummary {
         startup: LatencySummary::of(&record.startup),
         outcomes: record.outcomes,
         starts: record.starts,
+        agent: record.agent,
     }
 }
 

@@ -9,6 +9,7 @@
 //! first invocation touches in steps while it runs; everything until the sandbox is evicted or given
 //! another function.
 
+mod browsers;
 mod faults;
 mod holdings;
 mod resources;
@@ -17,6 +18,7 @@ mod starting;
 mod watching;
 
 use crate::accounting::{Accounting, Measured, Place};
+use crate::agents::Books;
 use crate::costs::{Costs, NOTHING};
 use crate::device::Device;
 use crate::processor::{Processor, Seat, Seats};
@@ -24,6 +26,7 @@ use crate::queue::{Class, Event, NAMES, Number, Queue, Work};
 use crate::recorder::{Recorder, Starts};
 use crate::timeline;
 use crate::warnings;
+use browsers::Browsers;
 use configs::Spec;
 use faults::Schedule;
 use platform::control::{Command, ControlConfig, ControlPlane, EvictReason, Input, Timer};
@@ -43,7 +46,7 @@ use traces::{Bytes, Duration, Function, FunctionId, Instant, Invocation};
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Activity {
-    /// Service time of the invocation, slow memory included.
+    /// Time that the invocation computes, slow memory included.
     service: Duration,
     /// The event that was set for it last; another one means nothing any more.
     event: Number,
@@ -139,6 +142,12 @@ impl Activity {
         self.phase = phases.start;
         self.phases_left = (phases.end - phases.start) as u8;
     }
+
+    /// The first phase of those that were set is for others.
+    fn leave_out_phase(&mut self) {
+        self.phase += 1;
+        self.phases_left -= 1;
+    }
 }
 
 impl Seats for Vec<Activity> {
@@ -195,6 +204,8 @@ pub struct Cell {
     file_users: Vec<u32>,
     /// Sandboxes by function and node that use the function's image in the node's page cache.
     image_users: BTreeMap<(u32, u32), u32>,
+    browsers: Browsers,
+    books: Books,
     accounting: Accounting,
     measured: Measured,
     recorder: Recorder,
@@ -309,6 +320,8 @@ impl Cell {
             flying: 0,
             file_users: vec![0; nodes as usize * costs.files.len()],
             image_users: BTreeMap::new(),
+            browsers: Browsers::new(nodes, spec.system.agents_per_browser, spec.sharing.within_tenant),
+            books: Books::new(spec, functions),
             accounting: Accounting::new(ByClass::default(), measured),
             measured,
             recorder: Recorder::new(functions.len(), distributions, spec.output.invocations),
@@ -390,7 +403,10 @@ impl Cell {
             assert!(self.queue.next().is_some(), "invocations in flight, and nothing will happen");
             self.step();
         }
-        let (functions, starts, invocations) = self.recorder.finish(&self.names);
+        let (mut functions, starts, invocations) = self.recorder.finish(&self.names);
+        for (function, agent) in functions.iter_mut().zip(self.books.finish()) {
+            function.agent = agent;
+        }
         let timeline = self.timeline.take().map(|timeline| timeline.finish(&self.costs, self.now));
         CellRecord {
             timeline,
@@ -509,6 +525,7 @@ impl Cell {
                 if self.timeline.is_some() {
                     self.watch_sandbox(Happening::Lost, node, sandbox);
                 }
+                self.leave_browser(sandbox);
                 self.release(sandbox);
                 if let Some(ticket) = ticket {
                     self.end(ticket, Outcome::Failed);
@@ -543,6 +560,10 @@ impl Cell {
         self.recorder.record(&record);
         if self.timeline.is_some() {
             self.watch_invocation(&record);
+        }
+        if ran && !record.burn_in {
+            let invocation = self.in_flight[ticket.index()].invocation;
+            self.books.completed(invocation, self.now.since(began));
         }
         self.free_tickets.push(ticket.0);
         self.flying -= 1;

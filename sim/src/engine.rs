@@ -237,6 +237,7 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
         filled,
         displaced,
         without_template,
+        browsers,
         events,
     } = more;
     sum.created += created;
@@ -252,5 +253,6 @@ fn add_counters(sum: &mut Counters, more: &Counters) {
     sum.filled += filled;
     sum.displaced += displaced;
     sum.without_template += without_template;
+    sum.browsers += browsers;
     sum.events += events;
 }

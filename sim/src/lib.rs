@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod agents;
 mod bare;
 mod cell;
 mod costs;

@@ -249,6 +249,7 @@ impl Recorder {
                     .map(|l| l.end_to_end.distribution())
                     .unwrap_or_default(),
                 startup: self.latencies.get(index).map(|l| l.startup.distribution()).unwrap_or_default(),
+                agent: None,
             })
             .collect();
         (functions, self.starts, self.invocations.unwrap_or_default())

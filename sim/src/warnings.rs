@@ -59,7 +59,9 @@ pub fn of_outcomes(spec: &Spec, record: &mut RunRecord) {
 fn of_timeline(timeline: &Timeline) -> Option<String> {
     if timeline.dropped > 0 {
         let dropped = timeline.dropped;
-        return Some(format!("{dropped} events of the timeline were left out: choose a shorter output.timeline"));
+        return Some(format!(
+            "{dropped} events of the timeline were left out: choose a shorter output.timeline"
+        ));
     }
     let is_empty = timeline.slices.is_empty() && timeline.waits.is_empty();
     is_empty.then(|| "nothing ran within output.timeline".to_owned())

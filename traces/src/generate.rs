@@ -1,5 +1,6 @@
 //! Generators: workloads that are drawn, not read. One file each; all deterministic by seed.
 
+pub mod agents;
 pub mod azure_hour;
 pub mod cdf;
 pub mod func;

@@ -1,5 +1,6 @@
 //! From trees to checked types: one file per part of the spec.
 
+mod agents;
 pub(crate) mod cluster;
 pub(crate) mod constants;
 pub(crate) mod faults;

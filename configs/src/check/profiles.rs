@@ -17,12 +17,14 @@
 //! file = "21 MiB"
 //! memory_intensity = { value = 0.2, source = "…", assumed = true, why = "…" }
 //! read_only_accesses = 0.6
+//! # [json-serde.agent] makes it an agent; see check/agents.rs
 //! [json-serde.pages.runtime]       # and library, function, instance, where it has any
 //! read_only = "6 MiB"
 //! written = "2 MiB"
 //! untouched = "3 MiB"
 //! ```
 
+use super::agents;
 use super::constants::{Constants, Provenance};
 use crate::section::Section;
 use crate::spec::ServiceTime;
@@ -50,8 +52,9 @@ pub(crate) struct Profiles {
 pub(crate) fn profiles(file: &Section<'_, '_>, constants: &Constants) -> Profiles {
     let mut found = Profiles::default();
     let runtimes = runtimes(file, constants);
+    let common = agents::Common::of(file, constants);
     for (name, entry) in file.entries() {
-        if name == RUNTIMES {
+        if name == RUNTIMES || agents::TABLES.contains(&name) {
             continue;
         }
         let path = crate::tree::join(&file.path, name);
@@ -60,6 +63,7 @@ pub(crate) fn profiles(file: &Section<'_, '_>, constants: &Constants) -> Profile
         }
         let section = Section::of(file.checker, &path, &entry.node);
         let (mut profile, service) = profile(&section, constants);
+        profile.agent = common.agent(&section, constants);
         set_runtime(&section, name, &runtimes, &mut profile);
         section.finish();
         found.profiles.insert(name.to_owned(), profile);
@@ -134,6 +138,7 @@ fn profile(section: &Section<'_, '_>, constants: &Constants) -> (Profile, Option
         threads: constants.get(section, &provenance, "threads", values::count),
         memory_intensity: constants.get(section, &provenance, "memory_intensity", values::share),
         read_only_accesses: constants.get(section, &provenance, "read_only_accesses", values::share),
+        agent: None,
     };
     (profile, service)
 }

@@ -2,15 +2,27 @@
 
 use crate::section::Section;
 use crate::source::resolve;
-use crate::spec::{Spread, WorkloadSpec};
+use crate::spec::{Arrivals, Spread, WorkloadSpec};
 use crate::suggest;
 use crate::tree::{Node, Value};
 use crate::values;
+use platform::Profile;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use traces::Duration;
 
-const NAMES: &[&str] =
-    &["w1", "w2", "func", "azure-hour", "azure-hour-sample", "huawei-hour", "azure-2019", "zipf", "file"];
+const NAMES: &[&str] = &[
+    "w1",
+    "w2",
+    "func",
+    "azure-hour",
+    "azure-hour-sample",
+    "huawei-hour",
+    "azure-2019",
+    "zipf",
+    "agents",
+    "file",
+];
 
 /// `[workload.NAME]`; a name alone will do where there is nothing to set.
 pub(crate) fn workload(root: &Section<'_, '_>) -> Option<WorkloadSpec> {
@@ -43,6 +55,7 @@ fn read(name: &str, section: &Section<'_, '_>) -> WorkloadSpec {
             span: section.get("span", values::positive_duration),
             burn_in: section.get("burn_in", values::duration),
         },
+        "agents" => agents(section),
         _ => WorkloadSpec::File { path: path(section, "path") },
     }
 }
@@ -60,6 +73,41 @@ fn azure_2019(section: &Section<'_, '_>) -> WorkloadSpec {
         spread: spread(section),
         burn_in,
         window,
+    }
+}
+
+fn agents(section: &Section<'_, '_>) -> WorkloadSpec {
+    let within = section.optional("within", values::duration).map(Arrivals::Within);
+    let gaps = section.optional("gap", values::positive_duration).map(Arrivals::Gaps);
+    let arrivals = match (within, gaps) {
+        (Some(arrivals), None) | (None, Some(arrivals)) => arrivals,
+        _ => {
+            let message =
+                "when do they arrive? Write either within (all in so long) or gap (the mean between two)";
+            section.checker.problem(section.origin, &section.path, message);
+            Arrivals::Within(Duration::ZERO)
+        }
+    };
+    WorkloadSpec::Agents {
+        agents: section.list("agents", values::text).into_iter().map(|(name, _)| name).collect(),
+        instances: section.get("instances", values::count),
+        arrivals,
+        span: section.get("span", values::positive_duration),
+    }
+}
+
+/// Notes agents of the workload that the profiles file does not have.
+pub(crate) fn agents_exist(
+    root: &Section<'_, '_>,
+    workload: &WorkloadSpec,
+    profiles: &BTreeMap<String, Profile>,
+) {
+    let WorkloadSpec::Agents { agents, .. } = workload else { return };
+    let known =
+        || profiles.iter().filter(|(_, profile)| profile.agent.is_some()).map(|(name, _)| name.as_str());
+    for agent in agents.iter().filter(|agent| !known().any(|name| name == agent.as_str())) {
+        let hint = suggest::hint(agent, known());
+        root.problem("workload", format!("no agent \"{agent}\" in the profiles file: {hint}"));
     }
 }
 

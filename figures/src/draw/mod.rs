@@ -1,5 +1,6 @@
 //! Drawing: one file per kind of figure.
 
+mod agent_cost;
 pub mod axis;
 pub mod canvas;
 mod latency_cdf;
@@ -31,6 +32,7 @@ pub(crate) fn draw(
         FigureKind::PeakMemory => peak_memory::draw(&what),
         FigureKind::StartKinds => start_kinds::draw(&what),
         FigureKind::StartupPercentiles => startup_percentiles::draw(&what),
+        FigureKind::AgentCost => agent_cost::draw(&what),
     }
 }
 

@@ -165,6 +165,33 @@ pub struct FunctionRecord {
     pub end_to_end: Distribution,
     /// Start-up latency, warm starts included.
     pub startup: Distribution,
+    /// What its agents asked for and cost, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentRecord>,
+}
+
+/// Sums over the completed agents of one function, burn-in left out. Costs are in nano-dollars
+/// (10^-9 USD).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRecord {
+    /// Agents.
+    pub completed: u64,
+    /// Tokens of their prompts.
+    pub prompt_tokens: u64,
+    /// Tokens of their answers.
+    pub answer_tokens: u64,
+    /// Waits for the language model.
+    pub llm_wait: Duration,
+    /// Processor time of tools, as asked for.
+    pub tool_time: Duration,
+    /// Processor time of browsers for them, as asked for; starts of browsers are not in it.
+    pub browser_time: Duration,
+    /// How long they had a sandbox: from the beginning of its start to the answer.
+    pub held: Duration,
+    /// What the sandboxes cost, by what was allocated.
+    pub sandbox_cost: u64,
+    /// What the requests to the language model cost.
+    pub model_cost: u64,
 }
 
 /// Latencies over all functions by how the sandbox was got, burn-in left out.
@@ -268,8 +295,15 @@ pub struct Counters {
     pub displaced: u64,
     /// Starts that had to boot because no template could be had.
     pub without_template: u64,
+    /// Browsers started for agents.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub browsers: u64,
     /// Events the engine took from its queues.
     pub events: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Everything one run produced. The same run gives the same bytes, whatever the thread count.

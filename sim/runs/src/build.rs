@@ -1,9 +1,10 @@
 //! A workload from its spec and a seed.
 
 use configs::spec::{Spec, WorkloadSpec};
+use platform::Profile;
 use std::path::Path;
 use traces::formats::{OnDefect, azure_functions_2019 as azure};
-use traces::generate::{azure_hour, func, huawei_hour, w1, w2, zipf};
+use traces::generate::{agents, azure_hour, func, huawei_hour, w1, w2, zipf};
 use traces::workload::Workload;
 use traces::{Duration, Source, binary};
 
@@ -31,6 +32,11 @@ pub enum BuildError {
         /// The profile.
         profile: String,
     },
+    /// The spec has no agent.
+    #[error(
+        "workload agents: no profile of the experiment's profiles file is an agent: name a file that has some with profiles = \"…\""
+    )]
+    NoAgent,
     /// Nothing is left to be measured.
     #[error(
         "workload {name}: no invocation arrives after the burn-in of {burn_in}: shorten it, or take a longer workload"
@@ -47,6 +53,10 @@ pub enum BuildError {
 /// spec and seed give the same workload.
 pub fn build(spec: &Spec, seed: u64) -> Result<Workload, BuildError> {
     let name = spec.workload.name();
+    let is_agent = |profile: &Profile| profile.agent.is_some();
+    if matches!(spec.workload, WorkloadSpec::Agents { .. }) && !spec.profiles.values().any(is_agent) {
+        return Err(BuildError::NoAgent);
+    }
     let workload = source(spec, seed).map_err(|source| BuildError::Trace { name, source })?;
     for function in &workload.functions {
         if let Some(profile) =
@@ -92,6 +102,12 @@ fn source(spec: &Spec, seed: u64) -> traces::Result<Workload> {
             };
             Ok(cut(workload, *burn_in, None))
         }
+        WorkloadSpec::Agents { agents, instances, arrivals, span } => {
+            let asked = |name: &String| agents.is_empty() || agents.contains(name);
+            let kinds: Vec<agents::Kind> =
+                spec.profiles.iter().filter(|(name, _)| asked(name)).filter_map(kind).collect();
+            agents::generate(&kinds, *instances, *arrivals, *span, seed)
+        }
         WorkloadSpec::File { path } => binary::open(path),
     }
 }
@@ -108,6 +124,17 @@ pub fn streamed(spec: &Spec, seed: u64) -> Option<zipf::Job> {
 fn zipf_job(spec: &Spec, seed: u64) -> Option<zipf::Job> {
     let WorkloadSpec::Zipf { functions, invocations, span, .. } = spec.workload else { return None };
     Some(zipf::Job { functions, span, ..zipf::Job::standard(invocations, seed) })
+}
+
+/// The kind of agent that a profile describes.
+fn kind((name, profile): (&String, &Profile)) -> Option<agents::Kind> {
+    let agent = profile.agent.as_ref()?;
+    Some(agents::Kind {
+        name: name.clone(),
+        memory: agent.memory,
+        dialogue: agent.dialogue.clone(),
+        computing: agent.computing(),
+    })
 }
 
 /// The first `window` of a workload, with another burn-in.

@@ -104,8 +104,12 @@ impl Cell {
     /// After enough invocations, read-only pages are copied to local memory, off the critical path.
     pub(super) fn promote(&mut self, sandbox: SandboxId) {
         let activity = &self.sandboxes[sandbox.index()];
-        let plan = &self.costs.of(activity.function).plan;
-        let level = plan.promoted();
+        let costs = self.costs.of(activity.function);
+        // An agent's memory comes and goes with its steps.
+        if costs.agent.is_some() {
+            return;
+        }
+        let level = costs.plan.promoted();
         if u32::from(activity.uses) == self.promote_after
             && !activity.flags.has(Flags::FALLBACK)
             && activity.level < level

@@ -1,7 +1,7 @@
 //! Invocations in sandboxes that are ready, stage by stage and phase by phase.
 
 use super::{Cell, Flags, NO_TICKET};
-use crate::costs::{Phase, Resource, Stage};
+use crate::costs::{AgentCosts, Phase, Resource, Stage};
 use crate::queue::{Class, Number, Work};
 use platform::control::Input;
 use platform::ids::{NodeId, SandboxId, Ticket};
@@ -21,18 +21,21 @@ impl Cell {
         flight.node = node;
         flight.run_began = now;
         let invocation = flight.invocation;
+        let browser = self.costs.of(invocation.function()).agent.and_then(|agent| agent.browser);
+        let joins = browser.is_some_and(|browser| !self.join_browser(sandbox, browser));
         let costs = self.costs.of(invocation.function());
+        let computing = costs.computing(invocation.service());
         let activity = &mut self.sandboxes[sandbox.index()];
         activity.ticket = ticket;
         activity.flags.set(Flags::RUNNING);
         let fallback = activity.flags.has(Flags::FALLBACK);
         let plan = if fallback { &costs.fallback } else { &costs.plan };
-        activity.service = invocation.service();
+        activity.service = computing;
         if costs.in_place.demand > 0 && activity.level <= plan.grown && !fallback {
             let rack = (node.0 / self.nodes_per_rack) as usize;
             activity.flags.set(Flags::READING);
             let slower = self.devices[rack].begin_reading(costs.in_place.stalled, costs.in_place.demand);
-            activity.service += part(invocation.service(), slower);
+            activity.service += part(computing, slower);
         }
         if activity.flags.take(Flags::FRESH) {
             activity.set_phases(&plan.first);
@@ -42,6 +45,9 @@ impl Cell {
         } else {
             activity.set_phases(&plan.later);
             activity.stages_left = 0;
+        }
+        if joins {
+            activity.leave_out_phase();
         }
         self.begin(sandbox);
     }
@@ -74,6 +80,10 @@ impl Cell {
         }
         let ticket = std::mem::replace(&mut activity.ticket, NO_TICKET);
         activity.uses = activity.uses.saturating_add(1);
+        if self.costs.of(activity.function).agent.is_some() {
+            self.end_agent(sandbox);
+        }
+        let activity = &mut self.sandboxes[sandbox.index()];
         if activity.flags.has(Flags::READING) {
             self.end_reading(sandbox);
         }
@@ -120,9 +130,15 @@ impl Cell {
             activity.phases_left -= 1;
             activity.phase += 1;
             let Phase { resource, share_ppm, faults, level } = self.costs.phases[activity.phase as usize - 1];
-            let work = part(activity.service, share_ppm.into()) + faults;
-            // What a promotion added stays.
-            if level > activity.level {
+            let (computing, now_held) = (activity.service, activity.level);
+            let agent = self.costs.of(activity.function).agent;
+            let whole = match agent {
+                Some(agent) if resource == Resource::Delay => self.waits(sandbox, agent),
+                _ => computing,
+            };
+            let work = part(whole, share_ppm.into()) + faults;
+            // What a promotion added stays; agents are not promoted, and give memory back.
+            if level > now_held || agent.is_some() {
                 self.set_level(sandbox, level);
             }
             if work > Duration::ZERO {
@@ -175,6 +191,21 @@ impl Cell {
             Ok(factor) => mean.scale(factor.sample(&mut rng)),
             Err(_) => mean,
         }
+    }
+
+    /// How long the sandbox's agent waits in its whole invocation.
+    fn waits(&self, sandbox: SandboxId, agent: AgentCosts) -> Duration {
+        let ticket = self.sandboxes[sandbox.index()].ticket;
+        self.in_flight[ticket.index()].invocation.service().saturating_sub(agent.computing)
+    }
+
+    /// The agent has answered: its browser is another's, and it holds what it keeps between invocations.
+    fn end_agent(&mut self, sandbox: SandboxId) {
+        self.leave_browser(sandbox);
+        let activity = &self.sandboxes[sandbox.index()];
+        let costs = self.costs.of(activity.function);
+        let plan = if activity.flags.has(Flags::FALLBACK) { &costs.fallback } else { &costs.plan };
+        self.set_level(sandbox, plan.idle);
     }
 
     pub(super) fn end_reading(&mut self, sandbox: SandboxId) {

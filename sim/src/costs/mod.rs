@@ -4,9 +4,11 @@
 //! A start is a sequence of [`Stage`]s, each some work on one resource of the node, rack or pool. Only
 //! uncontended costs are computed here; waiting comes from the queues of the resources.
 
+mod agents;
 mod memory;
 mod steps;
 
+pub use agents::{AgentBrowser, AgentCosts};
 use configs::spec::{Machine, Spec};
 use memory::MemoryPlan;
 use platform::memory::ByClass;
@@ -70,7 +72,7 @@ pub struct Part {
 pub struct Phase {
     /// Where: cores, or a delay in which it waits for others.
     pub resource: Resource,
-    /// Share of the service time, in parts per million.
+    /// Share of the time that the invocation computes, or that it waits, in parts per million.
     pub share_ppm: u32,
     /// Processor time of page faults on top.
     pub faults: Duration,
@@ -107,6 +109,8 @@ pub struct Plan {
     pub levels: u32,
     /// Level after the first invocation.
     pub grown: u8,
+    /// Level of an agent between its invocations.
+    pub idle: u8,
 }
 
 impl Plan {
@@ -162,6 +166,23 @@ pub struct ClassCosts {
     /// What the cluster holds for each function from the beginning, on its home node: the parent of
     /// its forks.
     pub parent: Bytes,
+    /// What it is beyond a plain function, if it is an agent.
+    pub agent: Option<AgentCosts>,
+}
+
+impl ClassCosts {
+    /// How long an invocation of that service time computes; the rest it waits.
+    pub fn computing(&self, service: Duration) -> Duration {
+        self.agent.map_or(service, |agent| agent.computing.min(service))
+    }
+}
+
+/// Phases of a handler, and what an instance holds in and after them.
+struct Handler {
+    first: Range<u32>,
+    later: Range<u32>,
+    grown: u8,
+    idle: u8,
 }
 
 /// Costs of all functions of a cluster, or of a rack that is played apart.
@@ -310,26 +331,49 @@ impl Costs {
             image: memory::shared_image(system, machine, profile),
             template: memory::template(system, machine, profile),
             parent: memory::parent(system, profile),
+            agent: profile.agent.as_ref().map(|agent| AgentCosts::new(system, agent)),
         });
         facts
     }
 
     fn plan(&mut self, system: &System, machine: &Machine, profile: &Profile, growth: u32) -> Plan {
-        let first_level = self.levels.len() as u32;
-        let MemoryPlan { started, touched, promoted, runtime } = MemoryPlan::new(system, machine, profile);
+        let levels = self.levels.len() as u32;
+        let memory = MemoryPlan::new(system, machine, profile);
         self.levels.push(ByClass::default());
-        self.levels.push(started);
-        for step in 1..=growth {
-            let grown = touched.share(u64::from(step), u64::from(growth));
-            self.levels.push(started.with(&grown));
-        }
-        self.levels.push(started.with(&touched).with(&promoted));
-        self.levels.push(runtime);
-        let grown = STARTED + growth as u8;
+        self.levels.push(memory.started);
         let faults = steps::first_faults(system, machine, profile);
+        let Handler { first, later, grown, idle } = match &profile.agent {
+            None => self.handler(&memory, faults, growth),
+            Some(agent) => self.agent_handler(agent, system, &memory, faults),
+        };
+        self.levels.push(memory.started.with(&memory.touched).with(&memory.promoted));
+        self.levels.push(memory.runtime);
+        let (stages, parts) = (&mut self.stages, &mut self.parts);
+        Plan {
+            start: steps::collect(stages, parts, |s| steps::new_sandbox(s, system, machine, profile, false)),
+            start_pooled: steps::collect(stages, parts, |s| {
+                steps::new_sandbox(s, system, machine, profile, true)
+            }),
+            repurpose: steps::collect(stages, parts, |s| steps::repurposed(s, system, machine, profile)),
+            from_runtime: steps::collect(stages, parts, |s| steps::from_runtime(s, machine, profile)),
+            first_touch: steps::collect(stages, parts, |s| steps::first_touch(s, system, machine, profile)),
+            cold_cache: steps::collect(stages, parts, |s| steps::cold_cache(s, system, machine, profile)),
+            first,
+            later,
+            levels,
+            grown,
+            idle,
+        }
+    }
+
+    /// The handler of a plain function: it computes, and grows in steps while it does so first.
+    fn handler(&mut self, memory: &MemoryPlan, faults: Duration, growth: u32) -> Handler {
+        let grown = STARTED + growth as u8;
         let first = self.phases.len() as u32;
         let (mut shared_out, mut paid) = (0, Duration::ZERO);
         for step in 1..=growth {
+            let touched = memory.touched.share(u64::from(step), u64::from(growth));
+            self.levels.push(memory.started.with(&touched));
             let (until, until_paid) =
                 (1_000_000 * step / growth, faults * u64::from(step) / u64::from(growth));
             self.phases.push(Phase {
@@ -347,19 +391,7 @@ impl Costs {
             faults: Duration::ZERO,
             level: grown,
         });
-        let (stages, parts) = (&mut self.stages, &mut self.parts);
-        Plan {
-            start: steps::collect(stages, parts, |s| steps::new_sandbox(s, system, machine, profile, false)),
-            start_pooled: steps::collect(stages, parts, |s| steps::new_sandbox(s, system, machine, profile, true)),
-            repurpose: steps::collect(stages, parts, |s| steps::repurposed(s, system, machine, profile)),
-            from_runtime: steps::collect(stages, parts, |s| steps::from_runtime(s, machine, profile)),
-            first_touch: steps::collect(stages, parts, |s| steps::first_touch(s, system, machine, profile)),
-            cold_cache: steps::collect(stages, parts, |s| steps::cold_cache(s, system, machine, profile)),
-            first: first..later,
-            later: later..later + 1,
-            levels: first_level,
-            grown,
-        }
+        Handler { first: first..later, later: later..later + 1, grown, idle: grown }
     }
 }
 
@@ -416,7 +448,7 @@ fn bypasses(system: &System) -> bool {
 
 /// How much slower the function gets where its read-only pages stay in CXL memory. One load at a time
 /// misses the caches during the stalled share of the service time: that is also its demand on the
-/// device.
+/// device. An agent's demand counts through its waits as well: too much, of a load that is small.
 fn in_place(system: &System, machine: &Machine, profile: &Profile) -> InPlace {
     if !system.reads_in_place() {
         return InPlace::default();

@@ -29,6 +29,7 @@ pub fn free_spec(name: &str) -> Spec {
         threads: 4,
         memory_intensity: 0.0,
         read_only_accesses: 0.5,
+        agent: None,
     };
     let mut system = system(name).expect("a registered system");
     system.prepopulated = 0;

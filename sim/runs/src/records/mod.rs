@@ -9,9 +9,11 @@
 //! | `places.csv` | node, CXL device: memory |
 //! | `counters.json` | (one object) counters, and memory over the measured part |
 //! | `warnings.txt` | warning |
+//! | `agents.csv` | function that is an agent, where there are any: tokens, times, costs |
 //! | `invocations.csv.zst` | invocation, where the experiment asks for them |
 //! | `timeline.json.gz` | (one object) event of the timeline, where the experiment asks for one; never read back |
 
+mod agents;
 mod counters;
 mod functions;
 mod invocations;
@@ -53,6 +55,9 @@ pub(crate) fn write(record: &RunRecord, folder: &Path) -> Result<BTreeMap<String
     file("places.csv", &|sink| places::write(&record.memory, sink))?;
     file("counters.json", &|sink| counters::write(record, sink))?;
     file("warnings.txt", &|sink| warnings::write(&record.warnings, sink))?;
+    if record.functions.iter().any(|function| function.agent.is_some()) {
+        file("agents.csv", &|sink| agents::write(&record.functions, sink))?;
+    }
     if !record.invocations.is_empty() {
         file("invocations.csv.zst", &|sink| invocations::write(&record.invocations, sink))?;
     }
@@ -71,6 +76,9 @@ pub(crate) fn read(folder: &Path, files: &BTreeMap<String, FileNote>) -> Result<
     let (counters, mut memory) = counters::read(&folder.join("counters.json"))?;
     memory.samples = memory::read(&folder.join("memory.csv"))?;
     places::read(&folder.join("places.csv"), &mut memory)?;
+    if files.contains_key("agents.csv") {
+        agents::read(&folder.join("agents.csv"), &mut functions)?;
+    }
     let invocations = if files.contains_key("invocations.csv.zst") {
         invocations::read(&folder.join("invocations.csv.zst"))?
     } else {

@@ -148,6 +148,7 @@ pub fn record(spec: &Spec, workload: &Workload, seed: u64) -> RunRecord {
             starts: [4, 5, 6, 7],
             end_to_end: distribution(count % 50),
             startup: distribution(2),
+            agent: None,
         })
         .collect();
     let mut record = RunRecord { functions, ..RunRecord::default() };
