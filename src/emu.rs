@@ -2,6 +2,7 @@
 
 mod bench;
 mod clean;
+mod sandbox;
 
 use clap::{Args, Subcommand};
 
@@ -14,6 +15,8 @@ pub struct EmuArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make, repurpose, use and destroy sandboxes by hand.
+    Sandbox(sandbox::SandboxArgs),
     /// Remove everything that killed managers have left: processes, cgroups, links, folders.
     Clean(clean::CleanArgs),
     /// Measure the real world.
@@ -26,6 +29,7 @@ enum Command {
 /// As the subcommand says.
 pub fn run(args: EmuArgs) -> anyhow::Result<()> {
     match args.command {
+        Command::Sandbox(args) => sandbox::run(args),
         Command::Clean(args) => clean::run(&args),
         Command::Bench(args) => bench::run(args),
     }
