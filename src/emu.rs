@@ -3,6 +3,7 @@
 mod bench;
 mod clean;
 mod functions;
+mod sandbox;
 
 use crate::common::Folders;
 use clap::{Args, Subcommand};
@@ -16,6 +17,8 @@ pub struct EmuArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make, repurpose, use and destroy sandboxes by hand.
+    Sandbox(sandbox::SandboxArgs),
     /// Remove everything that killed managers have left: processes, cgroups, links, folders.
     Clean(clean::CleanArgs),
     /// List and check the benchmark functions.
@@ -30,6 +33,7 @@ enum Command {
 /// As the subcommand says.
 pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
     match args.command {
+        Command::Sandbox(args) => sandbox::run(args),
         Command::Clean(args) => clean::run(&args),
         Command::Functions(args) => functions::run(folders, &args),
         Command::Bench(args) => bench::run(args),

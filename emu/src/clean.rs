@@ -115,6 +115,7 @@ pub fn clean() -> io::Result<Report> {
         drop(lock);
         let _ = fs::remove_file(label.lock());
     }
+    remove_probes(&mut report)?;
     if report.living.is_empty() {
         let own = Path::new(labels::RUN).join("cgroup2");
         if own.exists() {
@@ -123,6 +124,25 @@ pub fn clean() -> io::Result<Report> {
         }
     }
     Ok(report)
+}
+
+/// Cgroups of probes of the doctor, which are named after the probe's process, when that was killed.
+fn remove_probes(report: &mut Report) -> io::Result<()> {
+    let hierarchies = Hierarchies::find()?;
+    for place in hierarchies.places() {
+        for entry in fs::read_dir(place)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let pid = name.strip_prefix("trenvx-doctor-").and_then(|pid| pid.parse::<u32>().ok());
+            if pid.is_none_or(|pid| Path::new("/proc").join(pid.to_string()).exists()) {
+                continue;
+            }
+            match remove_manager_cgroups(&hierarchies, &name) {
+                Ok(()) => report.removed.push(format!("cgroup {}", entry.path().display())),
+                Err(error) => report.failed.push(format!("{name}: {error}")),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Everything that carries a label, by label: names of things.

@@ -1,6 +1,4 @@
 //! Many sandboxes, for long, and managers that are killed: nothing grows, nothing stays.
-//!
-//! `TRENVX_LONG=1` runs the full counts: 10,000 repurposings, 50 kills.
 
 mod common;
 
@@ -12,9 +10,10 @@ use emu::doctor::skip_without;
 use emu::sandbox::{Confinement, Error, Manager, Mode, Origin, Part, Pool, Program};
 use serde_json::json;
 
-fn count(short: usize, long: usize) -> usize {
-    if std::env::var_os("TRENVX_LONG").is_some() { long } else { short }
-}
+/// Functions that one sandbox gets, one after another.
+const REPURPOSINGS: usize = 10_000;
+/// Managers that are killed.
+const KILLS: usize = 50;
 
 /// What must not grow in a manager's process and around it.
 #[derive(Debug, PartialEq)]
@@ -32,13 +31,16 @@ fn state() -> State {
     let pid = format!("{:x}", std::process::id());
     let found = emu::clean::find().unwrap();
     let own = found.iter().filter(|(label, _)| label.id()[..label.id().len() - 1] == pid);
-    let nurseries = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()));
+    let children = |task: std::fs::DirEntry| {
+        let list = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        list.split_whitespace().count()
+    };
     State {
         descriptors: entries("/proc/self/fd"),
         threads: entries("/proc/self/task"),
         mounts: std::fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count(),
         labelled: own.map(|(_, things)| things.len()).sum(),
-        children: nurseries.map_or(0, |text| text.split_whitespace().count()),
+        children: std::fs::read_dir("/proc/self/task").unwrap().flatten().map(children).sum(),
     }
 }
 
@@ -70,19 +72,18 @@ fn many_repurposings_leave_nothing() {
     }
     manager.settle();
     let (before, memory_before) = (state(), resident_kib());
-    let times = count(1_000, 10_000);
-    for _ in 0..times {
+    for _ in 0..REPURPOSINGS {
         sandbox = manager.repurpose(sandbox, &program).unwrap();
     }
     manager.settle();
     let (after, memory_after) = (state(), resident_kib());
-    println!("{times} repurposings: {before:?}, {memory_before} KiB -> {after:?}, {memory_after} KiB");
+    println!("{REPURPOSINGS} repurposings: {before:?}, {memory_before} KiB -> {after:?}, {memory_after} KiB");
     assert_eq!(after, before);
     assert!(memory_after < memory_before + 2_048, "{memory_before} -> {memory_after} KiB");
     let init = sandbox.init_pid().unwrap();
     let held = std::fs::read_dir(format!("/proc/{init}/fd")).unwrap().count();
     assert!(held < 40, "the init holds {held} descriptors");
-    assert_eq!(manager.statistics().repurposed as usize, times + 50);
+    assert_eq!(manager.statistics().repurposed as usize, REPURPOSINGS + 50);
     drop(sandbox);
     drop(manager);
     assert_eq!(state().labelled, 0);
@@ -141,14 +142,14 @@ fn a_pool_keeps_tenants_apart_and_destroys_what_is_not_clean() {
 /// A manager in a process of its own, killed at a moment that differs each time.
 #[test]
 fn nothing_is_left_of_managers_that_are_killed() {
-    if skip_without(NEEDS) {
-        return;
-    }
     if std::env::var_os("TRENVX_VICTIM").is_some() {
         victim();
     }
+    if skip_without(NEEDS) {
+        return;
+    }
     let mut seed = 0x9e37_79b9_u64;
-    for _ in 0..count(6, 50) {
+    for _ in 0..KILLS {
         let mut victim = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "nothing_is_left_of_managers_that_are_killed"])
             .env("TRENVX_VICTIM", "1")
@@ -159,8 +160,8 @@ fn nothing_is_left_of_managers_that_are_killed() {
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
-        // It needs about 150 ms for its checks of the machine.
-        std::thread::sleep(Duration::from_millis(50 + seed % 700));
+        // From before it has its label to long after its first sandboxes.
+        std::thread::sleep(Duration::from_millis(2 + seed % 400));
         victim.kill().unwrap();
         victim.wait().unwrap();
         let id = format!("{:x}", victim.id());

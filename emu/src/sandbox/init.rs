@@ -19,7 +19,7 @@ use super::wire::{Answer, At, Fault, Keep, Order, StartOrder, receive, send};
 use crate::kernel::linux::{Inspector, set_up_network};
 
 /// Serves orders until the manager is gone; the exit code.
-pub(super) fn run(control: OwnedFd, proc: &OwnedFd, entries: Entries) -> i32 {
+pub(super) fn run(control: &OwnedFd, proc: &OwnedFd, entries: Entries) -> i32 {
     // SAFETY: attributes of this process; it waits for its functions, and ends with its nursery.
     unsafe {
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
@@ -39,7 +39,7 @@ pub(super) fn run(control: OwnedFd, proc: &OwnedFd, entries: Entries) -> i32 {
         abandoned: Vec::new(),
     };
     loop {
-        match receive::<Order>(&control) {
+        match receive::<Order>(control) {
             Ok(Some((order, descriptors))) => {
                 let (answer, process) = init.obey(order, descriptors);
                 if init.function.as_ref().is_some_and(|running| running.keep != Keep::default()) {
@@ -47,7 +47,7 @@ pub(super) fn run(control: OwnedFd, proc: &OwnedFd, entries: Entries) -> i32 {
                     init.hold_namespaces();
                 }
                 let beside: Vec<_> = process.iter().map(AsFd::as_fd).collect();
-                if send(&control, &answer, &beside).is_err() {
+                if send(control, &answer, &beside).is_err() {
                     return 0;
                 }
                 // Taking a mount namespace apart takes its time, and nobody waits for it now.
@@ -205,7 +205,7 @@ impl Init {
         let began = now();
         let (pid, process) = clone3(flags as u64, cgroup.as_ref()).at("clone the function")?;
         if pid == 0 {
-            become_function(Inputs {
+            become_function(&Inputs {
                 order,
                 entries: self.entries,
                 filter: &self.filter,

@@ -78,8 +78,8 @@ impl Inside<'_> {
 }
 
 /// Turns the new process into the function. Returns only what went wrong.
-pub(crate) fn become_function(inputs: Inputs<'_>) -> Fault {
-    match enter(&inputs) {
+pub(crate) fn become_function(inputs: &Inputs<'_>) -> Fault {
+    match enter(inputs) {
         Ok(never) => never,
         Err(fault) => {
             let bytes = serde_json::to_vec(&fault).unwrap_or_default();
@@ -156,7 +156,7 @@ fn enter(inputs: &Inputs<'_>) -> Result<Fault, Fault> {
             unsafe { libc::close(KEPT_STATUS) };
             note(Moment::Runs);
             let filter = (confinement.seccomp && seals_itself).then_some(*filter);
-            let code = (routine.run)(Inside { args, filter });
+            let code = (routine.run)(&mut Inside { args, filter });
             // SAFETY: ends the process without running handlers that belong to the init.
             unsafe { libc::_exit(code) }
         }

@@ -47,6 +47,9 @@ pub mod steps;
 pub mod wire;
 
 pub use crate::kernel::linux::Base;
+#[cfg(test)]
+mod tests;
+
 pub use error::Error;
 pub use fingerprint::{Fingerprint, Part};
 pub use inside::Inside;

@@ -19,7 +19,7 @@ pub(crate) const HIDDEN: &str = "trenvx-nursery";
 #[derive(Clone, Copy, Debug)]
 pub struct Routine {
     /// What runs. Its result is the exit code.
-    pub run: fn(Inside<'_>) -> i32,
+    pub run: fn(&mut Inside<'_>) -> i32,
     /// It installs the filter for system calls itself ([`Inside::seal`]), after what functions may not do.
     pub seals_itself: bool,
 }
@@ -74,7 +74,7 @@ fn run(entries: Entries) -> Result<(), Fault> {
                 .at("answer the manager")?;
             continue;
         };
-        match bear(&birth, control, &socket, &proc, entries) {
+        match bear(&birth, &control, &socket, &proc, entries) {
             Ok((pid, process)) => send(&socket, &Born::Yes { pid }, &[process.as_fd()]),
             Err(fault) => send(&socket, &Born::No(fault), &[]),
         }
@@ -85,7 +85,7 @@ fn run(entries: Entries) -> Result<(), Fault> {
 
 fn bear(
     birth: &Birth,
-    control: OwnedFd,
+    control: &OwnedFd,
     socket: &OwnedFd,
     proc: &OwnedFd,
     entries: Entries,

@@ -48,6 +48,7 @@ pub fn ready(sandbox: &mut Sandbox) {
 }
 
 /// Asks the function for an action.
+#[allow(clippy::needless_pass_by_value, reason = "calls read better with a literal")]
 pub fn ask(sandbox: &mut Sandbox, action: &str, with: Value) -> Result<Value, String> {
     let input = json!({ "action": action, "with": with });
     let channel = &mut sandbox.function_mut().expect("a function").channel;
