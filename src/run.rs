@@ -82,7 +82,10 @@ pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
         let name = plan.experiment.file.display().to_string();
         report::table(&Loaded::new(folders, plan.experiment)?);
         eprintln!("figures: trenvx figure {name} --tier {}", args.how.tier.name());
-        outcome.timelines(&Store::open(&folders.out)?).iter().for_each(|path| eprintln!("timeline for ui.perfetto.dev: {}", path.display()));
+        outcome
+            .timelines(&Store::open(&folders.out)?)
+            .iter()
+            .for_each(|path| eprintln!("timeline for ui.perfetto.dev: {}", path.display()));
     }
     finished
 }

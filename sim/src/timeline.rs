@@ -270,9 +270,8 @@ pub fn add(whole: &mut Timeline, cell: Timeline, functions: &[u32], (nodes, rack
         let level = TimelineLevel { place: place(level.place), ..level };
         // What belongs to no node and no rack is there from the beginning and does not change.
         let is_same = |other: &&mut TimelineLevel| (other.place, other.of) == (level.place, level.of);
-        let known = (level.place == TimelinePlace::Cluster)
-            .then(|| whole.levels.iter_mut().find(is_same))
-            .flatten();
+        let known =
+            (level.place == TimelinePlace::Cluster).then(|| whole.levels.iter_mut().find(is_same)).flatten();
         match known {
             Some(known) => known.value += level.value,
             None => whole.levels.push(level),

@@ -16,8 +16,9 @@ fn bytes(record: &RunRecord) -> String {
 /// The rack's functions and invocations, numbered anew.
 fn of_rack(case: &Case, rack: u32, racks: u32) -> (Vec<u32>, Vec<Function>, Vec<Invocation>) {
     let functions = case.functions();
-    let at_home: Vec<u32> =
-        (0..functions.len() as u32).filter(|&function| home_rack(FunctionId(function), racks) == rack).collect();
+    let at_home: Vec<u32> = (0..functions.len() as u32)
+        .filter(|&function| home_rack(FunctionId(function), racks) == rack)
+        .collect();
     let own = at_home.iter().map(|&function| functions[function as usize].clone()).collect();
     let calls = case
         .invocations()

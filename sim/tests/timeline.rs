@@ -85,7 +85,8 @@ fn levels_agree_with_samples(record: &RunRecord, timeline: &Timeline) -> Result<
 fn cores_add_up(record: &RunRecord, timeline: &Timeline) -> Result<(), TestCaseError> {
     let Some(last) = record.memory.samples.last() else { return Ok(()) };
     let (mut in_use, mut since, mut core_time) = (BTreeMap::new(), Instant::ZERO, Duration::ZERO);
-    let mut changes: Vec<_> = timeline.levels.iter().filter(|l| l.of == Amount::Cores && l.at <= last.at).collect();
+    let mut changes: Vec<_> =
+        timeline.levels.iter().filter(|l| l.of == Amount::Cores && l.at <= last.at).collect();
     changes.sort_by_key(|level| level.at);
     for level in changes {
         core_time += level.at.since(since) * in_use.values().sum::<u64>();

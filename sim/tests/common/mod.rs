@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod random;
+pub mod scenario;
 
 use configs::spec::*;
 use platform::memory::{Behaviour, Content, PageGroups};
@@ -163,7 +164,13 @@ pub fn play(spec: &Spec, functions: &[Function], invocations: &[Invocation]) -> 
     let span = invocations.last().map_or(Duration::ZERO, |last| last.arrival().since(Instant::ZERO));
     sim::simulate(
         spec,
-        sim::Play { functions, invocations: invocations.iter().copied(), burn_in: Duration::ZERO, span, seed: 1 },
+        sim::Play {
+            functions,
+            invocations: invocations.iter().copied(),
+            burn_in: Duration::ZERO,
+            span,
+            seed: 1,
+        },
     )
 }
 

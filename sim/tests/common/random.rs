@@ -126,8 +126,7 @@ fn composition() -> impl Strategy<Value = Composition> {
         PageSource::Ssd,
         PageSource::Nas,
     ];
-    let isolating =
-        vec![Isolating::Create, Isolating::PooledNetns, Isolating::Pooled, Isolating::Repurpose];
+    let isolating = vec![Isolating::Create, Isolating::PooledNetns, Isolating::Pooled, Isolating::Repurpose];
     let keep_alive = vec![
         KeepAlive::FixedTtl,
         KeepAlive::FixedTtlFromStart,
@@ -205,18 +204,15 @@ fn imperfections() -> impl Strategy<Value = Imperfections> {
     let what = prop_oneof![
         (0u32..9).prop_map(|node| FaultKind::Node { node }),
         (0u32..4).prop_map(|rack| FaultKind::CxlDevice { rack }),
-        (0u32..9, 1u32..10).prop_map(|(node, tenths)| FaultKind::Nic { node, factor: f64::from(tenths) / 10.0 }),
+        (0u32..9, 1u32..10)
+            .prop_map(|(node, tenths)| FaultKind::Nic { node, factor: f64::from(tenths) / 10.0 }),
     ];
     let faults = prop::collection::vec((0u64..200, 1u64..60, what), 0..4);
-    let machine = (select(vec![0.0, 0.3]), select(vec![0.0, 5.0]), select(vec![0.0, 0.5]), select(vec![1.0, 0.9]));
+    let machine =
+        (select(vec![0.0, 0.3]), select(vec![0.0, 5.0]), select(vec![0.0, 0.5]), select(vec![1.0, 0.9]));
     (machine, faults, prop::option::weighted(0.2, (20u64..200, 1u64..40))).prop_map(
-        |((memory_intensity, queued_lines, read_variation, prefetch_coverage), faults, churn)| Imperfections {
-            memory_intensity,
-            queued_lines,
-            read_variation,
-            prefetch_coverage,
-            faults,
-            churn,
+        |((memory_intensity, queued_lines, read_variation, prefetch_coverage), faults, churn)| {
+            Imperfections { memory_intensity, queued_lines, read_variation, prefetch_coverage, faults, churn }
         },
     )
 }
@@ -375,7 +371,9 @@ impl Case {
 impl fmt::Debug for Case {
     /// One line a part; of the fields of a part only those that are set.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let set = |part: String| part.split(", ").filter(|field| !field.ends_with("None")).collect::<Vec<_>>().join(", ");
+        let set = |part: String| {
+            part.split(", ").filter(|field| !field.ends_with("None")).collect::<Vec<_>>().join(", ")
+        };
         writeln!(f, "seed {}", self.seed)?;
         writeln!(f, "{}", set(format!("{:?}", self.composition)))?;
         writeln!(f, "{}", set(format!("{:?}", self.surroundings)))?;
