@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod random;
+pub mod scenario;
 
 use configs::spec::*;
 use platform::memory::{Behaviour, Content, PageGroups};
