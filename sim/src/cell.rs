@@ -310,7 +310,7 @@ impl Cell {
             flying: 0,
             file_users: vec![0; nodes as usize * costs.files.len()],
             image_users: BTreeMap::new(),
-            browsers: Browsers::new(nodes, spec.system.agents_per_browser, spec.sharing.within_tenant),
+            browsers: Browsers::new(spec, nodes),
             books: Books::new(spec, functions),
             accounting: Accounting::new(ByClass::default(), measured),
             measured,
@@ -484,7 +484,6 @@ impl Cell {
             Command::Lost { sandbox, ticket, .. } => {
                 self.counters.lost += 1;
                 self.stop(sandbox);
-                self.leave_browser(sandbox);
                 self.release(sandbox);
                 if let Some(ticket) = ticket {
                     self.end(ticket, Outcome::Failed);

@@ -25,10 +25,10 @@
 //! vcpus = 1
 //! memory = "2 GiB"                 # of its sandbox: what it declares and pays for
 //! [[blackjack.agent.steps]]        # one table for each step
-//! work = "llm"                     # or "tool", "browser"
+//! work = "llm"                     # or "own", "tool" (a process of its own), "browser"
 //! memory = "0 B"                   # held during it beyond the profile's pages
 //! [[blackjack.agent.steps]]
-//! work = "tool"
+//! work = "own"
 //! time = "20 ms"                   # processor time
 //! memory = "0 B"
 //! ```
@@ -139,7 +139,7 @@ fn token_trace(section: &Section<'_, '_>, provenance: &Provenance, constants: &C
 }
 
 fn steps(section: &Section<'_, '_>, provenance: &Provenance, constants: &Constants) -> Vec<AgentStep> {
-    const WORKS: [&str; 3] = ["llm", "tool", "browser"];
+    const WORKS: [&str; 4] = ["llm", "own", "tool", "browser"];
     section.required("steps");
     let mut found = Vec::new();
     for step in section.sections("steps") {
@@ -147,6 +147,7 @@ fn steps(section: &Section<'_, '_>, provenance: &Provenance, constants: &Constan
         let word = step.get("work", values::text);
         let time = || constants.get(&step, &own, "time", values::positive_duration);
         let work = match word.as_str() {
+            "own" => AgentWork::Own(time()),
             "tool" => AgentWork::Tool(time()),
             "browser" => AgentWork::Browser(time()),
             "llm" | "" => AgentWork::Llm,
