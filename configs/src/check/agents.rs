@@ -47,8 +47,9 @@ const LLM: &str = "llm";
 const PRICES: &str = "prices";
 const BROWSER: &str = "browser";
 
-/// Phases of a handler are counted in eight bits; one is the start of a browser.
-const MOST_PHASES: u64 = 254;
+/// The simulator counts phases of a handler, and levels of memory, in eight bits: one phase more is the
+/// start of a browser, four levels more are those of every instance.
+const MOST_PHASES: u64 = 250;
 
 /// What all agents of a file have in common.
 #[derive(Default)]
