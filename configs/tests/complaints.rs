@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Folder, HEAD};
+use common::{AGENTS, Folder, HEAD, SURFING};
 use configs::{Tier, Typed, find, list, root};
 
 /// The complaint about an experiment that is the usual head and this text.
@@ -134,6 +134,38 @@ fn a_default_profile_that_is_not_there() {
         "profile = \"plain\"",
         "profile = \"plan\""
     ));
+}
+
+/// The complaint about an experiment of one agent, with one text of its profiles file or of its own
+/// replaced.
+fn broken_agent(from: &str, to: &str) -> String {
+    let folder = Folder::new();
+    folder.write("profiles/agents.toml", &AGENTS.replacen(from, to, 1));
+    assert!(AGENTS.contains(from) || SURFING.contains(from), "nothing to break: {from}");
+    folder.complaint(&SURFING.replacen(from, to, 1), &[])
+}
+
+macro_rules! agents_refused {
+    ($($name:ident: $from:literal => $to:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!(stringify!($name), broken_agent($from, $to));
+        }
+    )*};
+}
+
+agents_refused! {
+    an_agent_of_an_unknown_trace: "tokens = \"azure-code\"" => "tokens = \"azure-coed\"";
+    an_agent_without_steps: "[[surfer.agent.steps]]\nwork = \"llm\"\nmemory = \"0 B\"\n" => "";
+    an_agent_of_an_unknown_work: "work = \"browser\"" => "work = \"browse\"";
+    an_agent_that_waits_for_a_stated_time: "memory = \"0 B\"" => "memory = \"0 B\"\ntime = \"1 s\"";
+    an_agent_of_too_many_turns: "turns = 5" => "turns = 200";
+    an_agent_without_a_source: "[surfer.agent]\nsource = \"made up for this test\"\n" => "[surfer.agent]\n";
+    an_agent_without_a_browser_to_use: "[browser]\nsource = \"made up for this test\"\nstart = \"300 ms\"\nfiles = \"200 MB\"\nown = \"150 MB\"\ntab = \"30 MB\"\n" => "";
+    an_agent_without_prices: "vcpu = \"0.05 USD/h\"" => "vcpu = \"0.05\"";
+    a_rate_of_no_tokens: "answer_rate = \"50 tokens/s\"" => "answer_rate = \"0 tokens/s\"";
+    a_workload_of_an_unknown_agent: "agents = [\"surfer\"]" => "agents = [\"surfers\"]";
+    agents_that_never_arrive: "within = \"1 s\"\n" => "";
 }
 
 #[test]

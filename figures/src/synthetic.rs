@@ -8,7 +8,7 @@ use configs::Tier;
 use configs::claims::{Claim, Expectation, Functions, Measure};
 use platform::memory::{ByClass, MemoryClass};
 use platform::records::{
-    Distribution, FunctionRecord, MemoryRecord, MemorySample, RunRecord, StartKind, StartRecord,
+    AgentRecord, Distribution, FunctionRecord, MemoryRecord, MemorySample, RunRecord, StartKind, StartRecord,
 };
 use statrs::distribution::{ContinuousCDF, Normal};
 use traces::{Bytes, Duration, Instant};
@@ -153,10 +153,26 @@ pub fn run(shape: &RunShape) -> RunRecord {
             starts: counts,
             end_to_end: distribution(&end_to_end),
             startup: distribution(&startup),
+            agent: Some(agent(index as u64, shape)),
             ..FunctionRecord::default()
         });
     }
     RunRecord { functions, starts, memory: memory(gib, shape.seed), ..RunRecord::default() }
+}
+
+/// Sandboxes that cost 10 % of what the model costs for the first function, 20 % for the second, ….
+fn agent(index: u64, shape: &RunShape) -> AgentRecord {
+    AgentRecord {
+        completed: shape.completed,
+        prompt_tokens: 1_000 * shape.completed,
+        answer_tokens: 100 * shape.completed,
+        llm_wait: Duration::from_secs(9 * shape.completed),
+        tool_time: Duration::from_secs(shape.completed),
+        browser_time: Duration::ZERO,
+        held: Duration::from_secs(10 * shape.completed),
+        sandbox_cost: (index + 1) * 1_000_000 * shape.completed,
+        model_cost: 10_000_000 * shape.completed,
+    }
 }
 
 fn memory(gib: f64, seed: u64) -> MemoryRecord {

@@ -320,7 +320,7 @@ impl Cell {
             flying: 0,
             file_users: vec![0; nodes as usize * costs.files.len()],
             image_users: BTreeMap::new(),
-            browsers: Browsers::new(nodes, spec.system.agents_per_browser, spec.sharing.within_tenant),
+            browsers: Browsers::new(spec, nodes),
             books: Books::new(spec, functions),
             accounting: Accounting::new(ByClass::default(), measured),
             measured,
@@ -525,7 +525,6 @@ impl Cell {
                 if self.timeline.is_some() {
                     self.watch_sandbox(Happening::Lost, node, sandbox);
                 }
-                self.leave_browser(sandbox);
                 self.release(sandbox);
                 if let Some(ticket) = ticket {
                     self.end(ticket, Outcome::Failed);

@@ -25,10 +25,10 @@
 //! vcpus = 1
 //! memory = "2 GiB"                 # of its sandbox: what it declares and pays for
 //! [[blackjack.agent.steps]]        # one table for each step
-//! work = "llm"                     # or "tool", "browser"
+//! work = "llm"                     # or "own", "tool" (a process of its own), "browser"
 //! memory = "0 B"                   # held during it beyond the profile's pages
 //! [[blackjack.agent.steps]]
-//! work = "tool"
+//! work = "own"
 //! time = "20 ms"                   # processor time
 //! memory = "0 B"
 //! ```
@@ -47,8 +47,9 @@ const LLM: &str = "llm";
 const PRICES: &str = "prices";
 const BROWSER: &str = "browser";
 
-/// Phases of a handler are counted in eight bits; one is the start of a browser.
-const MOST_PHASES: u64 = 254;
+/// The simulator counts phases of a handler, and levels of memory, in eight bits: one phase more is the
+/// start of a browser, four levels more are those of every instance.
+const MOST_PHASES: u64 = 250;
 
 /// What all agents of a file have in common.
 #[derive(Default)]
@@ -139,7 +140,7 @@ fn token_trace(section: &Section<'_, '_>, provenance: &Provenance, constants: &C
 }
 
 fn steps(section: &Section<'_, '_>, provenance: &Provenance, constants: &Constants) -> Vec<AgentStep> {
-    const WORKS: [&str; 3] = ["llm", "tool", "browser"];
+    const WORKS: [&str; 4] = ["llm", "own", "tool", "browser"];
     section.required("steps");
     let mut found = Vec::new();
     for step in section.sections("steps") {
@@ -147,6 +148,7 @@ fn steps(section: &Section<'_, '_>, provenance: &Provenance, constants: &Constan
         let word = step.get("work", values::text);
         let time = || constants.get(&step, &own, "time", values::positive_duration);
         let work = match word.as_str() {
+            "own" => AgentWork::Own(time()),
             "tool" => AgentWork::Tool(time()),
             "browser" => AgentWork::Browser(time()),
             "llm" | "" => AgentWork::Llm,

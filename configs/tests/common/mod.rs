@@ -56,6 +56,62 @@ pages.function = { read_only = "0 B", written = "0 B", untouched = "0 B" }
 pages.instance = { read_only = "0 B", written = "0 B", untouched = "0 B" }
 "#;
 
+/// One agent with a browser, for profiles/agents.toml.
+pub const AGENTS: &str = r#"[default]
+profile = "surfer"
+
+[llm]
+source = "made up for this test"
+prompt_rate = "1000 tokens/s"
+answer_rate = "50 tokens/s"
+
+[prices]
+source = "made up for this test"
+vcpu = "0.05 USD/h"
+memory = "0.02 USD/h"
+prompt = "2 USD/Mtoken"
+answer = "8 USD/Mtoken"
+
+[browser]
+source = "made up for this test"
+start = "300 ms"
+files = "200 MB"
+own = "150 MB"
+tab = "30 MB"
+
+[surfer]
+source = "made up for this test"
+init = "300 ms"
+regions = 100
+threads = 4
+file = "20 MiB"
+memory_intensity = 0.1
+read_only_accesses = 0.6
+pages.runtime = { read_only = "6 MiB", written = "2 MiB", untouched = "3 MiB" }
+[surfer.agent]
+source = "made up for this test"
+tokens = "azure-code"
+turns = 5
+vcpus = 1
+memory = "2 GiB"
+[[surfer.agent.steps]]
+work = "llm"
+memory = "0 B"
+[[surfer.agent.steps]]
+work = "browser"
+time = "500 ms"
+memory = "1 MiB"
+"#;
+
+/// An experiment of that agent.
+pub const SURFING: &str = r#"profiles = "../profiles/agents.toml"
+[workload.agents]
+agents = ["surfer"]
+instances = 3
+within = "1 s"
+span = "10 min"
+"#;
+
 /// The keys that every experiment must have.
 pub const HEAD: &str = r#"id = "e99"
 title = "A test"

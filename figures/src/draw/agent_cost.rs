@@ -10,7 +10,7 @@ use crate::files::{Table, optional};
 use platform::records::AgentRecord;
 use std::collections::BTreeSet;
 
-const ROW: f64 = 9.0;
+const ROW: f64 = 11.0;
 const GAP: f64 = 6.0;
 
 pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {

@@ -60,6 +60,19 @@ fn runs_in_which_nothing_completed_are_drawn_and_named() {
 }
 
 #[test]
+fn costs_of_agents_are_shown_over_those_of_their_model() {
+    let files = files_of(&experiment(&Shape { panels: vec![""], functions: 2, ..Shape::default() }));
+    let rows = &files["e04-agent-cost.csv"];
+    assert_eq!(rows.lines().count(), 1 + 2 * 6, "{rows}");
+    // Per agent: 0.001 of 0.01 dollars, 1000 tokens in, 100 out, 9 s of waiting, 1 s of work, 10 s in all.
+    assert!(rows.lines().any(|row| row.starts_with(",chameleon,faasd,0.1,")), "{rows}");
+    assert!(rows.lines().any(|row| row.ends_with(",0.001,0.01,1000,100,9,1,0,10")), "{rows}");
+    assert!(files["e04-agent-cost.svg"].contains("20.0 %"));
+    let none = files_of(&experiment(&Shape { panels: vec![""], completed: 0, ..Shape::default() }));
+    assert_eq!(none["e04-agent-cost.csv"].lines().count(), 1, "a header and no rows");
+}
+
+#[test]
 fn no_runs_at_all_are_drawn_and_named() {
     let files = files_of(&experiment(&Shape { seeds: 0, ..Shape::default() }));
     assert!(files["e04-memory-over-time.svg"].contains("no data"));

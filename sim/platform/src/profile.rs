@@ -68,7 +68,9 @@ pub struct AgentStep {
 pub enum AgentWork {
     /// It waits for one answer of the language model.
     Llm,
-    /// A tool, or the agent itself, uses that much processor time.
+    /// The agent's own process uses that much processor time.
+    Own(Duration),
+    /// A tool, in a process of its own, uses that much processor time.
     Tool(Duration),
     /// Its browser uses that much processor time for it.
     Browser(Duration),
@@ -101,9 +103,15 @@ pub struct Prices {
 }
 
 impl AgentProfile {
-    /// Processor time of its tools, from its beginning to its end.
+    /// Processor time of its own process, from its beginning to its end.
+    pub fn own_time(&self) -> Duration {
+        self.time(|work| if let AgentWork::Own(time) = work { time } else { Duration::ZERO })
+    }
+
+    /// Processor time of its own process and its tools, from its beginning to its end.
     pub fn tool_time(&self) -> Duration {
-        self.time(|work| if let AgentWork::Tool(time) = work { time } else { Duration::ZERO })
+        let of_tools = self.time(|work| if let AgentWork::Tool(time) = work { time } else { Duration::ZERO });
+        self.own_time() + of_tools
     }
 
     /// Processor time of its browser's work for it, from its beginning to its end.
@@ -160,6 +168,7 @@ mod tests {
             turns: 4,
             steps: vec![
                 step(AgentWork::Llm),
+                step(AgentWork::Own(Duration::from_millis(10))),
                 step(AgentWork::Tool(Duration::from_millis(100))),
                 step(AgentWork::Browser(Duration::from_millis(250))),
             ],
@@ -173,7 +182,8 @@ mod tests {
                 answer_million: 10_000_000_000,
             },
         };
-        assert_eq!(agent.tool_time(), Duration::from_millis(400));
+        assert_eq!(agent.own_time(), Duration::from_millis(40));
+        assert_eq!(agent.tool_time(), Duration::from_millis(440));
         assert_eq!(agent.browser_time(), Duration::from_millis(1_000));
         // E2B's default sandbox: 2 x 0.0504 + 0.5 x 0.0162 = 0.1089 dollars an hour.
         assert_eq!(agent.sandbox_cost(Duration::from_secs(3_600)), 108_900_000);

@@ -182,7 +182,7 @@ pub struct AgentRecord {
     pub answer_tokens: u64,
     /// Waits for the language model.
     pub llm_wait: Duration,
-    /// Processor time of tools, as asked for.
+    /// Processor time of their own processes and of tools, as asked for.
     pub tool_time: Duration,
     /// Processor time of browsers for them, as asked for; starts of browsers are not in it.
     pub browser_time: Duration,

@@ -2,13 +2,16 @@
 //!
 //! An agent that uses a browser joins one on its node that has a place free, the oldest first; if there
 //! is none it starts another. It leaves with the end of its invocation, or with its sandbox; the last
-//! one closes the browser. Where the platform shares only inside a tenant, so do browsers. Whoever
+//! one closes the browser. A browser of one agent alone runs in that agent's guest, if it has one: the
+//! guest gives no memory back (see `costs/agents.rs`), so it holds the browser's until it is evicted. Where the platform shares only inside a tenant, so do browsers. Whoever
 //! joins a browser that is still starting does not wait for that (a few tenths of a second).
 
 use super::{Cell, one};
 use crate::costs::AgentBrowser;
+use configs::Spec;
 use platform::ids::{NodeId, SandboxId};
 use platform::memory::{ByClass, MemoryClass};
+use platform::system::Isolation;
 use std::collections::BTreeMap;
 use traces::Bytes;
 
@@ -18,6 +21,8 @@ pub(super) struct Browsers {
     places: u32,
     /// Whether only agents of one tenant do.
     within_tenant: bool,
+    /// Whether an agent's browser runs in its own guest.
+    in_guest: bool,
     open: Vec<Browser>,
     free: Vec<u32>,
     /// Browsers of each node, oldest first.
@@ -34,10 +39,12 @@ struct Browser {
 }
 
 impl Browsers {
-    pub(super) fn new(nodes: u32, places: u32, within_tenant: bool) -> Self {
+    pub(super) fn new(spec: &Spec, nodes: u32) -> Self {
+        let places = spec.system.agents_per_browser;
         Self {
             places,
-            within_tenant,
+            within_tenant: spec.sharing.within_tenant,
+            in_guest: places == 1 && spec.system.isolation == Isolation::MicroVm,
             open: Vec::new(),
             free: Vec::new(),
             on_node: vec![Vec::new(); nodes as usize],
@@ -57,6 +64,10 @@ impl Browsers {
 impl Cell {
     /// The sandbox's agent gets a browser; whether one has to be started for it.
     pub(super) fn join_browser(&mut self, sandbox: SandboxId, what: AgentBrowser) -> bool {
+        if self.browsers.used_by.contains_key(&sandbox) {
+            // The memory of its last one, in the same guest.
+            return true;
+        }
         let activity = &self.sandboxes[sandbox.index()];
         let (node, tenant) = (activity.node, self.costs.facts[activity.function.index()].tenant);
         let found = self.browsers.with_place(node, tenant, what);
@@ -87,7 +98,14 @@ impl Cell {
         number
     }
 
-    /// The sandbox's agent needs its browser no more, if it has one.
+    /// The sandbox's agent has answered.
+    pub(super) fn end_browsing(&mut self, sandbox: SandboxId) {
+        if !self.browsers.in_guest {
+            self.leave_browser(sandbox);
+        }
+    }
+
+    /// The sandbox gives back its part of a browser, if it has one.
     pub(super) fn leave_browser(&mut self, sandbox: SandboxId) {
         let Some((number, tab)) = self.browsers.used_by.remove(&sandbox) else { return };
         let node = self.sandboxes[sandbox.index()].node;

@@ -66,6 +66,7 @@ impl Cell {
         if self.activity(sandbox).function == NO_FUNCTION {
             return;
         }
+        self.leave_browser(sandbox);
         self.set_level(sandbox, NOTHING);
         let activity = &mut self.sandboxes[sandbox.index()];
         let (node, function) = (activity.node, activity.function);

@@ -25,6 +25,7 @@ impl Cell {
         let joins = browser.is_some_and(|browser| !self.join_browser(sandbox, browser));
         let costs = self.costs.of(invocation.function());
         let computing = costs.computing(invocation.service());
+        let in_place = costs.agent.map_or(computing, |agent| agent.in_place.min(computing));
         let activity = &mut self.sandboxes[sandbox.index()];
         activity.ticket = ticket;
         activity.flags.set(Flags::RUNNING);
@@ -35,7 +36,7 @@ impl Cell {
             let rack = (node.0 / self.nodes_per_rack) as usize;
             activity.flags.set(Flags::READING);
             let slower = self.devices[rack].begin_reading(costs.in_place.stalled, costs.in_place.demand);
-            activity.service += part(computing, slower);
+            activity.service += part(in_place, slower);
         }
         if activity.flags.take(Flags::FRESH) {
             activity.set_phases(&plan.first);
@@ -199,9 +200,9 @@ impl Cell {
         self.in_flight[ticket.index()].invocation.service().saturating_sub(agent.computing)
     }
 
-    /// The agent has answered: its browser is another's, and it holds what it keeps between invocations.
+    /// The agent has answered: its place at a browser is free, and it holds what it keeps between invocations.
     fn end_agent(&mut self, sandbox: SandboxId) {
-        self.leave_browser(sandbox);
+        self.end_browsing(sandbox);
         let activity = &self.sandboxes[sandbox.index()];
         let costs = self.costs.of(activity.function);
         let plan = if activity.flags.has(Flags::FALLBACK) { &costs.fallback } else { &costs.plan };

@@ -16,6 +16,9 @@ use traces::{Bytes, Duration};
 pub struct AgentCosts {
     /// Its own processor time; the rest of an invocation's service time it waits.
     pub computing: Duration,
+    /// The part of it that reads the template in place: that of the agent's own process. What tools and
+    /// browsers use is new memory, and files.
+    pub in_place: Duration,
     /// The browser it uses.
     pub browser: Option<AgentBrowser>,
 }
@@ -35,6 +38,7 @@ impl AgentCosts {
         let in_guest_cache = system.isolation == Isolation::MicroVm && !super::bypasses(system);
         Self {
             computing: agent.computing(),
+            in_place: agent.own_time(),
             browser: agent.browser.map(|browser| AgentBrowser { browser, in_guest_cache }),
         }
     }
@@ -98,7 +102,7 @@ impl Costs {
             for (step, number) in agent.steps.iter().zip(0..) {
                 let (resource, share_ppm) = match step.work {
                     AgentWork::Llm => (Resource::Delay, waited.next(1)),
-                    AgentWork::Tool(time) | AgentWork::Browser(time) => {
+                    AgentWork::Own(time) | AgentWork::Tool(time) | AgentWork::Browser(time) => {
                         (Resource::Cores, computed.next(time.as_nanos()))
                     }
                 };

@@ -3,7 +3,8 @@
 
 use configs::{Experiment, Spec, Tier};
 use platform::records::{
-    Distribution, FunctionRecord, InvocationRecord, MemorySample, Outcome, PlaceRecord, StartKind,
+    AgentRecord, Distribution, FunctionRecord, InvocationRecord, MemorySample, Outcome, PlaceRecord,
+    StartKind,
 };
 use platform::{ByClass, MemoryClass, RunRecord};
 use runs::{Options, Plan, Store, World, WorldError, execute};
@@ -148,7 +149,8 @@ pub fn record(spec: &Spec, workload: &Workload, seed: u64) -> RunRecord {
             starts: [4, 5, 6, 7],
             end_to_end: distribution(count % 50),
             startup: distribution(2),
-            agent: None,
+            // Some functions are agents, some are not.
+            agent: function.name.ends_with(['0', '2', '4', 'e']).then(|| agent(count + seed)),
         })
         .collect();
     let mut record = RunRecord { functions, ..RunRecord::default() };
@@ -193,6 +195,20 @@ pub fn record(spec: &Spec, workload: &Workload, seed: u64) -> RunRecord {
         })
         .collect();
     record
+}
+
+fn agent(n: u64) -> AgentRecord {
+    AgentRecord {
+        completed: n,
+        prompt_tokens: n * 1_000_003,
+        answer_tokens: n * 29,
+        llm_wait: Duration::from_nanos(n * 7),
+        tool_time: Duration::from_nanos(n + 1),
+        browser_time: Duration::from_nanos(n + 2),
+        held: Duration::from_nanos(n + 3),
+        sandbox_cost: n + 4,
+        model_cost: u64::MAX - n,
+    }
 }
 
 /// Every file of a folder, by name.
