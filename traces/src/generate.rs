@@ -1,6 +1,7 @@
 //! Generators: workloads that are drawn, not read. One file each; all deterministic by seed.
 
 pub mod azure_hour;
+pub mod calls;
 pub mod cdf;
 pub mod func;
 pub mod functions;

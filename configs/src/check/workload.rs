@@ -9,8 +9,18 @@ use crate::values;
 use std::path::PathBuf;
 use traces::Duration;
 
-const NAMES: &[&str] =
-    &["w1", "w2", "func", "azure-hour", "azure-hour-sample", "huawei-hour", "azure-2019", "zipf", "file"];
+const NAMES: &[&str] = &[
+    "w1",
+    "w2",
+    "func",
+    "calls",
+    "azure-hour",
+    "azure-hour-sample",
+    "huawei-hour",
+    "azure-2019",
+    "zipf",
+    "file",
+];
 
 /// `[workload.NAME]`; a name alone will do where there is nothing to set.
 pub(crate) fn workload(root: &Section<'_, '_>) -> Option<WorkloadSpec> {
@@ -33,6 +43,7 @@ fn read(name: &str, section: &Section<'_, '_>) -> WorkloadSpec {
         "w1" => WorkloadSpec::W1,
         "w2" => WorkloadSpec::W2,
         "func" => WorkloadSpec::Func,
+        "calls" => calls(section),
         "azure-hour" => WorkloadSpec::AzureHour { folder: path(section, "folder") },
         "azure-hour-sample" => WorkloadSpec::AzureHourSample,
         "huawei-hour" => WorkloadSpec::HuaweiHour { folder: path(section, "folder") },
@@ -44,6 +55,27 @@ fn read(name: &str, section: &Section<'_, '_>) -> WorkloadSpec {
             burn_in: section.get("burn_in", values::duration),
         },
         _ => WorkloadSpec::File { path: path(section, "path") },
+    }
+}
+
+fn calls(section: &Section<'_, '_>) -> WorkloadSpec {
+    section.required("functions");
+    let functions: Vec<String> =
+        section.list("functions", values::text).into_iter().map(|(name, _)| name).collect();
+    if functions.is_empty() {
+        section.problem("functions", "no function named: write [\"json-serde\"], for example");
+    }
+    let rounds = section.get("rounds", values::count);
+    let burn_in_rounds = section.get("burn_in_rounds", values::small);
+    if burn_in_rounds >= rounds && rounds > 0 {
+        section.problem("burn_in_rounds", format!("all {rounds} rounds are burn-in: nothing would be measured"));
+    }
+    WorkloadSpec::Calls {
+        functions,
+        at_once: section.get("at_once", values::count),
+        rounds,
+        burn_in_rounds,
+        every: section.get("every", values::positive_duration),
     }
 }
 

@@ -253,7 +253,9 @@ impl ControlPlane {
     fn finished(&mut self, now: Instant, sandbox: SandboxId, out: &mut Vec<Command>) {
         let (node, function) = self.pool.place_of(sandbox);
         let group = self.group(node);
-        if let Some(ticket) = self.waiting.pop_of(group, function) {
+        if self.system.reuse
+            && let Some(ticket) = self.waiting.pop_of(group, function)
+        {
             self.pool.rebind(sandbox, ticket);
             out.push(Command::Run { sandbox, node, ticket, kind: StartKind::Warm });
             return;
@@ -347,6 +349,9 @@ impl ControlPlane {
 
     /// Runs the invocation in an idle sandbox of its function, if there is one.
     fn reuse(&mut self, group: usize, ticket: Ticket, function: FunctionId, out: &mut Vec<Command>) -> bool {
+        if !self.system.reuse {
+            return false;
+        }
         let Some(sandbox) = self.pool.take_idle_of(group, function, ticket) else { return false };
         let (node, _) = self.pool.place_of(sandbox);
         self.loads.begin(node);
