@@ -202,6 +202,12 @@ impl Layers {
         panels
     }
 
+    /// Swept keys.
+    pub fn swept<'t>(&self, common: &'t Node) -> Vec<&'t str> {
+        let sweep = common.get("sweep").and_then(Node::table);
+        sweep.into_iter().flatten().map(|(key, _)| key.as_str()).collect()
+    }
+
     /// Every combination of panel and swept values. `--set` wins over a panel.
     pub fn variants(
         &self,
@@ -241,6 +247,21 @@ impl Layers {
             self.overlay_sets(&mut tree);
         }
         Variant { axes: vec![("panel".to_owned(), panel.value)], tree }
+    }
+}
+
+impl Panel {
+    /// Dotted keys that it sets.
+    pub fn keys(&self) -> Vec<String> {
+        fn below(node: &Node, path: &str, found: &mut Vec<String>) {
+            match node.table() {
+                Some(table) => table.iter().for_each(|(key, entry)| below(&entry.node, &join(path, key), found)),
+                None => found.push(path.to_owned()),
+            }
+        }
+        let mut found = Vec::new();
+        below(&self.layer, "", &mut found);
+        found
     }
 }
 
