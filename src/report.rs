@@ -4,11 +4,13 @@ use crate::common::{Axes, Ended, Folders, TierArg};
 use anyhow::Context;
 use clap::Args;
 use configs::{Experiment, Tier};
+use figures::files::{Table, number, optional};
 use figures::report::{DoctorRow, warnings_of};
 use figures::{ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
 use platform::StartKind;
-use runs::{Index, Manifest, Store, StoreError};
+use runs::{Index, Manifest, Store, StoreError, StoredRun};
 use std::path::{Path, PathBuf};
+use traces::Bytes;
 
 /// Which experiments are meant.
 #[derive(Clone, Debug, Args)]
@@ -55,6 +57,38 @@ pub struct Loaded {
     data: ExperimentData,
     /// Of its newest run; `None` if there is none.
     manifest: Option<Manifest>,
+    /// What each run cost the machine that simulated it.
+    cost: Table,
+}
+
+/// Columns of `cost.csv`, from the runs' manifests. The resident memory is the largest of the whole
+/// process up to the end of the run, its other runs included.
+const COST: [&str; 9] = [
+    "point",
+    "seed",
+    "nodes",
+    "invocations",
+    "events",
+    "wall_s",
+    "cpu_s",
+    "invocations_per_cpu_s",
+    "process_peak_rss_mib",
+];
+
+fn cost_of(label: &str, run: &StoredRun) -> [String; 9] {
+    let manifest = &run.manifest;
+    let invocations = manifest.workload.invocations;
+    [
+        label.to_owned(),
+        manifest.seed.to_string(),
+        manifest.spec.cluster.nodes.to_string(),
+        invocations.to_string(),
+        run.record.counters.events.to_string(),
+        number(manifest.wall_s),
+        optional(manifest.cpu_s),
+        optional(manifest.cpu_s.map(|s| invocations as f64 / s)),
+        optional(manifest.process_peak_rss_bytes.map(|bytes| Bytes(bytes).as_gib_f64() * 1024.0)),
+    ]
 }
 
 impl Loaded {
@@ -62,19 +96,21 @@ impl Loaded {
     pub fn new(folders: &Folders, experiment: Experiment) -> anyhow::Result<Self> {
         let mut data = ExperimentData::of(&experiment);
         let mut manifest = None;
+        let mut cost = Table::new(&COST);
         match Index::load(&folders.out, &experiment, "sim") {
             Ok(index) => {
                 let store = Store::open(&folders.out)?;
                 for indexed in index.runs {
                     let run = store.load(&indexed.key)?;
                     data.add_as(&indexed.label, &run);
+                    cost.push(cost_of(&indexed.label, &run));
                     manifest = Some(run.manifest);
                 }
             }
             Err(StoreError::Missing { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Self { experiment, data, manifest })
+        Ok(Self { experiment, data, manifest, cost })
     }
 
     /// The folder of its figures: its own where something was typed beside the name.
@@ -111,6 +147,7 @@ impl Loaded {
         let drawn = figures::render(&self.data, &folder, &provenance)?;
         let summary = figures::summary::summarise(&self.data).to_csv("summary")?;
         figures::files::write(&folder.join("summary.csv"), &summary)?;
+        figures::files::write(&folder.join("cost.csv"), &self.cost.to_csv("cost")?)?;
         Ok(drawn)
     }
 }

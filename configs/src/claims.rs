@@ -3,13 +3,14 @@
 //! A claim names an experiment, what is measured, and what is expected of it. Package `figures`
 //! judges; here it is only made sure that it can.
 
-mod read;
+mod metric;
+pub(crate) mod read;
 
+pub use metric::{Counter, Metric, Statistic};
 pub use read::load;
 
 use crate::spec::Tier;
-use platform::memory::MemoryClass;
-use platform::records::{Outcome, StartKind};
+use platform::records::StartKind;
 
 /// A sentence that an experiment can refute.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,115 +130,6 @@ pub enum ToleranceKind {
     RankOrder,
     /// A value within bounds.
     Bound,
-}
-
-/// A quantity of a run. Names are those of the summary tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// Arrival to answer, ms.
-    EndToEnd,
-    /// From the end of queueing to the handler's first instruction, ms.
-    Startup,
-    /// Wait for memory or a start slot, ms.
-    Queueing,
-    /// The handler, ms.
-    Service,
-    /// Share of completed invocations with a cold start.
-    ColdFraction,
-    /// Share of completed invocations with this start.
-    StartShare(StartKind),
-    /// Measured arrivals that ended this way.
-    Outcomes(Outcome),
-    /// Node DRAM in use over the cluster, GiB.
-    Local,
-    /// Memory-time of one class, GiB·s.
-    GibSeconds(MemoryClass),
-}
-
-/// Which statistic of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Statistic {
-    /// Median.
-    P50,
-    /// 75th percentile.
-    P75,
-    /// 90th percentile.
-    P90,
-    /// 99th percentile.
-    P99,
-    /// Mean; of memory over time.
-    Mean,
-    /// Largest.
-    Peak,
-    /// The quantity itself: shares, counts, sums.
-    Total,
-}
-
-impl Metric {
-    /// Every metric.
-    pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::EndToEnd, Self::Startup, Self::Queueing, Self::Service, Self::ColdFraction];
-        all.extend(StartKind::ALL.map(Self::StartShare));
-        all.extend(Outcome::ALL.map(Self::Outcomes));
-        all.push(Self::Local);
-        all.extend(MemoryClass::ALL.map(Self::GibSeconds));
-        all
-    }
-
-    /// The word used in files and summary tables.
-    pub fn name(self) -> String {
-        match self {
-            Self::EndToEnd => "end_to_end".into(),
-            Self::Startup => "startup".into(),
-            Self::Queueing => "queueing".into(),
-            Self::Service => "service".into(),
-            Self::ColdFraction => "cold_fraction".into(),
-            Self::StartShare(start) => format!("start_share.{}", start.name()),
-            Self::Outcomes(outcome) => format!("outcomes.{}", outcome.name()),
-            Self::Local => "local".into(),
-            Self::GibSeconds(class) => format!("gib_seconds.{}", class.name()),
-        }
-    }
-
-    /// The statistics it has.
-    pub const fn statistics(self) -> &'static [Statistic] {
-        match self {
-            Self::EndToEnd | Self::Startup | Self::Queueing | Self::Service => {
-                &[Statistic::P50, Statistic::P75, Statistic::P90, Statistic::P99, Statistic::Mean]
-            }
-            Self::Local => &[Statistic::Peak, Statistic::Mean],
-            _ => &[Statistic::Total],
-        }
-    }
-
-    /// Whether it is kept for every function.
-    pub const fn per_function(self) -> bool {
-        matches!(self, Self::EndToEnd | Self::Startup | Self::ColdFraction | Self::Outcomes(_))
-    }
-
-    /// Whether it is a latency.
-    pub const fn is_latency(self) -> bool {
-        matches!(self, Self::EndToEnd | Self::Startup | Self::Queueing | Self::Service)
-    }
-}
-
-impl Statistic {
-    /// Every statistic.
-    pub const ALL: [Self; 7] =
-        [Self::P50, Self::P75, Self::P90, Self::P99, Self::Mean, Self::Peak, Self::Total];
-
-    /// The word used in files and summary tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::P50 => "p50",
-            Self::P75 => "p75",
-            Self::P90 => "p90",
-            Self::P99 => "p99",
-            Self::Mean => "mean",
-            Self::Peak => "peak",
-            Self::Total => "total",
-        }
-    }
 }
 
 impl Range {

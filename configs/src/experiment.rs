@@ -1,7 +1,9 @@
 //! [`Experiment`]: a checked experiment file, ready to be planned.
 
+use crate::claims::{Metric, Statistic};
 use crate::spec::{Spec, Tier};
 use crate::typed::Typed;
+use platform::records::StartKind;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -43,8 +45,32 @@ pub struct Point {
     pub label: String,
     /// Name and value of each axis: `panel`, swept keys, `system`.
     pub axes: Vec<(String, String)>,
+    /// Values of the keys along which figures of the experiment run.
+    pub numbers: Vec<(String, Quantity)>,
     /// What is run.
     pub spec: Spec,
+}
+
+/// A value on an axis of a figure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Quantity {
+    /// A number without a unit.
+    Plain(f64),
+    /// Milliseconds.
+    Time(f64),
+    /// GiB.
+    Memory(f64),
+    /// GB (10^9 bytes) a second.
+    Bandwidth(f64),
+}
+
+impl Quantity {
+    /// The number alone.
+    pub const fn value(self) -> f64 {
+        match self {
+            Self::Plain(value) | Self::Time(value) | Self::Memory(value) | Self::Bandwidth(value) => value,
+        }
+    }
 }
 
 impl Point {
@@ -95,11 +121,21 @@ pub enum FigureKind {
     StartupPercentiles,
     /// Cost of agents' sandboxes over that of their language model, agent × system.
     AgentCost,
+    /// Cores in use over time, one curve per system.
+    CoresOverTime,
+    /// Node DRAM and pools by class, one stacked bar per system.
+    MemoryByClass,
+    /// Mean queueing, start-up and service, one stacked bar per system.
+    StartBreakdown,
+    /// One statistic of one metric, one bar per system.
+    Bars,
+    /// One statistic of one metric along a key that has several values, one curve per system.
+    SweepLines,
 }
 
 impl FigureKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::LatencyPercentiles,
         Self::LatencyCdf,
         Self::MemoryOverTime,
@@ -107,6 +143,11 @@ impl FigureKind {
         Self::StartKinds,
         Self::StartupPercentiles,
         Self::AgentCost,
+        Self::CoresOverTime,
+        Self::MemoryByClass,
+        Self::StartBreakdown,
+        Self::Bars,
+        Self::SweepLines,
     ];
 
     /// The word used in files.
@@ -119,12 +160,17 @@ impl FigureKind {
             Self::StartKinds => "start-kinds",
             Self::StartupPercentiles => "startup-percentiles",
             Self::AgentCost => "agent-cost",
+            Self::CoresOverTime => "cores-over-time",
+            Self::MemoryByClass => "memory-by-class",
+            Self::StartBreakdown => "start-breakdown",
+            Self::Bars => "bars",
+            Self::SweepLines => "sweep-lines",
         }
     }
 }
 
 /// One figure of an experiment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FigureSpec {
     /// What kind.
     pub kind: FigureKind,
@@ -138,6 +184,22 @@ pub struct FigureSpec {
     pub panel: Option<String>,
     /// Only these functions; empty: all.
     pub functions: Vec<String>,
+    /// Only these systems, in this order; empty: all.
+    pub systems: Vec<String>,
+    /// What is drawn, where the kind leaves it open.
+    pub metric: Option<Metric>,
+    /// Which statistic of it.
+    pub statistic: Option<Statistic>,
+    /// Only invocations that got their sandbox in one of these ways; empty: all.
+    pub starts: Vec<StartKind>,
+    /// Key along which lines run.
+    pub x: Option<String>,
+    /// What the figure calls that key; made from the key if `None`.
+    pub x_title: Option<String>,
+    /// Axis whose values are lines, `system` if `None`.
+    pub lines: Option<String>,
+    /// Whether values lie on a logarithmic scale.
+    pub log: bool,
 }
 
 /// A constant in force and where it comes from.

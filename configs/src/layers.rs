@@ -212,6 +212,11 @@ impl Layers {
         panels
     }
 
+    /// Swept keys.
+    pub fn swept<'t>(&'t self, common: &'t Node) -> Vec<&'t str> {
+        sweep::keys(common, &self.sweeps)
+    }
+
     /// Every combination of panel and swept values. `--set` wins over a panel.
     pub fn variants(
         &self,
@@ -242,6 +247,23 @@ impl Layers {
             self.overlay_sets(&mut tree);
         }
         (Some(panel.value), tree)
+    }
+}
+
+impl Panel {
+    /// Dotted keys that it sets.
+    pub fn keys(&self) -> Vec<String> {
+        fn below(node: &Node, path: &str, found: &mut Vec<String>) {
+            match node.table() {
+                Some(table) => {
+                    table.iter().for_each(|(key, entry)| below(&entry.node, &join(path, key), found))
+                }
+                None => found.push(path.to_owned()),
+            }
+        }
+        let mut found = Vec::new();
+        below(&self.layer, "", &mut found);
+        found
     }
 }
 

@@ -30,7 +30,9 @@ mod units;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use experiment::{ConstantNote, EffectiveValue, Experiment, FigureKind, FigureSpec, Point, WorldKind};
+pub use experiment::{
+    ConstantNote, EffectiveValue, Experiment, FigureKind, FigureSpec, Point, Quantity, WorldKind,
+};
 pub use find::{CONFIGS_VARIABLE, Listed, find, list, root};
 pub use load::{load, load_typed, service_times};
 pub use spec::{Spec, Tier};

@@ -2,17 +2,18 @@
 //! `--set`, each over the one before.
 
 use crate::check::constants::Constants;
+use crate::check::figures::Axes;
 use crate::check::{cluster, faults, figures, profiles, systems, workload};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::effective;
-use crate::experiment::{Experiment, Point, WorldKind};
+use crate::experiment::{Experiment, Point, Quantity, WorldKind};
 use crate::files::{Files, read_machine, read_profiles};
-use crate::layers::{Layers, Variant};
+use crate::layers::{Layers, Panel, Variant};
 use crate::section::{Checker, Section};
 use crate::source::Sources;
 use crate::spec::{ServiceTime, Spec, Tier};
 use crate::suggest;
-use crate::tree::{self, Node};
+use crate::tree::{self, Node, Value};
 use crate::typed::Typed;
 use crate::values;
 use platform::system::System;
@@ -69,7 +70,13 @@ fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_typed: bool) -
     let names: Vec<String> = panels.iter().map(|panel| panel.value.clone()).collect();
 
     let root = Section::of(checker, "", &common);
-    let mut experiment = head(&root, tier, &names);
+    let axes = Axes {
+        panels: &names,
+        systems: &systems_of_all_tiers(layers, &root),
+        swept: layers.swept(&common),
+        in_panels: panels.iter().flat_map(Panel::keys).collect(),
+    };
+    let mut experiment = head(&root, tier, &axes);
     experiment.effective = effective::values(layers, &common);
 
     let variants = layers.variants(tier, with_typed, &common, panels, checker);
@@ -83,14 +90,23 @@ fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_typed: bool) -
         return None;
     }
     let mut files = Files::default();
+    let along: BTreeSet<String> = experiment.figures.iter().filter_map(|figure| figure.x.clone()).collect();
     for number in 0..variants.count().unwrap_or(0) {
-        points_of(layers, checker, &variants.get(number), &mut files, &mut experiment.points);
+        points_of(layers, checker, &variants.get(number), &mut files, &along, &mut experiment.points);
         if checker.count() >= ENOUGH_PROBLEMS {
             break;
         }
         if too_many(Some(experiment.points.len())) {
             complain();
             break;
+        }
+    }
+    for key in &along {
+        let numbers = |point: &Point| point.numbers.iter().any(|(known, _)| known == key);
+        if checker.count() == 0 && !experiment.points.iter().any(numbers) {
+            let origin = common.get("figures").map_or(common.origin, |node| node.origin);
+            let message = format!("a figure runs along \"{key}\", whose values are no numbers");
+            checker.problem(origin, "figures", message);
         }
     }
     experiment.constants = files.notes;
@@ -103,7 +119,7 @@ fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_typed: bool) -
 }
 
 /// What an experiment says about itself.
-fn head(root: &Section<'_, '_>, tier: Tier, panels: &[String]) -> Experiment {
+fn head(root: &Section<'_, '_>, tier: Tier, axes: &Axes<'_>) -> Experiment {
     let id = root.get("id", values::text);
     if id.contains(|c: char| !c.is_ascii_alphanumeric()) {
         root.problem("id", "it names files: use letters and digits only, as in \"e04\"");
@@ -119,10 +135,22 @@ fn head(root: &Section<'_, '_>, tier: Tier, panels: &[String]) -> Experiment {
         typed: Typed::default(),
         points: Vec::new(),
         seeds: seeds(root),
-        figures: figures::figures(root, panels),
+        figures: figures::figures(root, axes),
         constants: Vec::new(),
         effective: Vec::new(),
     }
+}
+
+/// Systems that any tier compares: a figure may name one that this tier leaves out.
+fn systems_of_all_tiers(layers: &Layers, root: &Section<'_, '_>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for tier in Tier::ALL {
+        let tree = layers.common(tier, false);
+        let Some(Value::List(listed)) = tree.get("systems").map(|node| &node.value) else { continue };
+        names.extend(listed.iter().filter_map(|node| values::text(&node.value).ok()));
+    }
+    names.extend(root.list("systems", values::text).into_iter().map(|(name, _)| name));
+    names
 }
 
 fn worlds(root: &Section<'_, '_>) -> Vec<WorldKind> {
@@ -176,6 +204,7 @@ fn points_of(
     checker: &Checker<'_>,
     variant: &Variant,
     files: &mut Files,
+    along: &BTreeSet<String>,
     points: &mut Vec<Point>,
 ) {
     let root = Section::of(checker, "", &variant.tree);
@@ -218,6 +247,10 @@ fn points_of(
         return;
     };
     let (Some(machine), Some(profiles)) = (machine, profiles) else { return };
+    let numbers: Vec<(String, Quantity)> = along
+        .iter()
+        .filter_map(|key| Some((key.clone(), figures::number(&variant.tree, &cluster, key)?)))
+        .collect();
     for system in systems {
         let mut axes = variant.axes.clone();
         axes.push(("system".to_owned(), system.name.clone()));
@@ -241,7 +274,7 @@ fn points_of(
             default_profile: profiles.default_profile.clone(),
             output: output.clone(),
         };
-        points.push(Point { label, axes, spec });
+        points.push(Point { label, axes, numbers: numbers.clone(), spec });
     }
 }
 

@@ -180,6 +180,19 @@ pub enum WorkloadSpec {
     W2,
     /// The paper's functional workload.
     Func,
+    /// Named functions, so many calls at once, round after round.
+    Calls {
+        /// Called in turn.
+        functions: Vec<String>,
+        /// Calls of a function at the same instant.
+        at_once: u32,
+        /// Rounds of calls of each function.
+        rounds: u32,
+        /// Rounds that are burn-in.
+        burn_in_rounds: u32,
+        /// Time from one function's calls to the next function's.
+        every: Duration,
+    },
     /// The paper's Azure hour, from the user's copy of the full 2019 set.
     AzureHour {
         /// Folder with the day-3 files.
@@ -243,6 +256,7 @@ impl WorkloadSpec {
             Self::W1 => "w1",
             Self::W2 => "w2",
             Self::Func => "func",
+            Self::Calls { .. } => "calls",
             Self::AzureHour { .. } => "azure-hour",
             Self::AzureHourSample => "azure-hour-sample",
             Self::HuaweiHour { .. } => "huawei-hour",
@@ -260,6 +274,7 @@ impl WorkloadSpec {
             Self::W1
             | Self::W2
             | Self::Func
+            | Self::Calls { .. }
             | Self::AzureHourSample
             | Self::Zipf { .. }
             | Self::Agents { .. } => {}

@@ -114,6 +114,15 @@ pub(crate) fn values_of<'n>(common: &'n Node, typed: &'n [Typed], key: &str) -> 
     found
 }
 
+/// Every key that a tree or the command line sweeps.
+pub(crate) fn keys<'n>(common: &'n Node, typed: &'n [Typed]) -> Vec<&'n str> {
+    let grid = common.get("sweep").into_iter().flat_map(keys_of).filter(|key| !["zip", "list"].contains(key));
+    let tables = ["zip", "list"].into_iter().flat_map(|name| tables(common, name));
+    grid.chain(tables.flat_map(|(_, table)| keys_of(table)))
+        .chain(typed.iter().flat_map(|one| keys_of(one.node())))
+        .collect()
+}
+
 /// The tables of `[[sweep.NAME]]`, numbered from 1.
 fn tables<'n>(common: &'n Node, name: &str) -> impl Iterator<Item = (usize, &'n Node)> {
     let list = common.get("sweep").and_then(|sweep| sweep.get(name)).map(|node| &node.value);

@@ -36,7 +36,9 @@ impl ExperimentData {
         point.seeds.retain(|s| s.seed != seed);
         let at = point.seeds.partition_point(|s| s.seed < seed);
         let key = run.manifest.key.to_string();
-        point.seeds.insert(at, SeedRun { seed, key, run: RunSummary::of(&run.record) });
+        point
+            .seeds
+            .insert(at, SeedRun { seed, key, cpu_s: run.manifest.cpu_s, run: RunSummary::of(&run.record) });
         true
     }
 }
@@ -55,6 +57,8 @@ impl PointData {
             panel: point.axis("panel").unwrap_or("").to_owned(),
             system: point.axis("system").unwrap_or(&point.spec.system.name).to_owned(),
             swept: swept.join("/"),
+            axes: point.axes.clone(),
+            numbers: point.numbers.clone(),
             planned,
             seeds: Vec::new(),
             missing: None,
@@ -69,6 +73,14 @@ impl FigureRequest {
             title: Some(spec.title.clone()),
             panels: spec.panel.iter().cloned().collect(),
             functions: spec.functions.clone(),
+            systems: spec.systems.clone(),
+            metric: spec.metric,
+            statistic: spec.statistic,
+            starts: spec.starts.clone(),
+            x: spec.x.clone(),
+            x_title: spec.x_title.clone(),
+            lines: spec.lines.clone(),
+            log: spec.log,
             beside: spec.paper.clone(),
             ..Self::new(spec.kind, &spec.name)
         }

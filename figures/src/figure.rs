@@ -4,8 +4,9 @@ use crate::draw::{self, Selection};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::input::ExperimentData;
-use crate::metric::Statistic;
+use crate::metric::{Metric, Statistic};
 pub use configs::FigureKind;
+use platform::records::StartKind;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,10 @@ const fn heading(kind: FigureKind) -> &'static str {
         FigureKind::StartKinds => "Starts by kind",
         FigureKind::StartupPercentiles => "Start-up latency",
         FigureKind::AgentCost => "Cost of agents",
+        FigureKind::CoresOverTime => "Cores in use over time",
+        FigureKind::MemoryByClass => "Memory by class",
+        FigureKind::StartBreakdown => "Where the time goes",
+        FigureKind::Bars | FigureKind::SweepLines => "Comparison",
     }
 }
 
@@ -36,6 +41,20 @@ pub struct FigureRequest {
     pub systems: Vec<String>,
     /// Functions to show, where the kind shows functions; empty for all.
     pub functions: Vec<String>,
+    /// What is drawn, where the kind leaves it open; end-to-end latency if `None`.
+    pub metric: Option<Metric>,
+    /// Which statistic of it; the metric's first if `None`.
+    pub statistic: Option<Statistic>,
+    /// Only invocations that got their sandbox in one of these ways; empty for all.
+    pub starts: Vec<StartKind>,
+    /// Key along which lines run; the first that has numbers if `None`.
+    pub x: Option<String>,
+    /// What the figure calls that key; made from the key if `None`.
+    pub x_title: Option<String>,
+    /// Axis whose values are lines; systems if `None`.
+    pub lines: Option<String>,
+    /// Whether values lie on a logarithmic scale.
+    pub log: bool,
     /// System that others are divided by, where the kind normalises; the first if `None`.
     pub baseline: Option<String>,
     /// Figure of the paper that it stands beside.
@@ -70,10 +89,24 @@ impl FigureRequest {
             panels: Vec::new(),
             systems: Vec::new(),
             functions: Vec::new(),
+            metric: None,
+            statistic: None,
+            starts: Vec::new(),
+            x: None,
+            x_title: None,
+            lines: None,
+            log: false,
             baseline: None,
             beside: None,
             paper: Vec::new(),
         }
+    }
+
+    /// What is drawn, where the kind leaves it open.
+    pub fn quantity(&self) -> (Metric, Statistic) {
+        let metric = self.metric.unwrap_or(Metric::EndToEnd);
+        let first = metric.statistics().first().copied().unwrap_or(Statistic::Total);
+        (metric, self.statistic.unwrap_or(first))
     }
 
     /// The heading, with the experiment's title where there is none of its own.

@@ -4,6 +4,7 @@ use crate::estimate::Estimate;
 use crate::figure::FigureRequest;
 use crate::metric::{self, Metric, Statistic};
 use crate::reduce::RunSummary;
+use configs::Quantity;
 use platform::records::StartKind;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +40,10 @@ pub struct PointData {
     pub system: String,
     /// Values of swept keys, joined with `/`; empty where nothing is swept.
     pub swept: String,
+    /// Name and value of each axis: `panel`, swept keys, `system`.
+    pub axes: Vec<(String, String)>,
+    /// Values of the keys along which figures run.
+    pub numbers: Vec<(String, Quantity)>,
     /// Number of seeds planned.
     pub planned: usize,
     /// The runs that exist, by seed.
@@ -54,6 +59,8 @@ pub struct SeedRun {
     pub seed: u64,
     /// Key in the store of runs.
     pub key: String,
+    /// Processor time that it took, in seconds; nothing where that was not measured.
+    pub cpu_s: Option<f64>,
     /// What it produced.
     pub run: RunSummary,
 }
@@ -61,7 +68,11 @@ pub struct SeedRun {
 impl PointData {
     /// One value per seed; seeds that have none are left out.
     pub fn values(&self, metric: Metric, statistic: Statistic, function: Option<&str>) -> BTreeMap<u64, f64> {
-        self.seeds.iter().filter_map(|s| Some((s.seed, s.run.value(metric, statistic, function)?))).collect()
+        let value = |s: &SeedRun| match metric {
+            Metric::CpuSeconds => s.cpu_s.filter(|_| statistic == Statistic::Total && function.is_none()),
+            _ => s.run.value(metric, statistic, function),
+        };
+        self.seeds.iter().filter_map(|s| Some((s.seed, value(s)?))).collect()
     }
 
     /// The estimate over seeds; `None` where no seed has a value.
@@ -82,6 +93,26 @@ impl PointData {
             .iter()
             .filter_map(|s| Some((s.seed, s.run.value_of_starts(metric, statistic, starts)?)))
             .collect()
+    }
+
+    /// The estimate of what a figure asks for.
+    pub fn asked(&self, request: &FigureRequest) -> Option<Estimate> {
+        let (metric, statistic) = request.quantity();
+        if request.starts.is_empty() {
+            return self.estimate(metric, statistic, None);
+        }
+        let values = self.values_of_starts(metric, statistic, &request.starts);
+        metric::over_seeds(statistic).of(&values.into_values().collect::<Vec<_>>())
+    }
+
+    /// The value of an axis, if the experiment has it.
+    pub fn axis(&self, name: &str) -> Option<&str> {
+        self.axes.iter().find(|(axis, _)| axis == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a key along which figures run.
+    pub fn number(&self, key: &str) -> Option<Quantity> {
+        self.numbers.iter().find(|(name, _)| name == key).map(|&(_, number)| number)
     }
 
     /// Names of the functions of its runs, sorted.

@@ -1,7 +1,7 @@
 //! What can be asked of a run. The words are those of `claims.toml`.
 
 use crate::estimate::Estimator;
-pub use configs::claims::{Metric, Statistic};
+pub use configs::claims::{Counter, Metric, Statistic};
 
 /// The four latencies of an invocation; the first is the sum of the others.
 pub const LATENCIES: [Metric; 4] = [Metric::EndToEnd, Metric::Startup, Metric::Queueing, Metric::Service];
@@ -19,10 +19,13 @@ pub fn percentile(statistic: Statistic) -> Option<usize> {
 pub const fn unit(metric: Metric) -> &'static str {
     match metric {
         Metric::EndToEnd | Metric::Startup | Metric::Queueing | Metric::Service => "ms",
-        Metric::StartShare(_) | Metric::ColdFraction => "share",
+        Metric::StartShare(_) | Metric::ColdFraction | Metric::OutcomeShare(_) => "share",
         Metric::Outcomes(_) => "invocations",
-        Metric::Local => "GiB",
+        Metric::Local | Metric::Pool | Metric::Memory | Metric::Class(_) => "GiB",
         Metric::GibSeconds(_) => "GiB·s",
+        Metric::Cores => "cores",
+        Metric::Counter(_) => "times",
+        Metric::CpuSeconds => "s",
     }
 }
 
@@ -35,4 +38,54 @@ pub const fn over_seeds(statistic: Statistic) -> Estimator {
         }
         Statistic::Mean | Statistic::Total => Estimator::MeanT,
     }
+}
+
+/// What is made of one value per seed, in words.
+pub const fn over(statistic: Statistic) -> &'static str {
+    match over_seeds(statistic) {
+        Estimator::MedianBootstrap => "median over seeds with its 95 % interval",
+        Estimator::MeanT => "mean over seeds with its 95 % interval",
+    }
+}
+
+/// What an axis calls a statistic of a metric, with its unit where the ticks do not show it.
+pub fn title(metric: Metric, statistic: Statistic) -> String {
+    let of = |what: &str| match statistic {
+        Statistic::Total => what.to_owned(),
+        Statistic::Mean => format!("Mean {what}"),
+        Statistic::Peak => format!("Peak {what}"),
+        percentile => format!("{} {what}", percentile.name().to_uppercase()),
+    };
+    match metric {
+        Metric::EndToEnd => of("end-to-end latency"),
+        Metric::Startup => of("start-up latency"),
+        Metric::Queueing => of("queueing"),
+        Metric::Service => of("service time"),
+        Metric::ColdFraction => "Cold starts".into(),
+        Metric::StartShare(kind) => format!("{} starts", capitalised(kind.name())),
+        Metric::Outcomes(outcome) => format!("{} invocations", capitalised(&words(outcome.name()))),
+        Metric::OutcomeShare(outcome) => format!("Invocations {}", words(outcome.name())),
+        Metric::Local => of("local memory (GiB)"),
+        Metric::Pool => of("pool memory (GiB)"),
+        Metric::Memory => of("memory, pools too (GiB)"),
+        Metric::Class(class) => of(&format!("{} (GiB)", words(class.name()))),
+        Metric::GibSeconds(class) => format!("{} (GiB·s)", capitalised(&words(class.name()))),
+        Metric::Cores => of("cores in use"),
+        Metric::Counter(counter) => match counter {
+            Counter::WithoutTemplate => "Starts without a template".into(),
+            Counter::Filled | Counter::Displaced => format!("Templates {}", counter.name()),
+            _ => format!("Sandboxes {}", counter.name()),
+        },
+        Metric::CpuSeconds => "Simulator's processor time (s)".into(),
+    }
+}
+
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// With its first letter in upper case.
+pub fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -5,9 +5,11 @@ use crate::estimate;
 use crate::metric::{LATENCIES, Metric, PERCENTILES, Statistic, percentile};
 use platform::memory::MemoryClass;
 use platform::records::{
-    AgentRecord, Distribution, FunctionRecord, InvocationRecord, Outcome, RunRecord, StartKind, StartRecord,
+    AgentRecord, Counters, Distribution, FunctionRecord, InvocationRecord, MemorySample, Outcome, RunRecord,
+    StartKind, StartRecord,
 };
 use std::collections::BTreeMap;
+use traces::Bytes;
 
 /// Most points kept of a run's memory over time; more samples are joined by their maximum.
 pub const MEMORY_POINTS: usize = 1200;
@@ -25,8 +27,17 @@ pub struct RunSummary {
     peak_local_gib: f64,
     mean_local_gib: Option<f64>,
     gib_seconds: [f64; MemoryClass::COUNT],
+    peak_gib: [f64; MemoryClass::COUNT],
+    /// Classes at the sample of the measured part that had most node DRAM in use, GiB.
+    at_peak_gib: Option<[f64; MemoryClass::COUNT]>,
+    measured_s: f64,
+    counters: Counters,
+    cores_mean: Option<f64>,
+    cores_peak: Option<f64>,
     /// Node DRAM in use: `(seconds, GiB)`, burn-in included.
     pub memory: Vec<(f64, f64)>,
+    /// Cores in use: `(seconds, cores)`, burn-in included.
+    pub cores: Vec<(f64, f64)>,
     /// End of the burn-in in seconds: last sample less the measured length.
     pub burn_in_s: f64,
     /// What to check before believing the results.
@@ -82,6 +93,10 @@ impl RunSummary {
             .map(|s| (s.at.as_secs_f64(), s.bytes.local().as_gib_f64()))
             .collect();
         let end = samples.last().map_or(0.0, |&(t, _)| t);
+        let measured_s = record.memory.measured.as_secs_f64();
+        let burn_in_s = (end - measured_s).max(0.0);
+        let cores = cores(&record.memory.samples);
+        let measured_cores: Vec<Use> = cores.iter().filter(|c| c.from >= burn_in_s - 1e-9).copied().collect();
         Self {
             functions: record.functions.iter().map(|f| (f.name.clone(), function(f))).collect(),
             latencies,
@@ -92,8 +107,15 @@ impl RunSummary {
             peak_local_gib: record.memory.peak_local.as_gib_f64(),
             mean_local_gib: record.memory.mean_local_gib(),
             gib_seconds: record.memory.gib_seconds,
+            peak_gib: record.memory.peak.0.map(Bytes::as_gib_f64),
+            at_peak_gib: at_peak(&record.memory.samples, burn_in_s),
+            measured_s,
+            counters: record.counters.clone(),
+            cores_mean: mean_use(&measured_cores),
+            cores_peak: measured_cores.iter().map(Use::cores).reduce(f64::max),
             memory: thin(&samples),
-            burn_in_s: (end - record.memory.measured.as_secs_f64()).max(0.0),
+            cores: thin_use(&cores),
+            burn_in_s,
             warnings: record.warnings.clone(),
         }
     }
@@ -128,6 +150,16 @@ impl RunSummary {
             (Metric::Local, Statistic::Peak) => Some(self.peak_local_gib),
             (Metric::Local, Statistic::Mean) => self.mean_local_gib,
             (Metric::GibSeconds(class), Statistic::Total) => Some(self.gib_seconds[class as usize]),
+            (Metric::Class(class), Statistic::Peak) => Some(self.peak_gib[class as usize]),
+            (Metric::Class(class), Statistic::Mean) => self.mean_gib(|other| other == class),
+            (Metric::Pool, Statistic::Peak) => Some(
+                MemoryClass::ALL.iter().filter(|c| !c.is_local()).map(|&c| self.peak_gib[c as usize]).sum(),
+            ),
+            (Metric::Pool, Statistic::Mean) => self.mean_gib(|class| !class.is_local()),
+            (Metric::Memory, Statistic::Mean) => self.mean_gib(|_| true),
+            (Metric::Cores, Statistic::Mean) => self.cores_mean,
+            (Metric::Cores, Statistic::Peak) => self.cores_peak,
+            (Metric::Counter(counter), Statistic::Total) => Some(counter.of(&self.counters) as f64),
             (_, Statistic::Total) => counted(metric, &self.outcomes, &self.starts),
             _ => None,
         }
@@ -136,6 +168,21 @@ impl RunSummary {
     /// What the agents of a function asked for and cost, if it is one and any of them completed.
     pub fn agent(&self, function: &str) -> Option<&AgentRecord> {
         self.functions.get(function)?.agent.as_ref().filter(|agent| agent.completed > 0)
+    }
+
+    /// Average memory of some classes, GiB; `None` of an empty run.
+    fn mean_gib(&self, of: impl Fn(MemoryClass) -> bool) -> Option<f64> {
+        let sum: f64 =
+            MemoryClass::ALL.into_iter().filter(|&c| of(c)).map(|c| self.gib_seconds[c as usize]).sum();
+        (self.measured_s > 0.0).then(|| sum / self.measured_s)
+    }
+
+    /// Memory of a class in GiB: on average, or when node DRAM was fullest.
+    pub fn class_gib(&self, class: MemoryClass, statistic: Statistic) -> Option<f64> {
+        match statistic {
+            Statistic::Mean => self.mean_gib(|other| other == class),
+            _ => self.at_peak_gib.map(|classes| classes[class as usize]),
+        }
     }
 
     /// Names of the functions, sorted.
@@ -175,6 +222,10 @@ fn counted(
         Metric::StartShare(kind) => share(starts, kind),
         Metric::ColdFraction => share(starts, StartKind::Cold),
         Metric::Outcomes(outcome) => Some(outcomes[outcome as usize] as f64),
+        Metric::OutcomeShare(outcome) => {
+            let all: u64 = outcomes.iter().sum();
+            (all > 0).then(|| outcomes[outcome as usize] as f64 / all as f64)
+        }
         _ => None,
     }
 }
@@ -250,6 +301,51 @@ fn thin(samples: &[(f64, f64)]) -> Vec<(f64, f64)> {
     samples.chunks(each).map(|chunk| (chunk[0].0, chunk.iter().map(|s| s.1).fold(0.0, f64::max))).collect()
 }
 
+/// Use of cores between two samples.
+#[derive(Clone, Copy)]
+struct Use {
+    from: f64,
+    to: f64,
+    core_seconds: f64,
+}
+
+impl Use {
+    fn cores(&self) -> f64 {
+        self.core_seconds / (self.to - self.from)
+    }
+}
+
+fn cores(samples: &[MemorySample]) -> Vec<Use> {
+    let pairs = samples.iter().zip(samples.iter().skip(1));
+    pairs
+        .map(|(before, after)| Use {
+            from: before.at.as_secs_f64(),
+            to: after.at.as_secs_f64(),
+            core_seconds: after.core_time.as_secs_f64(),
+        })
+        .filter(|between| between.to > between.from)
+        .collect()
+}
+
+fn mean_use(uses: &[Use]) -> Option<f64> {
+    let (first, last) = (uses.first()?, uses.last()?);
+    Some(uses.iter().map(|u| u.core_seconds).sum::<f64>() / (last.to - first.from))
+}
+
+/// At most [`MEMORY_POINTS`] points; each is the mean over equally many intervals.
+fn thin_use(uses: &[Use]) -> Vec<(f64, f64)> {
+    let each = uses.len().div_ceil(MEMORY_POINTS).max(1);
+    uses.chunks(each).filter_map(|chunk| Some((chunk[0].from, mean_use(chunk)?))).collect()
+}
+
+/// Classes at the sample with most node DRAM in use after the burn-in, GiB.
+fn at_peak(samples: &[MemorySample], burn_in_s: f64) -> Option<[f64; MemoryClass::COUNT]> {
+    let measured = samples.iter().filter(|s| s.at.as_secs_f64() >= burn_in_s - 1e-9);
+    // The first of equals, so that the answer does not depend on an order of comparison.
+    let fullest = measured.reduce(|best, s| if s.bytes.local() > best.bytes.local() { s } else { best })?;
+    Some(fullest.bytes.0.map(Bytes::as_gib_f64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,6 +366,21 @@ mod tests {
         let thinned = thin(&samples);
         assert!(thinned.len() <= MEMORY_POINTS);
         assert_eq!(thinned.iter().map(|p| p.1).fold(0.0, f64::max), 64.0);
+    }
+
+    #[test]
+    fn cores_are_core_time_over_the_time_between_samples() {
+        let sample = |at: u64, core_time| MemorySample {
+            at: traces::Instant::from_nanos(at * 1_000_000_000),
+            bytes: platform::memory::ByClass::default(),
+            busy: 0,
+            idle: 0,
+            core_time: traces::Duration::from_secs(core_time),
+        };
+        let uses = cores(&[sample(0, 0), sample(2, 6), sample(4, 2)]);
+        assert_eq!(uses.iter().map(Use::cores).collect::<Vec<_>>(), [3.0, 1.0]);
+        assert_eq!((mean_use(&uses), mean_use(&[])), (Some(2.0), None));
+        assert_eq!(thin_use(&uses), [(0.0, 3.0), (2.0, 1.0)]);
     }
 
     #[test]

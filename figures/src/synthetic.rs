@@ -74,6 +74,7 @@ pub fn experiment(shape: &Shape) -> ExperimentData {
             let run = |seed| SeedRun {
                 seed,
                 key: format!("{panel}-{system}-{seed}"),
+                cpu_s: None,
                 run: RunSummary::of(&run(&RunShape {
                     functions: shape.functions,
                     system,
@@ -86,6 +87,11 @@ pub fn experiment(shape: &Shape) -> ExperimentData {
                 panel: (*panel).to_owned(),
                 system: (*system).to_owned(),
                 swept: String::new(),
+                axes: vec![
+                    ("panel".to_owned(), (*panel).to_owned()),
+                    ("system".to_owned(), (*system).to_owned()),
+                ],
+                numbers: Vec::new(),
                 planned: shape.seeds as usize,
                 seeds: (1..=seeds).map(run).collect(),
                 missing: None,

@@ -48,7 +48,7 @@ fn agent(turns: u32, steps: &[(AgentWork, u64)], browser: Option<Browser>) -> Ag
 /// A free machine whose only profile is this agent.
 fn spec_of(system: &str, agent: AgentProfile) -> Spec {
     let mut spec = free_spec(system);
-    spec.profiles.get_mut("plain").unwrap().agent = Some(agent);
+    std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap().agent = Some(agent);
     spec.output.memory_every = S(1);
     spec
 }

@@ -70,7 +70,7 @@ fn spec(name: &str) -> Spec {
     spec.machine.vm.load = Duration::from_micros(8_000);
     spec.machine.vm.reconnect = Duration::from_micros(1_000);
     spec.machine.vm.guest_size = Bytes::from_mib(512);
-    let plain = spec.profiles.get_mut("plain").expect("the plain profile");
+    let plain = std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").expect("the plain profile");
     plain.runtime_init = Duration::from_micros(120_000);
     plain.memory_intensity = 0.1;
     spec.output.growth_steps = 4;

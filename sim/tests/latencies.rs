@@ -65,7 +65,7 @@ fn cxl_memory_gets_slower_with_its_load() {
     spec.machine.cxl.latency = Duration::from_nanos(400);
     spec.machine.cxl.bandwidth = 16_000_000;
     spec.machine.cxl.queued_lines = 0.1;
-    spec.profiles.get_mut("plain").unwrap().memory_intensity = 0.1;
+    std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap().memory_intensity = 0.1;
     // The first calls pay for copies; the others find both sandboxes warm.
     let record = play_for(
         &spec,

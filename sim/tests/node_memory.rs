@@ -15,7 +15,7 @@ fn memory_grows_in_steps_during_the_first_invocation_only() {
     let mut spec = free_spec("faasd");
     spec.output.growth_steps = 4;
     spec.output.memory_every = Duration::from_millis(500);
-    let pages = &mut spec.profiles.get_mut("plain").unwrap().pages;
+    let pages = &mut std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap().pages;
     pages.set(Content::Instance, Behaviour::Written, Pages(400));
     let record = play_for(&spec, &[call(0, 0, 4_000), call(5_000, 0, 4_000)], 10);
     let held = [500, 1_500, 2_500, 3_500, 4_500, 5_500].map(|ms| pages_at(&record, ms, InstancePrivate));
@@ -43,7 +43,7 @@ fn a_promoted_sandbox_holds_what_it_read_and_runs_at_full_speed() {
     let mut spec = free_spec("t-cxl");
     spec.system.promote_after = 2;
     spec.machine.cxl.latency = Duration::from_nanos(800);
-    spec.profiles.get_mut("plain").unwrap().memory_intensity = 0.1;
+    std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap().memory_intensity = 0.1;
     spec.output.memory_every = Duration::from_secs(1);
     let calls = [0, 10, 20, 30].map(|second| call(second * 1000, 0, 1_000));
     let record = play_for(&spec, &calls, 40);
@@ -82,7 +82,7 @@ fn guests_cache_files_for_themselves_unless_they_read_the_node_s() {
 fn zygotes_are_on_every_node_and_a_fork_adds_the_function() {
     let mut spec = free_spec("sock");
     spec.cluster.nodes = 3;
-    let profile = spec.profiles.get_mut("plain").unwrap();
+    let profile = std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap();
     profile.init = Duration::from_millis(200);
     profile.runtime_init = Duration::from_millis(150);
     profile.pages.set(Content::Library, Behaviour::Written, Pages(40));
@@ -100,7 +100,7 @@ fn layers_go_one_by_one_and_serve_whoever_they_can() {
     // function 1 takes over: it loads its own part, 50 of 200 ms. 370 s after that one it is bare: all
     // of it. 970 s after that one nothing is left.
     let mut spec = free_spec("rainbowcake");
-    let profile = spec.profiles.get_mut("plain").unwrap();
+    let profile = std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap();
     profile.init = Duration::from_millis(200);
     profile.runtime_init = Duration::from_millis(150);
     spec.output.memory_every = Duration::from_secs(50);
@@ -121,7 +121,7 @@ fn without_sharing_a_template_takes_what_a_copy_takes() {
         let mut spec = free_spec(system);
         spec.system.keep_alive = KeepAlive::Lru;
         spec.system.isolating = Isolating::Create;
-        let pages = &mut spec.profiles.get_mut("plain").unwrap().pages;
+        let pages = &mut std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap().pages;
         *pages = platform::memory::PageGroups::EMPTY;
         pages.set(Content::Function, Behaviour::Written, Pages(1_000));
         spec.output.memory_every = Duration::from_secs(10);

@@ -66,7 +66,7 @@ fn a_full_device_gives_up_the_template_that_was_used_least_recently() {
 fn a_template_in_use_is_not_given_up_and_the_start_boots() {
     let mut spec = free_spec("t-cxl");
     spec.machine.cxl.capacity = IMAGE;
-    spec.profiles.get_mut("plain").unwrap().init = Duration::from_secs(2);
+    std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap().init = Duration::from_secs(2);
     fills_in_a_second(&mut spec);
     fails(&mut spec, 0, 1, FaultKind::CxlDevice { rack: 0 });
     let record = play_for(&spec, &[call(5_000, 0, 60_000), call(10_000, 1, 10)], 100);
@@ -79,7 +79,7 @@ fn a_template_in_use_is_not_given_up_and_the_start_boots() {
 fn a_device_that_is_lost_takes_its_users_along_and_comes_back_empty() {
     let mut spec = free_spec("t-cxl");
     spec.system.keep_alive = KeepAlive::None;
-    spec.profiles.get_mut("plain").unwrap().init = Duration::from_secs(2);
+    std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap().init = Duration::from_secs(2);
     fills_in_a_second(&mut spec);
     fails(&mut spec, 5, 10, FaultKind::CxlDevice { rack: 0 });
     spec.output.memory_every = Duration::from_secs(1);

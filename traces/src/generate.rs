@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod azure_hour;
+pub mod calls;
 pub mod cdf;
 pub mod func;
 pub mod functions;

@@ -1,15 +1,61 @@
 //! `[[figures]]`: what is drawn from the records.
 
-use crate::experiment::{FigureKind, FigureSpec};
+use crate::claims::{Metric, Statistic, read};
+use crate::experiment::{FigureKind, FigureSpec, Quantity};
 use crate::section::Section;
+use crate::spec::Cluster;
 use crate::suggest;
+use crate::tree::{Node, Value, join};
+use crate::units;
 use crate::values;
 
+/// The key of an axis that no file sets: how many nodes share a CXL device.
+const NODES_PER_RACK: &str = "cluster.nodes_per_rack";
+
+/// What figures may name.
+pub(crate) struct Axes<'a> {
+    /// Names of the panels.
+    pub panels: &'a [String],
+    /// Systems compared; those that this tier leaves out as well.
+    pub systems: &'a [String],
+    /// Swept keys.
+    pub swept: Vec<&'a str>,
+    /// Keys that panels set.
+    pub in_panels: Vec<String>,
+}
+
+impl Axes<'_> {
+    fn varies(&self, key: &str) -> bool {
+        key == NODES_PER_RACK || self.swept.contains(&key) || self.in_panels.iter().any(|set| set == key)
+    }
+}
+
+/// The value of a figure's axis: what the key holds, with its unit.
+pub(crate) fn number(tree: &Node, cluster: &Cluster, key: &str) -> Option<Quantity> {
+    if key == NODES_PER_RACK {
+        return Some(Quantity::Plain(f64::from(cluster.nodes) / f64::from(cluster.racks.max(1))));
+    }
+    let node = key.split('.').try_fold(tree, |node, part| node.get(part))?;
+    match &node.value {
+        Value::Integer(n) => Some(Quantity::Plain(*n as f64)),
+        Value::Float(n) => Some(Quantity::Plain(*n)),
+        Value::Text(text) => {
+            let time = || units::DURATION.parse(text).map(|ns| Quantity::Time(ns as f64 / 1e6));
+            let memory =
+                || units::SIZE.parse(text).map(|bytes| Quantity::Memory(bytes as f64 / f64::from(1 << 30)));
+            let rate = || units::BANDWIDTH.parse(text).map(|rate| Quantity::Bandwidth(rate as f64 / 1e9));
+            let reads = || units::READ_RATE.parse(text).map(|rate| Quantity::Plain(rate as f64));
+            time().or_else(|_| memory()).or_else(|_| rate()).or_else(|_| reads()).ok()
+        }
+        _ => None,
+    }
+}
+
 /// The figures of an experiment, in its order.
-pub(crate) fn figures(root: &Section<'_, '_>, panels: &[String]) -> Vec<FigureSpec> {
+pub(crate) fn figures(root: &Section<'_, '_>, axes: &Axes<'_>) -> Vec<FigureSpec> {
     let mut found: Vec<FigureSpec> = Vec::new();
     for section in root.sections("figures") {
-        let figure = figure(&section, panels);
+        let figure = figure(&section, axes);
         if !figure.name.is_empty() && found.iter().any(|other| other.name == figure.name) {
             section.problem(
                 "name",
@@ -22,7 +68,7 @@ pub(crate) fn figures(root: &Section<'_, '_>, panels: &[String]) -> Vec<FigureSp
     found
 }
 
-fn figure(section: &Section<'_, '_>, panels: &[String]) -> FigureSpec {
+fn figure(section: &Section<'_, '_>, axes: &Axes<'_>) -> FigureSpec {
     let word = section.get("kind", values::text);
     let kind = FigureKind::ALL.into_iter().find(|kind| kind.name() == word).unwrap_or_else(|| {
         if !word.is_empty() {
@@ -37,13 +83,29 @@ fn figure(section: &Section<'_, '_>, panels: &[String]) -> FigureSpec {
     }
     let panel = section.optional("panel", values::text);
     if let Some(panel) = &panel
-        && !panels.contains(panel)
+        && !axes.panels.contains(panel)
     {
-        let hint = match panels {
+        let hint = match axes.panels {
             [] => "this experiment has no panels, leave it out".to_owned(),
-            _ => suggest::hint(panel, panels.iter().map(String::as_str)),
+            panels => suggest::hint(panel, panels.iter().map(String::as_str)),
         };
         section.problem("panel", format!("no panel \"{panel}\": {hint}"));
+    }
+    let (metric, statistic) = quantity(section, kind);
+    let starts = read::starts(section);
+    if !starts.is_empty() && !metric.is_some_and(Metric::is_latency) && kind != FigureKind::StartBreakdown {
+        section.problem("starts", "only latencies are kept by start: leave it out");
+    }
+    let x = section.optional("x", values::text);
+    let lines = section.optional("lines", values::text);
+    if kind == FigureKind::SweepLines {
+        along(section, axes, x.as_deref(), lines.as_deref());
+    } else {
+        for key in ["x", "x_title", "lines"] {
+            if section.has(key) {
+                section.problem(key, "only sweep-lines have it: leave it out");
+            }
+        }
     }
     FigureSpec {
         kind,
@@ -52,5 +114,73 @@ fn figure(section: &Section<'_, '_>, panels: &[String]) -> FigureSpec {
         paper: section.optional("paper", values::text),
         panel,
         functions: section.list("functions", values::text).into_iter().map(|(name, _)| name).collect(),
+        systems: systems(section, axes.systems),
+        metric,
+        statistic,
+        starts,
+        x_title: section.optional("x_title", values::text),
+        x: x.or_else(|| axes.swept.first().map(|key| (*key).to_owned())),
+        lines,
+        log: section.optional("log", values::flag).unwrap_or(false),
     }
+}
+
+/// `metric` and `statistic`, for the kinds that draw any.
+fn quantity(section: &Section<'_, '_>, kind: FigureKind) -> (Option<Metric>, Option<Statistic>) {
+    if matches!(kind, FigureKind::Bars | FigureKind::SweepLines) {
+        return read::quantity(section, Metric::drawable(), true);
+    }
+    if kind == FigureKind::MemoryByClass {
+        let words = [Statistic::Peak, Statistic::Mean].map(|one| (one.name().to_owned(), one));
+        return (None, read::word(section, "statistic", &words, false));
+    }
+    for key in ["metric", "statistic"] {
+        if section.has(key) {
+            section.problem(key, format!("{} always draws the same: leave it out", kind.name()));
+        }
+    }
+    (None, None)
+}
+
+/// `x` and `lines` of sweep-lines.
+fn along(section: &Section<'_, '_>, axes: &Axes<'_>, x: Option<&str>, lines: Option<&str>) {
+    match x {
+        None if axes.swept.is_empty() => {
+            section.problem("x", "nothing is swept here: name the key along which the lines run");
+        }
+        Some(key) if !axes.varies(key) => {
+            let known = axes.swept.iter().copied().chain(axes.in_panels.iter().map(String::as_str));
+            let known: Vec<&str> = known.chain([NODES_PER_RACK]).collect();
+            let hint = suggest::hint(key, known.iter().copied());
+            section.problem("x", format!("\"{key}\" is neither swept nor set by panels: {hint}"));
+        }
+        _ => {}
+    }
+    if let Some(key) = lines
+        && key != "system"
+        && key != "panel"
+        && !axes.swept.contains(&key)
+    {
+        let known: Vec<&str> = ["system", "panel"].into_iter().chain(axes.swept.iter().copied()).collect();
+        let hint = suggest::hint(key, known.iter().copied());
+        section.problem("lines", format!("no axis \"{key}\": {hint}"));
+    }
+}
+
+fn systems(section: &Section<'_, '_>, known: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, origin) in section.list("systems", values::text) {
+        if known.contains(&name) {
+            found.push(name);
+        } else if !name.is_empty() {
+            let hint = suggest::hint(&name, known.iter().map(String::as_str));
+            let key = join(&section.path, "systems");
+            section.checker.problem(
+                origin,
+                &key,
+                format!("\"{name}\" is no system of this experiment: {hint}"),
+            );
+        }
+    }
+    found
 }

@@ -86,6 +86,9 @@ fn change_one(section: &Section<'_, '_>, system: &mut System) {
     set("pooled_netns", &mut system.pooled_netns, values::small);
     set("promote_after", &mut system.promote_after, values::small);
     set("agents_per_browser", &mut system.agents_per_browser, values::count);
+    if let Some(reuse) = section.optional("reuse", values::flag) {
+        system.reuse = reuse;
+    }
     if let Some(bypass) = section.optional("page_cache_bypass", values::flag) {
         system.page_cache_bypass = bypass;
     }

@@ -15,6 +15,7 @@ const NAMES: &[&str] = &[
     "w1",
     "w2",
     "func",
+    "calls",
     "azure-hour",
     "azure-hour-sample",
     "huawei-hour",
@@ -45,6 +46,7 @@ fn read(name: &str, section: &Section<'_, '_>) -> WorkloadSpec {
         "w1" => WorkloadSpec::W1,
         "w2" => WorkloadSpec::W2,
         "func" => WorkloadSpec::Func,
+        "calls" => calls(section),
         "azure-hour" => WorkloadSpec::AzureHour { folder: path(section, "folder") },
         "azure-hour-sample" => WorkloadSpec::AzureHourSample,
         "huawei-hour" => WorkloadSpec::HuaweiHour { folder: path(section, "folder") },
@@ -57,6 +59,28 @@ fn read(name: &str, section: &Section<'_, '_>) -> WorkloadSpec {
         },
         "agents" => agents(section),
         _ => WorkloadSpec::File { path: path(section, "path") },
+    }
+}
+
+fn calls(section: &Section<'_, '_>) -> WorkloadSpec {
+    section.required("functions");
+    let functions: Vec<String> =
+        section.list("functions", values::text).into_iter().map(|(name, _)| name).collect();
+    if functions.is_empty() {
+        section.problem("functions", "no function named: write [\"json-serde\"], for example");
+    }
+    let rounds = section.get("rounds", values::count);
+    let burn_in_rounds = section.get("burn_in_rounds", values::small);
+    if burn_in_rounds >= rounds && rounds > 0 {
+        section
+            .problem("burn_in_rounds", format!("all {rounds} rounds are burn-in: nothing would be measured"));
+    }
+    WorkloadSpec::Calls {
+        functions,
+        at_once: section.get("at_once", values::count),
+        rounds,
+        burn_in_rounds,
+        every: section.get("every", values::positive_duration),
     }
 }
 

@@ -60,20 +60,7 @@ fn claim(section: &Section<'_, '_>, experiments: &[String]) -> Claim {
 }
 
 fn measure(section: &Section<'_, '_>) -> Measure {
-    let metrics: Vec<(String, Metric)> =
-        Metric::all().into_iter().map(|metric| (metric.name(), metric)).collect();
-    let statistics = Statistic::ALL.map(|statistic| (statistic.name().to_owned(), statistic));
-    let metric = word(section, "metric", &metrics, true);
-    let statistic = word(section, "statistic", &statistics, true);
-    if let (Some(metric), Some(statistic)) = (metric, statistic)
-        && !metric.statistics().contains(&statistic)
-    {
-        let known: Vec<&str> = metric.statistics().iter().map(|one| one.name()).collect();
-        section.problem(
-            "statistic",
-            format!("{} has no {}: it has {}", metric.name(), statistic.name(), known.join(", ")),
-        );
-    }
+    let (metric, statistic) = quantity(section, Metric::all(), true);
     let metric = metric.unwrap_or(Metric::EndToEnd);
     let starts = starts(section);
     let functions = functions(section);
@@ -96,8 +83,30 @@ fn measure(section: &Section<'_, '_>) -> Measure {
     }
 }
 
+/// `metric = "…"` among these, and `statistic = "…"` among those it has.
+pub(crate) fn quantity(
+    section: &Section<'_, '_>,
+    among: Vec<Metric>,
+    needed: bool,
+) -> (Option<Metric>, Option<Statistic>) {
+    let metrics: Vec<(String, Metric)> = among.into_iter().map(|metric| (metric.name(), metric)).collect();
+    let statistics = Statistic::ALL.map(|statistic| (statistic.name().to_owned(), statistic));
+    let metric = word(section, "metric", &metrics, needed);
+    let statistic = word(section, "statistic", &statistics, needed);
+    if let (Some(metric), Some(statistic)) = (metric, statistic)
+        && !metric.statistics().contains(&statistic)
+    {
+        let known: Vec<&str> = metric.statistics().iter().map(|one| one.name()).collect();
+        section.problem(
+            "statistic",
+            format!("{} has no {}: it has {}", metric.name(), statistic.name(), known.join(", ")),
+        );
+    }
+    (metric, statistic)
+}
+
 /// `starts = ["cold", …]`, or nothing for all.
-fn starts(section: &Section<'_, '_>) -> Vec<StartKind> {
+pub(crate) fn starts(section: &Section<'_, '_>) -> Vec<StartKind> {
     let mut found = Vec::new();
     for (word, origin) in section.list("starts", values::text) {
         match StartKind::ALL.into_iter().find(|start| start.name() == word) {
@@ -204,7 +213,7 @@ fn range(section: &Section<'_, '_>, parse: Parse<f64>) -> Range {
 }
 
 /// The value that a word stands for.
-fn word<T: Copy>(
+pub(crate) fn word<T: Copy>(
     section: &Section<'_, '_>,
     key: &'static str,
     words: &[(String, T)],

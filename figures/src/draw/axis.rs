@@ -3,6 +3,7 @@
 use super::canvas::{Anchor, Canvas, Lettering, Rect, Stroke, width_of};
 use super::style::{GRID, INK, SMALL, SOFT, TEXT};
 use crate::files::number;
+use crate::metric::{self, Metric};
 
 /// A mapping from values to 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -154,6 +155,62 @@ pub fn plain(value: f64) -> String {
 /// A share of one in percent.
 pub fn percent(share: f64) -> String {
     format!("{} %", short(share * 100.0))
+}
+
+/// How ticks of a metric are labelled.
+pub fn ticks_of(metric: Metric) -> fn(f64) -> String {
+    match metric::unit(metric) {
+        "ms" => latency,
+        "share" => percent,
+        _ => large,
+    }
+}
+
+/// How a value of a metric is written beside its bar.
+pub fn value_of(metric: Metric) -> fn(f64) -> String {
+    match metric::unit(metric) {
+        "ms" => latency,
+        "share" => percent,
+        "invocations" | "times" => large,
+        _ => three_digits,
+    }
+}
+
+/// A plain number; from ten thousand on with k, M or G.
+pub fn large(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1e9 => format!("{}G", short(value / 1e9)),
+        v if v >= 1e6 => format!("{}M", short(value / 1e6)),
+        v if v >= 1e4 => format!("{}k", short(value / 1e3)),
+        v if v >= 100.0 => format!("{value:.0}"),
+        _ => plain(value),
+    }
+}
+
+/// A mark on an axis below a box, at a value of its own.
+pub struct Mark {
+    /// Where.
+    pub at: f64,
+    /// What it says.
+    pub text: String,
+}
+
+/// The axis below a box with marks at given values; labels that would touch are left out.
+pub fn below_at(canvas: &mut Canvas<'_>, rect: Rect, scale: Scale, marks: &[Mark], title: &str) {
+    let mut free_from = f64::NEG_INFINITY;
+    for mark in marks {
+        let x = scale.x(mark.at, rect);
+        canvas.line(&[(x, rect.y), (x, rect.bottom())], Stroke::solid(GRID, 0.6));
+        canvas.line(&[(x, rect.bottom()), (x, rect.bottom() + 3.0)], Stroke::solid(SOFT, 0.7));
+        let half = width_of(&mark.text, SMALL) / 2.0;
+        if x - half > free_from {
+            canvas.text((x, rect.bottom() + 10.0), &mark.text, Lettering::small(Anchor::Middle));
+            free_from = x + half + 3.0;
+        }
+    }
+    canvas.line(&[(rect.x, rect.bottom()), (rect.right(), rect.bottom())], Stroke::solid(SOFT, 0.8));
+    let at = (rect.x + rect.w / 2.0, rect.bottom() + 24.0);
+    canvas.text(at, title, Lettering::new(TEXT, Anchor::Middle));
 }
 
 /// How far a tick label may reach beyond its axis.

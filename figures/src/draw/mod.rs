@@ -2,16 +2,21 @@
 
 mod agent_cost;
 pub mod axis;
+mod bars;
 pub mod canvas;
 mod latency_cdf;
 mod latency_percentiles;
-mod memory_over_time;
+mod memory_by_class;
+mod over_time;
 mod page;
-mod peak_memory;
 mod rows;
+mod stack;
+mod start_breakdown;
 mod start_kinds;
 mod startup_percentiles;
 pub mod style;
+mod sweep;
+mod sweep_lines;
 
 use crate::figure::{FigureKind, FigureRequest};
 use crate::input::ExperimentData;
@@ -28,11 +33,16 @@ pub(crate) fn draw(
     match request.kind {
         FigureKind::LatencyPercentiles => latency_percentiles::draw(&what),
         FigureKind::LatencyCdf => latency_cdf::draw(&what),
-        FigureKind::MemoryOverTime => memory_over_time::draw(&what),
-        FigureKind::PeakMemory => peak_memory::draw(&what),
+        FigureKind::MemoryOverTime => over_time::draw(&what, &over_time::MEMORY),
+        FigureKind::PeakMemory => bars::peak_memory(&what),
         FigureKind::StartKinds => start_kinds::draw(&what),
         FigureKind::StartupPercentiles => startup_percentiles::draw(&what),
         FigureKind::AgentCost => agent_cost::draw(&what),
+        FigureKind::CoresOverTime => over_time::draw(&what, &over_time::CORES),
+        FigureKind::MemoryByClass => memory_by_class::draw(&what),
+        FigureKind::StartBreakdown => start_breakdown::draw(&what),
+        FigureKind::Bars => bars::draw(&what),
+        FigureKind::SweepLines => sweep_lines::draw(&what),
     }
 }
 

@@ -134,6 +134,22 @@ pub fn rank(system: &str) -> usize {
 /// Fills of stacked parts, from dark to light so that they read in grey.
 pub const PARTS: [Colour; 5] = [(0x33, 0x33, 0x33), BLUE, ORANGE, (0xDD, 0xDD, 0xDD), (0xF7, 0xF7, 0xF7)];
 
+/// The look of the `n`-th of several lines that are no systems.
+pub fn nth(n: usize) -> SeriesStyle {
+    const ORDER: [Colour; 8] = [BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK, GREY];
+    const TURN: [Dash; 5] = [Solid, Dashed, DashDot, Short, Dotted];
+    SeriesStyle {
+        colour: ORDER[n % ORDER.len()],
+        dash: TURN[n % TURN.len()],
+        marker: MARKERS[(n + 5) % MARKERS.len()],
+    }
+}
+
+/// Whether text on a fill must be white to be read.
+pub fn is_dark((r, g, b): Colour) -> bool {
+    0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b) < 140.0
+}
+
 fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -4,6 +4,7 @@ use configs::spec::{Spec, WorkloadSpec};
 use platform::Profile;
 use std::path::Path;
 use traces::formats::{OnDefect, azure_functions_2019 as azure};
+use traces::generate::calls::Calls;
 use traces::generate::{agents, azure_hour, func, huawei_hour, w1, w2, zipf};
 use traces::workload::Workload;
 use traces::{Duration, Source, binary};
@@ -78,6 +79,14 @@ fn source(spec: &Spec, seed: u64) -> traces::Result<Workload> {
         WorkloadSpec::W1 => w1::generate(seed, &service),
         WorkloadSpec::W2 => w2::generate(seed, &service),
         WorkloadSpec::Func => func::generate(seed, &service),
+        WorkloadSpec::Calls { functions, at_once, rounds, burn_in_rounds, every } => Calls {
+            functions: functions.clone(),
+            at_once: *at_once,
+            rounds: *rounds,
+            burn_in_rounds: *burn_in_rounds,
+            every: *every,
+        }
+        .generate(seed, &service),
         WorkloadSpec::AzureHour { folder } => azure_hour::generate(folder, seed, &service),
         WorkloadSpec::AzureHourSample => azure_hour::generate_sample(seed, &service),
         WorkloadSpec::HuaweiHour { folder } => huawei_hour::generate(folder, seed, &service),

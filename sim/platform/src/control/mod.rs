@@ -253,7 +253,9 @@ impl ControlPlane {
         if self.ranks {
             self.keep_alive.used(node, sandbox, function);
         }
-        if let Some(ticket) = self.waiting.pop_of(group, function) {
+        if self.system.reuse
+            && let Some(ticket) = self.waiting.pop_of(group, function)
+        {
             self.pool.rebind(sandbox, ticket);
             out.push(Command::Run { sandbox, node, ticket, kind: StartKind::Warm });
         } else {

@@ -38,7 +38,9 @@ impl ControlPlane {
         function: FunctionId,
         out: &mut Vec<Command>,
     ) -> bool {
-        let Some(sandbox) = self.pool.idle_of(group, function) else { return false };
+        let Some(sandbox) = self.pool.idle_of(group, function).filter(|_| self.system.reuse) else {
+            return false;
+        };
         let (node, _) = self.pool.place_of(sandbox);
         self.take_idle(sandbox);
         self.pool.rebind(sandbox, ticket);

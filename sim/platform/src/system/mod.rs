@@ -192,6 +192,8 @@ pub struct System {
     pub dedup: Dedup,
     /// What happens after the invocation.
     pub keep_alive: KeepAlive,
+    /// Whether an idle sandbox serves its own function again. Off only where starts are looked at.
+    pub reuse: bool,
     /// Starts that may be under way at once on a node.
     pub start_slots: u32,
     /// Empty sandboxes, of no function, that every node holds when the run begins.

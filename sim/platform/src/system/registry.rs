@@ -252,6 +252,7 @@ impl SystemEntry {
             pages: self.pages,
             dedup: self.dedup,
             keep_alive: self.keep_alive,
+            reuse: true,
             start_slots: self.start_slots,
             prepopulated: self.prepopulated,
             prepopulated_memory: PREPOPULATED_MEMORY,
