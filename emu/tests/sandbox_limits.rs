@@ -162,10 +162,15 @@ fn a_function_that_never_ends_meets_the_time_limit_and_the_processor_limit() {
     let failure = endless.function_mut().unwrap().channel.request(&input("never-end"), within).unwrap_err();
     assert!(matches!(failure, Failure::Late(_)), "{failure}");
     assert!(failure.to_string().contains("time limit"));
-    assert!(began.elapsed() < within * 10);
-    assert!(endless.limits_met().unwrap().contains(&LimitMet::Cpu { millis: 500 }));
-    // Half a core for about 300 ms, with a period's tolerance.
-    assert!(endless.usage().unwrap().cpu_us < 450_000, "{:?}", endless.usage());
+    // It goes on. On a busy machine it takes a while until it had its half of a core.
+    let held_back = LimitMet::Cpu { millis: 500 };
+    while !endless.limits_met().unwrap().contains(&held_back) {
+        assert!(began.elapsed() < WITHIN, "never held back: {:?}", endless.usage());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let used = Duration::from_micros(endless.usage().unwrap().cpu_us);
+    // With a period's tolerance at both ends.
+    assert!(used < began.elapsed() / 2 + Duration::from_millis(200), "{used:?} of {:?}", began.elapsed());
     unaffected(&mut neighbour);
     still_usable(&manager, endless);
 }

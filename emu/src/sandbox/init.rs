@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use seccompiler::BpfProgram;
 
-use super::inside::{Inputs, Moment, Moments, become_function, last_error};
+use super::inside::{Inputs, Moment, Moments, become_function, drop_bounding_set, last_error};
 use super::nursery::{Entries, clone3, open_in};
 use super::steps::{Step, now};
 use super::wire::{Answer, At, Fault, Keep, Order, StartOrder, receive, send};
@@ -190,6 +190,10 @@ impl Init {
         let migrations = (0..order.migrations).map(|_| next()).collect::<Result<Vec<_>, _>>()?;
         let Keep { mounts, ipc, uts, .. } = order.keep;
         let later = !self.kept.is_empty();
+        if order.confinement.drop_capabilities {
+            // It bounds what an exec can gain, and we never execute anything.
+            drop_bounding_set();
+        }
         let (status, status_inside) = io::pipe().at("make a pipe")?;
         for moment in self.moments {
             moment.store(0, Ordering::Relaxed);

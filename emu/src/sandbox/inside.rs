@@ -292,14 +292,23 @@ fn take_descriptors(
     if result < 0 { Err(last_error()).at("close descriptors") } else { Ok(()) }
 }
 
+/// Gives up what an `exec` could gain. Each drop makes new credentials, so an init that starts confined functions
+/// does it once for all of them; here it is then only looked at.
+pub(super) fn drop_bounding_set() {
+    for capability in 0..CAPABILITIES {
+        // SAFETY: takes numbers only. Numbers beyond the kernel's last end the loop.
+        match unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) } {
+            0 => {}
+            // SAFETY: as above.
+            1 if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } == 0 => {}
+            _ => return,
+        }
+    }
+}
+
 fn give_up_privileges(confinement: &Confinement) -> Result<(), Fault> {
     if confinement.drop_capabilities {
-        for capability in 0..CAPABILITIES {
-            // SAFETY: takes numbers only. Numbers beyond the kernel's last end the loop.
-            if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } < 0 {
-                break;
-            }
-        }
+        drop_bounding_set();
     }
     if !confinement.user_namespace && confinement.user != 0 {
         become_user(confinement.user)?;

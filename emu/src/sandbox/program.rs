@@ -136,7 +136,8 @@ impl Default for Confinement {
 
 impl Confinement {
     /// Root with every capability over its own namespaces **and the machine**: only for the project's own
-    /// suites, which show that a sandbox is clean even after such a function.
+    /// suites, which show that a sandbox is clean even after such a function. What it executes has no capabilities
+    /// if a confined function ran in the sandbox before.
     #[must_use]
     pub fn none() -> Self {
         Self { user: 0, drop_capabilities: false, seccomp: false, user_namespace: false }
