@@ -34,6 +34,7 @@ use platform::records::{
     Counters, FunctionRecord, Happening, InvocationRecord, Outcome, PlaceRecord, StartKind, Timeline,
     TimelinePlace,
 };
+use platform::system::State;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use traces::rng::Streams;
@@ -186,6 +187,7 @@ pub struct Cell {
     devices: Vec<Device>,
     uses_cxl: bool,
     reads_in_place: bool,
+    copies_on_touch: bool,
     nodes_per_rack: u32,
     sandboxes: Vec<Activity>,
     in_flight: Vec<InFlight>,
@@ -299,6 +301,7 @@ impl Cell {
             devices,
             uses_cxl,
             reads_in_place: spec.system.reads_in_place(),
+            copies_on_touch: matches!(spec.system.state, State::CriuLazy | State::WorkingSetPrefetch),
             nodes_per_rack: nodes / racks,
             sandboxes: Vec::new(),
             in_flight: Vec::new(),
