@@ -117,7 +117,7 @@ fn come_and_go(churn: Churn, nodes: u32, until: Instant, streams: &Streams, fail
         let mut draw = |mean: Duration| mean.scale(Distribution::<f64>::sample(&Exp1, &mut rng));
         let mut at = Instant::ZERO;
         loop {
-            at = at + draw(churn.up);
+            at += draw(churn.up);
             if at >= until {
                 break;
             }
