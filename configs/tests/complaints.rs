@@ -57,6 +57,7 @@ refused! {
     a_figure_of_no_panel: "[[figures]]\nkind = \"latency-cdf\"\nname = \"a\"\ntitle = \"A\"\npanel = \"W3\"\n";
     two_figures_of_one_name: "[[figures]]\nkind = \"latency-cdf\"\nname = \"a\"\ntitle = \"A\"\n[[figures]]\nkind = \"start-kinds\"\nname = \"a\"\ntitle = \"B\"\n";
     a_panel_with_a_key_of_its_own: "[[panel]]\nname = \"W1\"\nsystems = [\"criu\"]\n";
+    a_timeline_that_ends_before_it_begins: "[output.timeline]\nfrom = \"2 min\"\nuntil = \"1 min\"\n";
     a_sweep_of_nothing: "[sweep]\n\"cluster.nodes\" = 4\n";
     a_sweep_of_an_unknown_key: "[sweep]\n\"cluster.node\" = [1, 2]\n";
     a_sweep_with_an_unquoted_key: "[sweep]\ncluster.nodes = [1, 2]\n";

@@ -37,6 +37,7 @@ use platform::records::{
     Counters, FunctionRecord, Happening, InvocationRecord, Outcome, PlaceRecord, StartKind, Timeline,
     TimelinePlace,
 };
+use platform::system::State;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use traces::rng::Streams;
@@ -195,6 +196,7 @@ pub struct Cell {
     devices: Vec<Device>,
     uses_cxl: bool,
     reads_in_place: bool,
+    copies_on_touch: bool,
     nodes_per_rack: u32,
     sandboxes: Vec<Activity>,
     in_flight: Vec<InFlight>,
@@ -313,6 +315,7 @@ impl Cell {
             devices,
             uses_cxl,
             reads_in_place: spec.system.reads_in_place(),
+            copies_on_touch: matches!(spec.system.state, State::CriuLazy | State::WorkingSetPrefetch),
             nodes_per_rack: nodes / racks,
             sandboxes: Vec::new(),
             in_flight: Vec::new(),

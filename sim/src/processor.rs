@@ -155,8 +155,8 @@ impl Processor {
 
     /// Goes back to jobs with known ends if half the capacity is free: those jobs and ends.
     pub fn settle(&mut self, seats: &mut impl Seats, now: Instant) -> Vec<(u32, Instant)> {
-        let few = |sharing: &Box<Sharing>| sharing.jobs.len() as u32 <= self.capacity / 2;
-        if !self.sharing.as_ref().is_some_and(few) {
+        let few = |sharing: &Sharing| sharing.jobs.len() as u32 <= self.capacity / 2;
+        if !self.sharing.as_deref().is_some_and(few) {
             return Vec::new();
         }
         let Some(mut sharing) = self.sharing.take() else { return Vec::new() };

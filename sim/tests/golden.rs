@@ -23,6 +23,7 @@ fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
+#[allow(clippy::disallowed_methods, reason = "whether a test writes its data is no parameter of a model")]
 fn is_writing() -> bool {
     std::env::var_os("TRENVX_WRITE_GOLDEN").is_some()
 }

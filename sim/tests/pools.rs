@@ -159,3 +159,18 @@ fn racks_with_replicas_hold_the_template_from_the_beginning() {
         assert_eq!(pool, held * 1000, "{replicas} replicas");
     }
 }
+
+#[test]
+fn who_copies_its_template_page_by_page_needs_it_until_its_first_invocation_is_through() {
+    let outcomes = |system: &str, uses: u64| {
+        let mut spec = free_spec(system);
+        fails(&mut spec, 5, 10, FaultKind::CxlDevice { rack: 0 });
+        let calls: Vec<_> =
+            (0..uses).map(|k| call(k * 1_000, 0, 10)).chain([call(4_000, 0, 3_000)]).collect();
+        play_for(&spec, &calls, 30).invocations.last().map(|call| call.outcome)
+    };
+    use Outcome::{Completed, Failed};
+    assert_eq!((outcomes("criu-lazy", 0), outcomes("criu-lazy", 1)), (Some(Failed), Some(Completed)));
+    assert_eq!((outcomes("criu", 0), outcomes("criu", 1)), (Some(Completed), Some(Completed)));
+    assert_eq!((outcomes("faasnap+", 0), outcomes("faasnap+", 1)), (Some(Failed), Some(Failed)));
+}

@@ -132,14 +132,13 @@ pub(crate) fn output(root: &Section<'_, '_>) -> Option<Output> {
 
 /// `[output.timeline]`.
 fn timeline(section: Section<'_, '_>) -> TimelineWindow {
-    let from = Instant::ZERO + section.get("from", values::duration);
-    let until = Instant::ZERO + section.get("until", values::positive_duration);
+    let from = section.get("from", values::duration);
+    let until = section.get("until", values::positive_duration);
     if until <= from {
-        section.problem(
-            "until",
-            format!("the timeline would end at {until} and begin at {from}: let it end later"),
-        );
+        let message = format!("from {from} until {until} there is nothing to show: let it end after it begins");
+        section.problem("until", message);
     }
+    let (from, until) = (Instant::ZERO + from, Instant::ZERO + until);
     section.finish();
     TimelineWindow { from, until }
 }

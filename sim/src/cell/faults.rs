@@ -8,6 +8,7 @@ use platform::ids::{NodeId, SandboxId};
 use platform::memory::{ByClass, MemoryClass};
 use platform::records::{Happening, TimelinePlace};
 use rand_distr::{Distribution, Exp1};
+use std::collections::BTreeMap;
 use traces::rng::Streams;
 use traces::{Duration, Instant};
 
@@ -33,7 +34,7 @@ impl Schedule {
         until: Instant,
         streams: &Streams,
     ) -> Self {
-        let mut events = Vec::new();
+        let mut failures = Failures::default();
         for Fault { at, lasts, what } in &spec.faults.events {
             let own = |number: u32, count: u32| number.checked_sub(cell * count).filter(|&n| n < count);
             let what = match *what {
@@ -45,14 +46,12 @@ impl Schedule {
             };
             let Some(what) = what else { continue };
             let fails = Instant::ZERO + *at;
-            events.push(Event { at: fails, what, returns: false });
-            events.push(Event { at: fails + *lasts, what, returns: true });
+            failures.add(what, fails, fails + *lasts);
         }
         if let Some(churn) = spec.faults.churn {
-            come_and_go(churn, nodes, until, streams, &mut events);
+            come_and_go(churn, nodes, until, streams, &mut failures);
         }
-        events.sort_by_key(|event| event.at);
-        Self(events)
+        Self(failures.events())
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -64,20 +63,67 @@ impl Schedule {
     }
 }
 
+/// Failures as they are asked for: of one thing, several may overlap.
+#[derive(Default)]
+struct Failures {
+    /// Of each node and device, from when until when.
+    of_whole: BTreeMap<(bool, u32), Vec<(Instant, Instant)>>,
+    of_nics: Vec<Event>,
+}
+
+impl Failures {
+    fn add(&mut self, what: FaultKind, from: Instant, until: Instant) {
+        let thing = match what {
+            FaultKind::Node { node } => (false, node),
+            FaultKind::CxlDevice { rack } => (true, rack),
+            FaultKind::Nic { .. } => {
+                self.of_nics.push(Event { at: from, what, returns: false });
+                self.of_nics.push(Event { at: until, what, returns: true });
+                return;
+            }
+        };
+        self.of_whole.entry(thing).or_default().push((from, until));
+    }
+
+    /// In order of time. What fails once more before it is back is back when both failures are over.
+    fn events(self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for ((is_device, number), mut failures) in self.of_whole {
+            failures.sort_unstable();
+            let what = if is_device {
+                FaultKind::CxlDevice { rack: number }
+            } else {
+                FaultKind::Node { node: number }
+            };
+            let mut failures = failures.into_iter().peekable();
+            while let Some((from, mut until)) = failures.next() {
+                while let Some((_, later)) = failures.next_if(|&(next, _)| next < until) {
+                    until = until.max(later);
+                }
+                events.push(Event { at: from, what, returns: false });
+                events.push(Event { at: until, what, returns: true });
+            }
+        }
+        events.extend(self.of_nics);
+        events.sort_by_key(|event| event.at);
+        events
+    }
+}
+
 /// Every node fails after an exponential time and is back after another.
-fn come_and_go(churn: Churn, nodes: u32, until: Instant, streams: &Streams, events: &mut Vec<Event>) {
+fn come_and_go(churn: Churn, nodes: u32, until: Instant, streams: &Streams, failures: &mut Failures) {
     for node in 0..nodes {
         let mut rng = streams.stream("churn", node.into());
         let mut draw = |mean: Duration| mean.scale(Distribution::<f64>::sample(&Exp1, &mut rng));
         let mut at = Instant::ZERO;
         loop {
-            at = at + draw(churn.up);
+            at += draw(churn.up);
             if at >= until {
                 break;
             }
-            events.push(Event { at, what: FaultKind::Node { node }, returns: false });
-            at = at + draw(churn.down);
-            events.push(Event { at, what: FaultKind::Node { node }, returns: true });
+            let back = at + draw(churn.down);
+            failures.add(FaultKind::Node { node }, at, back);
+            at = back;
         }
     }
 }
@@ -143,9 +189,13 @@ impl Cell {
     }
 
     /// Whether a sandbox would miss the pages of its template: one that reads them in place always,
-    /// one that copied them only until its start is through.
+    /// one that copies them as it touches them until its first invocation is through, one that copied
+    /// them before only until its start is.
     fn still_needs_template(&self, index: u32) -> bool {
-        self.reads_in_place || self.sandboxes[index as usize].flags.has(Flags::FRESH)
+        let activity = &self.sandboxes[index as usize];
+        self.reads_in_place
+            || activity.flags.has(Flags::FRESH)
+            || (self.copies_on_touch && activity.uses == 0)
     }
 
     #[cold]
@@ -179,11 +229,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_fails_once_more_is_back_when_both_failures_are_over() {
+        let at = |second| Instant::ZERO + Duration::from_secs(second);
+        let mut failures = Failures::default();
+        let (node, device) = (FaultKind::Node { node: 1 }, FaultKind::CxlDevice { rack: 1 });
+        for (what, from, until) in [(node, 5, 9), (device, 4, 6), (node, 1, 6), (node, 2, 3), (node, 9, 10)] {
+            failures.add(what, at(from), at(until));
+        }
+        let events: Vec<_> = failures.events().iter().map(|e| (e.at, e.what, e.returns)).collect();
+        let expected = [
+            (at(1), node, false),
+            (at(4), device, false),
+            (at(6), device, true),
+            (at(9), node, true),
+            (at(9), node, false),
+            (at(10), node, true),
+        ];
+        assert_eq!(events, expected);
+    }
+
+    #[test]
     fn a_node_that_comes_and_goes_is_back_after_every_failure() {
         let churn = Churn { up: Duration::from_secs(100), down: Duration::from_secs(10) };
         let until = Instant::ZERO + Duration::from_secs(10_000);
-        let mut events = Vec::new();
-        come_and_go(churn, 3, until, &Streams::new(1), &mut events);
+        let mut failures = Failures::default();
+        come_and_go(churn, 3, until, &Streams::new(1), &mut failures);
+        let events = failures.events();
         for node in 0..3 {
             let own = |e: &&Event| e.what == FaultKind::Node { node };
             let returns: Vec<bool> = events.iter().filter(own).map(|event| event.returns).collect();
