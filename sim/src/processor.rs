@@ -111,9 +111,9 @@ impl Processor {
     }
 
     /// A job whose end was known has come to it, or a job is lost.
-    pub fn end(&mut self, seats: &mut impl Seats, job: u32) {
+    pub fn end(&mut self, seats: &mut impl Seats, now: Instant, job: u32) {
         if let Some(sharing) = &mut self.sharing {
-            sharing.jobs.remove(job);
+            sharing.jobs.remove(now, job);
             return;
         }
         let Seat { previous, next, .. } = std::mem::replace(seats.seat(job), Seat::NONE);

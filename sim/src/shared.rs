@@ -74,7 +74,8 @@ impl Shared {
     }
 
     /// A job leaves before its work is done: O(jobs).
-    pub fn remove(&mut self, job: u32) {
+    pub fn remove(&mut self, now: Instant, job: u32) {
+        self.advance(now);
         self.jobs.retain(|&Reverse((_, _, other))| other != job);
     }
 
@@ -84,7 +85,8 @@ impl Shared {
         self.advance(now);
         let mut jobs: Vec<_> = self.jobs.drain().map(|Reverse(job)| job).collect();
         jobs.sort_unstable();
-        let left = |leave: u64| Duration::from_nanos(leave.saturating_sub(self.virtual_now).div_ceil(FRACTION));
+        let left =
+            |leave: u64| Duration::from_nanos(leave.saturating_sub(self.virtual_now).div_ceil(FRACTION));
         jobs.into_iter().map(|(leave, _, job)| (job, now + left(leave))).collect()
     }
 

@@ -37,8 +37,7 @@ impl Cell {
         self.sandboxes[sandbox.index()].on = index;
         let processor = &mut self.processors[index as usize];
         let before = processor.in_use();
-        let joined =
-            processor.join(&mut self.sandboxes, self.now, sandbox.0, work, &mut self.displaced);
+        let joined = processor.join(&mut self.sandboxes, self.now, sandbox.0, work, &mut self.displaced);
         self.count_cores(index, before);
         match joined {
             Joined::Ends(at) => {
@@ -56,7 +55,7 @@ impl Cell {
     pub(super) fn off_processor(&mut self, index: u32, sandbox: SandboxId) {
         let processor = &mut self.processors[index as usize];
         let before = processor.in_use();
-        processor.end(&mut self.sandboxes, sandbox.0);
+        processor.end(&mut self.sandboxes, self.now, sandbox.0);
         self.count_cores(index, before);
     }
 
