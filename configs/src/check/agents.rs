@@ -153,7 +153,7 @@ fn steps(section: &Section<'_, '_>, provenance: &Provenance, constants: &Constan
             "browser" => AgentWork::Browser(time()),
             "llm" | "" => AgentWork::Llm,
             _ => {
-                let hint = suggest::hint(&word, WORKS.into_iter());
+                let hint = suggest::hint(&word, WORKS);
                 step.problem("work", format!("\"{word}\" is not known: {hint}"));
                 step.has("time");
                 AgentWork::Llm
