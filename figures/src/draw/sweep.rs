@@ -93,7 +93,7 @@ pub fn arrange<'a>(plan: &Plan<'a>) -> Sweep<'a> {
     Sweep {
         title: plan.request.x_title.as_ref().map_or_else(|| title(key, unit), |named| with_unit(named, unit)),
         marks: marks(&placed, factor),
-        scale: scale(&placed),
+        scale: scale(&placed, plan.request.x_log),
         cells,
         lines,
     }
@@ -193,13 +193,14 @@ fn marks(placed: &[Placed<'_>], factor: f64) -> Vec<Mark> {
     values(placed).into_iter().map(|at| Mark { at, text: text(at) }).collect()
 }
 
-/// Logarithmic where the largest value is five times the smallest or more; room at both ends.
-fn scale(placed: &[Placed<'_>]) -> Scale {
+/// Logarithmic where that is asked for, or else where the largest value is five times the smallest or
+/// more; room at both ends.
+fn scale(placed: &[Placed<'_>], log: Option<bool>) -> Scale {
     let values = values(placed);
     let (Some(&low), Some(&high)) = (values.first(), values.last()) else {
         return Scale::Linear { min: 0.0, max: 1.0 };
     };
-    if low > 0.0 && high >= 5.0 * low {
+    if low > 0.0 && high > low && log.unwrap_or(high >= 5.0 * low) {
         let room = (high / low).powf(0.05);
         return Scale::Log { min: low / room, max: high * room };
     }

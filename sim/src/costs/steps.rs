@@ -92,7 +92,10 @@ pub(super) fn new_sandbox(
 pub(super) fn repurposed(steps: &mut Steps, system: &System, machine: &Machine, profile: &Profile) {
     let costs = &machine.sandbox;
     steps.push(Resource::Delay, costs.kill);
-    steps.push(Resource::MountLock, costs.rootfs_swap);
+    // A VM's disks come with its snapshot, as in a sandbox made new.
+    if system.isolation == Isolation::Container {
+        steps.push(Resource::MountLock, costs.rootfs_swap);
+    }
     steps.push(Resource::Delay, costs.netns_enter + costs.cgroup_limits);
     enter_cgroup(steps, system, machine);
     restore(steps, system, machine, profile);
