@@ -255,7 +255,9 @@ impl Panel {
     pub fn keys(&self) -> Vec<String> {
         fn below(node: &Node, path: &str, found: &mut Vec<String>) {
             match node.table() {
-                Some(table) => table.iter().for_each(|(key, entry)| below(&entry.node, &join(path, key), found)),
+                Some(table) => {
+                    table.iter().for_each(|(key, entry)| below(&entry.node, &join(path, key), found))
+                }
                 None => found.push(path.to_owned()),
             }
         }

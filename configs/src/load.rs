@@ -67,8 +67,7 @@ fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_sets: bool) ->
     experiment.effective = effective::values(layers, &common);
 
     let mut notes = Vec::new();
-    let along: BTreeSet<String> =
-        experiment.figures.iter().filter_map(|figure| figure.x.clone()).collect();
+    let along: BTreeSet<String> = experiment.figures.iter().filter_map(|figure| figure.x.clone()).collect();
     for variant in layers.variants(tier, with_sets, &common, panels, checker) {
         points_of(layers, checker, &variant, &along, &mut experiment.points, &mut notes);
     }

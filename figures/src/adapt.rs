@@ -36,7 +36,9 @@ impl ExperimentData {
         point.seeds.retain(|s| s.seed != seed);
         let at = point.seeds.partition_point(|s| s.seed < seed);
         let key = run.manifest.key.to_string();
-        point.seeds.insert(at, SeedRun { seed, key, cpu_s: run.manifest.cpu_s, run: RunSummary::of(&run.record) });
+        point
+            .seeds
+            .insert(at, SeedRun { seed, key, cpu_s: run.manifest.cpu_s, run: RunSummary::of(&run.record) });
         true
     }
 }

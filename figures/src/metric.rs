@@ -67,7 +67,7 @@ pub fn title(metric: Metric, statistic: Statistic) -> String {
         Metric::OutcomeShare(outcome) => format!("Invocations {}", words(outcome.name())),
         Metric::Local => of("local memory (GiB)"),
         Metric::Pool => of("pool memory (GiB)"),
-        Metric::Memory => of("memory with pools (GiB)"),
+        Metric::Memory => of("memory and pools (GiB)"),
         Metric::Class(class) => of(&format!("{} (GiB)", words(class.name()))),
         Metric::GibSeconds(class) => format!("{} (GiB·s)", capitalised(&words(class.name()))),
         Metric::Cores => of("cores in use"),

@@ -154,9 +154,9 @@ impl RunSummary {
             (Metric::GibSeconds(class), Statistic::Total) => Some(self.gib_seconds[class as usize]),
             (Metric::Class(class), Statistic::Peak) => Some(self.peak_gib[class as usize]),
             (Metric::Class(class), Statistic::Mean) => self.mean_gib(|other| other == class),
-            (Metric::Pool, Statistic::Peak) => {
-                Some(MemoryClass::ALL.iter().filter(|c| !c.is_local()).map(|&c| self.peak_gib[c as usize]).sum())
-            }
+            (Metric::Pool, Statistic::Peak) => Some(
+                MemoryClass::ALL.iter().filter(|c| !c.is_local()).map(|&c| self.peak_gib[c as usize]).sum(),
+            ),
             (Metric::Pool, Statistic::Mean) => self.mean_gib(|class| !class.is_local()),
             (Metric::Memory, Statistic::Mean) => self.mean_gib(|_| true),
             (Metric::Cores, Statistic::Mean) => self.cores_mean,

@@ -41,7 +41,8 @@ pub(crate) fn number(tree: &Node, cluster: &Cluster, key: &str) -> Option<Quanti
         Value::Float(n) => Some(Quantity::Plain(*n)),
         Value::Text(text) => {
             let time = || units::DURATION.parse(text).map(|ns| Quantity::Time(ns as f64 / 1e6));
-            let memory = || units::SIZE.parse(text).map(|bytes| Quantity::Memory(bytes as f64 / f64::from(1 << 30)));
+            let memory =
+                || units::SIZE.parse(text).map(|bytes| Quantity::Memory(bytes as f64 / f64::from(1 << 30)));
             let rate = || units::BANDWIDTH.parse(text).map(|rate| Quantity::Bandwidth(rate as f64 / 1e9));
             let reads = || units::READ_RATE.parse(text).map(|rate| Quantity::Plain(rate as f64));
             time().or_else(|_| memory()).or_else(|_| rate()).or_else(|_| reads()).ok()
@@ -183,7 +184,11 @@ fn systems(section: &Section<'_, '_>, known: &[String]) -> Vec<String> {
         } else if !name.is_empty() {
             let hint = suggest::hint(&name, known.iter().map(String::as_str));
             let key = join(&section.path, "systems");
-            section.checker.problem(origin, &key, format!("\"{name}\" is no system of this experiment: {hint}"));
+            section.checker.problem(
+                origin,
+                &key,
+                format!("\"{name}\" is no system of this experiment: {hint}"),
+            );
         }
     }
     found

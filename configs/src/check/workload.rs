@@ -68,7 +68,8 @@ fn calls(section: &Section<'_, '_>) -> WorkloadSpec {
     let rounds = section.get("rounds", values::count);
     let burn_in_rounds = section.get("burn_in_rounds", values::small);
     if burn_in_rounds >= rounds && rounds > 0 {
-        section.problem("burn_in_rounds", format!("all {rounds} rounds are burn-in: nothing would be measured"));
+        section
+            .problem("burn_in_rounds", format!("all {rounds} rounds are burn-in: nothing would be measured"));
     }
     WorkloadSpec::Calls {
         functions,

@@ -50,7 +50,8 @@ fn draw_as(
     title: &str,
     columns: [&'static str; 2],
 ) -> Result<Drawing, String> {
-    let svg = rows::draw(plan, caption, |canvas, cell, panel, _| draw_panel(canvas, cell, panel, plan, title))?;
+    let svg =
+        rows::draw(plan, caption, |canvas, cell, panel, _| draw_panel(canvas, cell, panel, plan, title))?;
     Ok(Drawing { svg, table: table(plan, columns), caption: caption.to_owned() })
 }
 

@@ -53,8 +53,7 @@ pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
         .filter(|&class| series().any(|s| gib(s, class, statistic).is_some_and(|e| e.value > 0.0)))
         .collect();
     let parts: Vec<_> = used.iter().map(|&class| (name(class).to_owned(), fill(class))).collect();
-    let stack =
-        Stack { parts: &parts, axis: "Memory (GiB)", ticks: axis::plain, value: axis::three_digits };
+    let stack = Stack { parts: &parts, axis: "Memory (GiB)", ticks: axis::plain, value: axis::three_digits };
     let cells: Vec<_> =
         plan.selection.panels.iter().map(|panel| Cell { name: panel.name.clone(), panel }).collect();
     let svg = stack::draw(plan, &stack, &cells, &caption, |_, series| {

@@ -43,11 +43,8 @@ pub const CORES: What = What {
 pub fn draw(plan: &Plan<'_>, what: &What) -> Result<Drawing, String> {
     let panels = &plan.selection.panels;
     let (width, columns) = page::layout(panels.len());
-    let caption = format!(
-        "{} the median over seeds; burn-in shaded; {}.",
-        what.shown,
-        plan.selection.seeds()
-    );
+    let caption =
+        format!("{} the median over seeds; burn-in shaded; {}.", what.shown, plan.selection.seeds());
     let rows = panels.len().div_ceil(columns).max(1) as f64;
     let svg = plan.page(width, LegendMark::Line, &caption).draw(
         rows * (PLOT + page::around(panels)),
@@ -63,12 +60,8 @@ pub fn draw(plan: &Plan<'_>, what: &What) -> Result<Drawing, String> {
 /// The run whose rank is the median (the lower one of an even number); ties go to the lower seed.
 fn median_run<'a>(series: &Series<'a>, what: &What) -> Option<&'a SeedRun> {
     let (metric, statistic) = what.ranked_by;
-    let mut runs: Vec<(f64, &SeedRun)> = series
-        .point
-        .seeds
-        .iter()
-        .filter_map(|s| Some((s.run.value(metric, statistic, None)?, s)))
-        .collect();
+    let mut runs: Vec<(f64, &SeedRun)> =
+        series.point.seeds.iter().filter_map(|s| Some((s.run.value(metric, statistic, None)?, s))).collect();
     runs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.seed.cmp(&b.1.seed)));
     runs.get(runs.len().checked_sub(1)? / 2).map(|r| r.1)
 }

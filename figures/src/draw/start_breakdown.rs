@@ -51,8 +51,7 @@ fn draw_each(plan: &Plan<'_>) -> Result<Drawing, String> {
          the rows; every function has its own scale; {}.",
         plan.selection.seeds()
     );
-    let parts =
-        [("startup".to_owned(), STARTUP), ("queueing and service".to_owned(), SERVICE)];
+    let parts = [("startup".to_owned(), STARTUP), ("queueing and service".to_owned(), SERVICE)];
     let functions = &plan.request.functions;
     let cells: Vec<_> = plan
         .selection
@@ -66,7 +65,9 @@ fn draw_each(plan: &Plan<'_>) -> Result<Drawing, String> {
         })
         .collect();
     let function = |cell: &Cell<'_, '_>| {
-        functions.iter().find(|f| cell.name.ends_with(f.as_str()) && cell.name == format!("{} {f}", cell.panel.name).trim())
+        functions.iter().find(|f| {
+            cell.name.ends_with(f.as_str()) && cell.name == format!("{} {f}", cell.panel.name).trim()
+        })
     };
     let svg = stack::draw(plan, &time(&parts), &cells, &caption, |cell, series| {
         let [startup, rest] = split(series, function(cell)?);

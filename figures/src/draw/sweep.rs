@@ -212,6 +212,67 @@ fn scale(placed: &[Placed<'_>], log: Option<bool>) -> Scale {
 mod tests {
     use super::*;
 
+    use crate::figure::{FigureKind, FigureRequest, Provenance, render};
+    use crate::input::ExperimentData;
+    use crate::metric::{Metric, Statistic};
+    use crate::synthetic::{Shape, experiment};
+
+    /// Rows of a figure of a synthetic experiment whose panels have these values of `key`.
+    fn rows(key: &str, values: [f64; 4], request: FigureRequest) -> Vec<String> {
+        let shape =
+            Shape { panels: vec!["a", "b", "c", "d"], systems: vec!["faasd", "t-cxl"], ..Shape::default() };
+        let mut data = ExperimentData { figures: vec![request], ..experiment(&shape) };
+        for point in &mut data.points {
+            let panel = ["a", "b", "c", "d"].iter().position(|p| *p == point.panel).unwrap();
+            point.numbers = vec![(key.to_owned(), Quantity::Plain(values[panel]))];
+        }
+        let folder = tempfile::tempdir().unwrap();
+        render(&data, folder.path(), &Provenance::default()).unwrap();
+        let csv = std::fs::read_to_string(folder.path().join("f.csv")).unwrap();
+        csv.lines().skip(1).map(|row| row.split(',').take(4).collect::<Vec<_>>().join(",")).collect()
+    }
+
+    fn request() -> FigureRequest {
+        FigureRequest {
+            metric: Some(Metric::Local),
+            statistic: Some(Statistic::Peak),
+            ..FigureRequest::new(FigureKind::SweepLines, "f")
+        }
+    }
+
+    #[test]
+    fn panels_that_the_key_decides_are_one_line() {
+        let rows = rows("cluster.nodes", [1.0, 10.0, 100.0, 20_000.0], request());
+        assert_eq!(rows.len(), 8);
+        assert_eq!(rows[0], ",faasd,Nodes,1");
+        assert_eq!(rows[7], ",t-cxl,Nodes,20k");
+    }
+
+    #[test]
+    fn panels_that_it_does_not_decide_are_cells() {
+        let rows = rows("cluster.nodes", [1.0, 1.0, 2.0, 2.0], request());
+        assert_eq!((rows.len(), rows[0].as_str()), (8, "a,faasd,Nodes,1"));
+    }
+
+    #[test]
+    fn other_axes_can_be_lines_and_systems_cells() {
+        let request = FigureRequest { lines: Some("panel".into()), ..request() };
+        let rows = rows("cluster.nodes", [1.0, 1.0, 2.0, 2.0], request);
+        assert_eq!(
+            rows,
+            [
+                "faasd,a,Nodes,1",
+                "faasd,b,Nodes,1",
+                "faasd,c,Nodes,2",
+                "faasd,d,Nodes,2",
+                "t-cxl,a,Nodes,1",
+                "t-cxl,b,Nodes,1",
+                "t-cxl,c,Nodes,2",
+                "t-cxl,d,Nodes,2",
+            ]
+        );
+    }
+
     #[test]
     fn keys_are_put_into_words() {
         let titles = [

@@ -40,8 +40,7 @@ impl Calls {
         for name in &self.functions {
             let function = functions::function(name, 0);
             table.push(function.ok_or_else(|| Error::unknown_name("function", name, &functions::NAMES))?);
-            times
-                .push((look_up(service, name, name)?, streams.stream(&format!("service/{name}"), 0)));
+            times.push((look_up(service, name, name)?, streams.stream(&format!("service/{name}"), 0)));
         }
         let turn = u64::from(self.rounds) * self.functions.len() as u64;
         let mut invocations = Vec::new();
