@@ -180,8 +180,8 @@ pub struct FigureSpec {
     pub title: String,
     /// Figure of the paper that it stands beside.
     pub paper: Option<String>,
-    /// Only points of this panel; all where the experiment has none.
-    pub panel: Option<String>,
+    /// Only points of these panels; empty: all.
+    pub panels: Vec<String>,
     /// Only these functions; empty: all.
     pub functions: Vec<String>,
     /// Only these systems, in this order; empty: all.
@@ -196,6 +196,8 @@ pub struct FigureSpec {
     pub x: Option<String>,
     /// What the figure calls that key; made from the key if `None`.
     pub x_title: Option<String>,
+    /// Whether that key lies on a logarithmic scale; by its values if `None`.
+    pub x_log: Option<bool>,
     /// Axis whose values are lines, `system` if `None`.
     pub lines: Option<String>,
     /// Whether values lie on a logarithmic scale.

@@ -56,6 +56,16 @@ refused! {
     an_unknown_figure: "[[figures]]\nkind = \"latency-percentile\"\nname = \"a\"\ntitle = \"A\"\n";
     a_figure_of_no_panel: "[[figures]]\nkind = \"latency-cdf\"\nname = \"a\"\ntitle = \"A\"\npanel = \"W3\"\n";
     two_figures_of_one_name: "[[figures]]\nkind = \"latency-cdf\"\nname = \"a\"\ntitle = \"A\"\n[[figures]]\nkind = \"start-kinds\"\nname = \"a\"\ntitle = \"B\"\n";
+    a_figure_of_no_metric: "[[figures]]\nkind = \"bars\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"start_up\"\nstatistic = \"p99\"\n";
+    a_figure_without_its_metric: "[[figures]]\nkind = \"bars\"\nname = \"a\"\ntitle = \"A\"\n";
+    a_statistic_that_the_metric_lacks: "[[figures]]\nkind = \"bars\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"local\"\nstatistic = \"p99\"\n";
+    starts_of_what_is_no_latency: "[[figures]]\nkind = \"bars\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"local\"\nstatistic = \"peak\"\nstarts = [\"warn\"]\n";
+    a_metric_where_none_belongs: "[[figures]]\nkind = \"latency-cdf\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"startup\"\nx = \"cluster.nodes\"\n";
+    a_figure_of_an_unknown_system: "systems = [\"t-cxl\"]\n[[figures]]\nkind = \"latency-cdf\"\nname = \"a\"\ntitle = \"A\"\nsystems = [\"t-cxl\", \"t-clx\"]\n";
+    lines_along_nothing: "[[figures]]\nkind = \"sweep-lines\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"local\"\nstatistic = \"peak\"\n";
+    lines_along_a_key_that_stands_still: "[[figures]]\nkind = \"sweep-lines\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"local\"\nstatistic = \"peak\"\nx = \"cluster.node\"\nlines = \"cluster.cores\"\n[sweep]\n\"cluster.nodes\" = [1, 2]\n";
+    lines_along_words: "[[figures]]\nkind = \"sweep-lines\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"local\"\nstatistic = \"peak\"\n[sweep]\nworkload = [\"w1\", \"w2\"]\n";
+    calls_that_are_all_burn_in: "[workload.calls]\nfunctions = []\nat_once = 0\nrounds = 2\nburn_in_rounds = 2\nevery = \"1 s\"\n";
     a_panel_with_a_key_of_its_own: "[[panel]]\nname = \"W1\"\nsystems = [\"criu\"]\n";
     a_timeline_that_ends_before_it_begins: "[output.timeline]\nfrom = \"2 min\"\nuntil = \"1 min\"\n";
     a_sweep_of_nothing: "[sweep]\n\"cluster.nodes\" = 4\n";

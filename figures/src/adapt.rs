@@ -71,7 +71,7 @@ impl FigureRequest {
     pub fn of(spec: &FigureSpec) -> Self {
         Self {
             title: Some(spec.title.clone()),
-            panels: spec.panel.iter().cloned().collect(),
+            panels: spec.panels.clone(),
             functions: spec.functions.clone(),
             systems: spec.systems.clone(),
             metric: spec.metric,
@@ -79,6 +79,7 @@ impl FigureRequest {
             starts: spec.starts.clone(),
             x: spec.x.clone(),
             x_title: spec.x_title.clone(),
+            x_log: spec.x_log,
             lines: spec.lines.clone(),
             log: spec.log,
             beside: spec.paper.clone(),

@@ -51,6 +51,8 @@ pub struct FigureRequest {
     pub x: Option<String>,
     /// What the figure calls that key; made from the key if `None`.
     pub x_title: Option<String>,
+    /// Whether that key lies on a logarithmic scale; by its values if `None`.
+    pub x_log: Option<bool>,
     /// Axis whose values are lines; systems if `None`.
     pub lines: Option<String>,
     /// Whether values lie on a logarithmic scale.
@@ -94,6 +96,7 @@ impl FigureRequest {
             starts: Vec::new(),
             x: None,
             x_title: None,
+            x_log: None,
             lines: None,
             log: false,
             baseline: None,

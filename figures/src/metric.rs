@@ -67,7 +67,7 @@ pub fn title(metric: Metric, statistic: Statistic) -> String {
         Metric::OutcomeShare(outcome) => format!("Invocations {}", words(outcome.name())),
         Metric::Local => of("local memory (GiB)"),
         Metric::Pool => of("pool memory (GiB)"),
-        Metric::Memory => of("memory, pools too (GiB)"),
+        Metric::Memory => of("memory and pools (GiB)"),
         Metric::Class(class) => of(&format!("{} (GiB)", words(class.name()))),
         Metric::GibSeconds(class) => format!("{} (GiB·s)", capitalised(&words(class.name()))),
         Metric::Cores => of("cores in use"),
@@ -76,7 +76,7 @@ pub fn title(metric: Metric, statistic: Statistic) -> String {
             Counter::Filled | Counter::Displaced => format!("Templates {}", counter.name()),
             _ => format!("Sandboxes {}", counter.name()),
         },
-        Metric::CpuSeconds => "Simulator's processor time (s)".into(),
+        Metric::CpuSeconds => "Simulator's CPU time (s)".into(),
     }
 }
 

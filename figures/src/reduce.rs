@@ -14,6 +14,9 @@ use traces::Bytes;
 /// Most points kept of a run's memory over time; more samples are joined by their maximum.
 pub const MEMORY_POINTS: usize = 1200;
 
+/// Most points kept of a run's use of cores, which jumps from sample to sample; more are averaged.
+pub const CORE_POINTS: usize = 120;
+
 /// A run, reduced.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunSummary {
@@ -332,9 +335,9 @@ fn mean_use(uses: &[Use]) -> Option<f64> {
     Some(uses.iter().map(|u| u.core_seconds).sum::<f64>() / (last.to - first.from))
 }
 
-/// At most [`MEMORY_POINTS`] points; each is the mean over equally many intervals.
+/// At most [`CORE_POINTS`] points; each is the mean over equally many intervals.
 fn thin_use(uses: &[Use]) -> Vec<(f64, f64)> {
-    let each = uses.len().div_ceil(MEMORY_POINTS).max(1);
+    let each = uses.len().div_ceil(CORE_POINTS).max(1);
     uses.chunks(each).filter_map(|chunk| Some((chunk[0].from, mean_use(chunk)?))).collect()
 }
 

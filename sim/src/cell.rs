@@ -286,11 +286,11 @@ impl Cell {
         let uses_cxl = spec.system.uses_cxl();
         let mut processors = Vec::with_capacity(nodes as usize * PER_NODE + racks as usize);
         for _ in 0..nodes {
-            processors.push(Processor::new(spec.cluster.cores.into(), true));
-            processors.push(Processor::new(costs.nic_streams, false));
-            processors.push(Processor::new(costs.disk_streams, false));
+            processors.push(Processor::cores(spec.cluster.cores));
+            processors.push(Processor::new(costs.nic_streams));
+            processors.push(Processor::new(costs.disk_streams));
         }
-        processors.extend((0..racks).map(|_| Processor::new(costs.cxl_streams, false)));
+        processors.extend((0..racks).map(|_| Processor::new(costs.cxl_streams)));
         let devices: Vec<Device> = (0..if uses_cxl { racks } else { 0 })
             .map(|rack| {
                 let holds = |function: FunctionId| {

@@ -9,7 +9,7 @@
 //! in each direction, and touches no heap of the resource.
 
 use crate::queue::Number;
-use crate::shared::Shared;
+use crate::shared::{ONE, Shared};
 use traces::{Duration, Instant};
 
 /// No job.
@@ -47,7 +47,10 @@ pub enum Joined {
 
 /// The resource and the jobs on it.
 pub struct Processor {
+    /// Jobs that it serves at full rate.
     capacity: u32,
+    /// The same in thousandths of a job.
+    exactly: u64,
     /// Jobs whose end is known, and the first of them.
     alone: u32,
     first: u32,
@@ -64,17 +67,21 @@ struct Sharing {
 }
 
 impl Sharing {
-    fn new(capacity: u32) -> Self {
-        let jobs = Shared::new(capacity.into());
+    fn new(exactly: u64) -> Self {
+        let jobs = Shared::new(exactly);
         Self { jobs, announced: Instant::MAX, announcement: Number::default() }
     }
 }
 
 impl Processor {
-    /// An empty resource that serves `capacity` jobs at full rate.
-    pub fn new(capacity: u64, is_cores: bool) -> Self {
-        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
-        Self { capacity, alone: 0, first: NOBODY, is_cores, sharing: None }
+    /// The cores of a node.
+    pub fn cores(cores: u32) -> Self {
+        Self { is_cores: true, ..Self::new(u64::from(cores) * ONE) }
+    }
+
+    /// An empty resource that serves `exactly` so many thousandths of a job at full rate.
+    pub fn new(exactly: u64) -> Self {
+        Self { capacity: whole(exactly), exactly, alone: 0, first: NOBODY, is_cores: false, sharing: None }
     }
 
     /// Jobs that are served now, each counted as the share it gets: at most the capacity.
@@ -103,7 +110,7 @@ impl Processor {
             self.sit(seats, job, ends);
             return Joined::Ends(ends);
         }
-        let mut sharing = Box::new(Sharing::new(self.capacity));
+        let mut sharing = Box::new(Sharing::new(self.exactly));
         self.stand_up(seats, now, &mut sharing.jobs, displaced);
         sharing.jobs.join(now, job, work);
         self.sharing = Some(sharing);
@@ -167,20 +174,21 @@ impl Processor {
         settled
     }
 
-    /// The resource has another capacity from now on. Everybody shares, so that no known end has to
+    /// The resource has another capacity, in thousandths of a job, from now on. Everybody shares, so that no known end has to
     /// be believed; `displaced` gets those who had one.
     pub fn set_capacity(
         &mut self,
         seats: &mut impl Seats,
         now: Instant,
-        capacity: u64,
+        exactly: u64,
         displaced: &mut Vec<u32>,
     ) {
-        let mut sharing = self.sharing.take().unwrap_or_else(|| Box::new(Sharing::new(self.capacity)));
+        let mut sharing = self.sharing.take().unwrap_or_else(|| Box::new(Sharing::new(self.exactly)));
         self.stand_up(seats, now, &mut sharing.jobs, displaced);
-        sharing.jobs.set_capacity(now, capacity);
+        sharing.jobs.set_capacity(now, exactly);
         sharing.announced = Instant::MAX;
-        self.capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
+        self.capacity = whole(exactly);
+        self.exactly = exactly;
         self.sharing = Some(sharing);
     }
 
@@ -212,6 +220,10 @@ impl Processor {
     }
 }
 
+fn whole(exactly: u64) -> u32 {
+    u32::try_from(exactly / ONE).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,7 +246,7 @@ mod tests {
         // Two cores, three jobs of 12, 12 and 4 ms that join at 0, 0 and 6: from 6 on each runs at
         // 2/3. The short one is through at 12, when the others have done 6 + 4 ms and only two are
         // left, at full rate: both end at 14.
-        let mut cores = Processor::new(2, true);
+        let mut cores = Processor::cores(2);
         let (mut displaced, mut left) = (Vec::new(), Vec::new());
         let (mut seats, mut queue) = (Table([Seat::NONE; 10]), Queue::<()>::new());
         let mut announce = |cores: &mut Processor| {

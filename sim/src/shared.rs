@@ -5,12 +5,17 @@
 //! virtual time `v + w` whatever joins or leaves meanwhile: an event costs O(log n), and nobody's
 //! remaining work is ever touched. Virtual time is an integer count of 1/1024 ns: exact while the
 //! resource is not overloaded, and within 1/1024 ns a change where it is.
+//!
+//! A capacity is counted in thousandths of a job, so that a NIC can be slower than one stream of reads.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use traces::{Duration, Instant};
 
 const FRACTION: u64 = 1024;
+
+/// Capacity that serves one job at full rate.
+pub const ONE: u64 = 1000;
 
 /// The resource and the jobs on it.
 #[derive(Clone, Debug)]
@@ -24,7 +29,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// An empty resource that serves `capacity` jobs at full rate.
+    /// An empty resource that serves `capacity` thousandths of a job at full rate.
     ///
     /// # Panics
     /// If the capacity is zero.
@@ -54,10 +59,10 @@ impl Shared {
         let &Reverse((leave, _, _)) = self.jobs.peek()?;
         let ahead = leave.saturating_sub(self.virtual_now);
         let jobs = self.jobs.len() as u64;
-        let real = if jobs <= self.capacity {
+        let real = if jobs * ONE <= self.capacity {
             ahead.div_ceil(FRACTION)
         } else {
-            (u128::from(ahead) * u128::from(jobs)).div_ceil(u128::from(self.capacity * FRACTION)) as u64
+            (u128::from(ahead) * u128::from(jobs * ONE)).div_ceil(u128::from(self.capacity * FRACTION)) as u64
         };
         Some(self.updated + Duration::from_nanos(real))
     }
@@ -107,10 +112,10 @@ impl Shared {
             return;
         }
         let jobs = self.jobs.len() as u64;
-        self.virtual_now += if jobs <= self.capacity {
+        self.virtual_now += if jobs * ONE <= self.capacity {
             real * FRACTION
         } else {
-            (u128::from(real) * u128::from(self.capacity * FRACTION) / u128::from(jobs)) as u64
+            (u128::from(real) * u128::from(self.capacity * FRACTION) / u128::from(jobs * ONE)) as u64
         };
     }
 }
@@ -127,7 +132,7 @@ mod tests {
     fn two_jobs_on_one_core_take_twice_as_long_while_both_are_there() {
         // a needs 10 ms and joins at 0; b needs 10 ms and joins at 5. Both run at half rate until a
         // leaves at 15 (5 alone + 2 × 5 shared); b has then done 5 and leaves at 20.
-        let mut core = Shared::new(1);
+        let mut core = Shared::new(ONE);
         core.join(ms(0), 0, Duration::from_millis(10));
         core.join(ms(5), 1, Duration::from_millis(10));
         assert_eq!(core.next_leave(), Some(ms(15)));
@@ -140,7 +145,7 @@ mod tests {
 
     #[test]
     fn jobs_within_the_capacity_do_not_feel_each_other() {
-        let mut cores = Shared::new(4);
+        let mut cores = Shared::new(4 * ONE);
         for job in 0..4 {
             cores.join(ms(u64::from(job)), job, Duration::from_millis(7));
         }
@@ -151,8 +156,16 @@ mod tests {
     }
 
     #[test]
+    fn half_a_capacity_makes_even_one_job_take_twice_as_long() {
+        let mut nic = Shared::new(ONE / 2);
+        nic.join(ms(0), 0, Duration::from_millis(5));
+        assert_eq!(nic.next_leave(), Some(ms(10)));
+        assert_eq!((nic.leave(ms(9)), nic.leave(ms(10))), (None, Some(0)));
+    }
+
+    #[test]
     fn equal_jobs_leave_in_the_order_they_joined() {
-        let mut core = Shared::new(1);
+        let mut core = Shared::new(ONE);
         for job in [3, 1, 2] {
             core.join(ms(0), job, Duration::from_millis(1));
         }

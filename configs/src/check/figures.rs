@@ -81,16 +81,6 @@ fn figure(section: &Section<'_, '_>, axes: &Axes<'_>) -> FigureSpec {
     if name.contains(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')) {
         section.problem("name", "it names files: use letters, digits, - and _ only");
     }
-    let panel = section.optional("panel", values::text);
-    if let Some(panel) = &panel
-        && !axes.panels.contains(panel)
-    {
-        let hint = match axes.panels {
-            [] => "this experiment has no panels, leave it out".to_owned(),
-            panels => suggest::hint(panel, panels.iter().map(String::as_str)),
-        };
-        section.problem("panel", format!("no panel \"{panel}\": {hint}"));
-    }
     let (metric, statistic) = quantity(section, kind);
     let starts = read::starts(section);
     if !starts.is_empty() && !metric.is_some_and(Metric::is_latency) && kind != FigureKind::StartBreakdown {
@@ -101,7 +91,7 @@ fn figure(section: &Section<'_, '_>, axes: &Axes<'_>) -> FigureSpec {
     if kind == FigureKind::SweepLines {
         along(section, axes, x.as_deref(), lines.as_deref());
     } else {
-        for key in ["x", "x_title", "lines"] {
+        for key in ["x", "x_title", "x_log", "lines"] {
             if section.has(key) {
                 section.problem(key, "only sweep-lines have it: leave it out");
             }
@@ -112,7 +102,7 @@ fn figure(section: &Section<'_, '_>, axes: &Axes<'_>) -> FigureSpec {
         name,
         title: section.get("title", values::text),
         paper: section.optional("paper", values::text),
-        panel,
+        panels: panels(section, axes.panels),
         functions: section.list("functions", values::text).into_iter().map(|(name, _)| name).collect(),
         systems: systems(section, axes.systems),
         metric,
@@ -120,9 +110,28 @@ fn figure(section: &Section<'_, '_>, axes: &Axes<'_>) -> FigureSpec {
         starts,
         x_title: section.optional("x_title", values::text),
         x: x.or_else(|| axes.swept.first().map(|key| (*key).to_owned())),
+        x_log: section.optional("x_log", values::flag),
         lines,
         log: section.optional("log", values::flag).unwrap_or(false),
     }
+}
+
+/// `panel = "…"`: one panel, or with `*` at its end all whose names begin so.
+fn panels(section: &Section<'_, '_>, known: &[String]) -> Vec<String> {
+    let Some(written) = section.optional("panel", values::text) else { return Vec::new() };
+    let matches = |name: &&String| match written.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => **name == written,
+    };
+    let found: Vec<String> = known.iter().filter(matches).cloned().collect();
+    if found.is_empty() {
+        let hint = match known {
+            [] => "this experiment has no panels, leave it out".to_owned(),
+            panels => suggest::hint(&written, panels.iter().map(String::as_str)),
+        };
+        section.problem("panel", format!("no panel \"{written}\": {hint}"));
+    }
+    found
 }
 
 /// `metric` and `statistic`, for the kinds that draw any.

@@ -247,7 +247,7 @@ pub fn below(
     }
 }
 
-/// The axis left of a box. Needs 34 pixels, and 14 more with a title.
+/// The axis left of a box. Needs 34 pixels, and 14 more with a title; more where labels are long.
 pub fn left(
     canvas: &mut Canvas<'_>,
     rect: Rect,
@@ -255,14 +255,17 @@ pub fn left(
     label: fn(f64) -> String,
     title: Option<&str>,
 ) {
+    let mut widest = 0.0f64;
     for tick in scale.ticks((rect.h / 24.0) as usize) {
         let y = scale.y(tick, rect);
+        let text = label(tick);
+        widest = widest.max(width_of(&text, SMALL));
         canvas.line(&[(rect.x, y), (rect.right(), y)], Stroke::solid(GRID, 0.6));
-        canvas.text((rect.x - 4.0, y), &label(tick), Lettering::small(Anchor::End));
+        canvas.text((rect.x - 4.0, y), &text, Lettering::small(Anchor::End));
     }
     canvas.line(&[(rect.x, rect.y), (rect.x, rect.bottom())], Stroke::solid(SOFT, 0.8));
     if let Some(title) = title {
-        let at = (rect.x - 42.0, rect.y + rect.h / 2.0);
+        let at = (rect.x - 42.0f64.max(widest + 12.0), rect.y + rect.h / 2.0);
         canvas.text(at, title, Lettering::new(TEXT, Anchor::Middle).upright().colour(INK));
     }
 }

@@ -75,8 +75,10 @@ fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, plan: &Pla
         let end = x.x(estimate.value, plot);
         let bar = Rect { x: plot.x, y: y - 5.5, w: end - plot.x, h: 11.0 };
         canvas.fill(bar, series.style.colour);
-        if let Some((low, high)) = estimate.interval {
-            canvas.whisker(y, x.x(low, plot), x.x(high, plot), 3.0);
+        if let Some((low, high)) = estimate.interval.map(|(low, high)| (x.x(low, plot), x.x(high, plot)))
+            && high - low > 2.0
+        {
+            canvas.whisker(y, low, high, 3.0);
         }
         let mut after = x.x(estimate.top(), plot);
         for value in reported(paper, panel, series) {

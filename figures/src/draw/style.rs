@@ -88,7 +88,7 @@ const MARKERS: [Marker; 6] =
 
 /// The fixed looks, also the order in which systems are shown.
 #[rustfmt::skip]
-const SYSTEMS: [(&str, Colour, Dash, Marker); 20] = [
+const SYSTEMS: [(&str, Colour, Dash, Marker); 21] = [
     ("faasd",                 BLACK,     Dotted,   Marker::Circle),
     ("criu",                  PURPLE,    Dashed,   Marker::Square),
     ("criu-lazy",             GREY,      DashDot,  Marker::Down),
@@ -103,9 +103,10 @@ const SYSTEMS: [(&str, Colour, Dash, Marker); 20] = [
     ("t-reuse-only",          SKY,       Dashed,   Marker::Up),
     ("t-reuse+cgroup",        GREEN,     Short,    Marker::Square),
     ("t-rdma",                BLUE,      Dashed,   Marker::Down),
+    ("t-rdma-prefetch",       ORANGE,    Dashed,   Marker::Diamond),
     ("t-tiered",              GREEN,     Short,    Marker::Square),
     ("t-cxl",                 VERMILION, Solid,    Marker::Circle),
-    ("trenvx-vm-no-bypass",   PURPLE,    Dashed,   Marker::Square),
+    ("trenvx-vm-guest-cache", PURPLE,    Dashed,   Marker::Square),
     ("trenvx-vm-own-browser", GREEN,     Short,    Marker::Down),
     ("trenvx-vm",             VERMILION, Solid,    Marker::Circle),
     ("ideal",                 GREY,      Dotted,   Marker::Diamond),
@@ -160,10 +161,11 @@ mod tests {
 
     #[test]
     fn systems_that_share_a_figure_do_not_share_a_look() {
-        let figures: [&[&str]; 4] = [
+        let figures: [&[&str]; 5] = [
+            &["t-rdma", "t-rdma-prefetch", "t-tiered", "t-cxl"],
             &["faasd", "criu", "criu-lazy", "reap+", "faasnap+", "t-cxl", "t-rdma", "t-tiered"],
             &["faasd", "criu", "t-reuse-only", "t-reuse+cgroup", "t-cxl"],
-            &["vanilla-ch", "e2b", "e2b+", "trenvx-vm", "trenvx-vm-no-bypass", "trenvx-vm-own-browser"],
+            &["vanilla-ch", "e2b", "e2b+", "trenvx-vm", "trenvx-vm-guest-cache", "trenvx-vm-own-browser"],
             &["criu", "sock", "rainbowcake", "mitosis", "t-cxl", "t-rdma", "ideal"],
         ];
         for systems in figures {

@@ -93,7 +93,7 @@ pub fn arrange<'a>(plan: &Plan<'a>) -> Sweep<'a> {
     Sweep {
         title: plan.request.x_title.as_ref().map_or_else(|| title(key, unit), |named| with_unit(named, unit)),
         marks: marks(&placed, factor),
-        scale: scale(&placed),
+        scale: scale(&placed, plan.request.x_log),
         cells,
         lines,
     }
@@ -193,13 +193,14 @@ fn marks(placed: &[Placed<'_>], factor: f64) -> Vec<Mark> {
     values(placed).into_iter().map(|at| Mark { at, text: text(at) }).collect()
 }
 
-/// Logarithmic where the largest value is five times the smallest or more; room at both ends.
-fn scale(placed: &[Placed<'_>]) -> Scale {
+/// Logarithmic where that is asked for, or else where the largest value is five times the smallest or
+/// more; room at both ends.
+fn scale(placed: &[Placed<'_>], log: Option<bool>) -> Scale {
     let values = values(placed);
     let (Some(&low), Some(&high)) = (values.first(), values.last()) else {
         return Scale::Linear { min: 0.0, max: 1.0 };
     };
-    if low > 0.0 && high >= 5.0 * low {
+    if low > 0.0 && high > low && log.unwrap_or(high >= 5.0 * low) {
         let room = (high / low).powf(0.05);
         return Scale::Log { min: low / room, max: high * room };
     }
@@ -210,6 +211,67 @@ fn scale(placed: &[Placed<'_>]) -> Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::figure::{FigureKind, FigureRequest, Provenance, render};
+    use crate::input::ExperimentData;
+    use crate::metric::{Metric, Statistic};
+    use crate::synthetic::{Shape, experiment};
+
+    /// Rows of a figure of a synthetic experiment whose panels have these values of `key`.
+    fn rows(key: &str, values: [f64; 4], request: FigureRequest) -> Vec<String> {
+        let shape =
+            Shape { panels: vec!["a", "b", "c", "d"], systems: vec!["faasd", "t-cxl"], ..Shape::default() };
+        let mut data = ExperimentData { figures: vec![request], ..experiment(&shape) };
+        for point in &mut data.points {
+            let panel = ["a", "b", "c", "d"].iter().position(|p| *p == point.panel).unwrap();
+            point.numbers = vec![(key.to_owned(), Quantity::Plain(values[panel]))];
+        }
+        let folder = tempfile::tempdir().unwrap();
+        render(&data, folder.path(), &Provenance::default()).unwrap();
+        let csv = std::fs::read_to_string(folder.path().join("f.csv")).unwrap();
+        csv.lines().skip(1).map(|row| row.split(',').take(4).collect::<Vec<_>>().join(",")).collect()
+    }
+
+    fn request() -> FigureRequest {
+        FigureRequest {
+            metric: Some(Metric::Local),
+            statistic: Some(Statistic::Peak),
+            ..FigureRequest::new(FigureKind::SweepLines, "f")
+        }
+    }
+
+    #[test]
+    fn panels_that_the_key_decides_are_one_line() {
+        let rows = rows("cluster.nodes", [1.0, 10.0, 100.0, 20_000.0], request());
+        assert_eq!(rows.len(), 8);
+        assert_eq!(rows[0], ",faasd,Nodes,1");
+        assert_eq!(rows[7], ",t-cxl,Nodes,20k");
+    }
+
+    #[test]
+    fn panels_that_it_does_not_decide_are_cells() {
+        let rows = rows("cluster.nodes", [1.0, 1.0, 2.0, 2.0], request());
+        assert_eq!((rows.len(), rows[0].as_str()), (8, "a,faasd,Nodes,1"));
+    }
+
+    #[test]
+    fn other_axes_can_be_lines_and_systems_cells() {
+        let request = FigureRequest { lines: Some("panel".into()), ..request() };
+        let rows = rows("cluster.nodes", [1.0, 1.0, 2.0, 2.0], request);
+        assert_eq!(
+            rows,
+            [
+                "faasd,a,Nodes,1",
+                "faasd,b,Nodes,1",
+                "faasd,c,Nodes,2",
+                "faasd,d,Nodes,2",
+                "t-cxl,a,Nodes,1",
+                "t-cxl,b,Nodes,1",
+                "t-cxl,c,Nodes,2",
+                "t-cxl,d,Nodes,2",
+            ]
+        );
+    }
 
     #[test]
     fn keys_are_put_into_words() {

@@ -12,7 +12,7 @@ use crate::estimate::Estimate;
 use crate::files::{Table, number};
 use crate::metric;
 
-const PLOT: f64 = 140.0;
+const PLOT: f64 = 160.0;
 
 pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
     let (metric, statistic) = plan.request.quantity();
@@ -41,7 +41,7 @@ pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
             page::nothing(canvas, area);
         }
         for (cell, rect) in sweep.cells.iter().zip(page::grid(area, columns, sweep.cells.len(), (6.0, 0.0))) {
-            let plot = Rect { h: PLOT, ..rect.inset(56.0, around - 38.0, 12.0, 38.0) };
+            let plot = Rect { h: PLOT, ..rect.inset(64.0, around - 38.0, 12.0, 38.0) };
             page::panel_title(canvas, plot, &cell.name);
             draw_cell(canvas, plot, plan, &sweep, cell, y, &title);
         }
@@ -56,7 +56,13 @@ fn scale(plan: &Plan<'_>, sweep: &Sweep<'_>) -> Scale {
     if plan.request.log {
         return Scale::log_over(estimates.iter().flat_map(|e| [e.bottom(), e.top()]));
     }
-    Scale::from_zero(estimates.iter().map(Estimate::top))
+    match Scale::from_zero(estimates.iter().map(Estimate::top)) {
+        // A share has no room above the whole.
+        Scale::Linear { max, .. } if metric::unit(plan.request.quantity().0) == "share" && max > 1.0 => {
+            Scale::Linear { min: 0.0, max: 1.0 }
+        }
+        scale => scale,
+    }
 }
 
 fn draw_cell(

@@ -218,7 +218,7 @@ impl Cell {
     }
 
     fn scale_nic(&mut self, node: u32, factor: f64) {
-        let capacity = ((self.costs.nic_streams as f64 * factor) as u64).max(1);
+        let capacity = ((self.costs.nic_streams as f64 * factor).round() as u64).max(1);
         let nic = self.processor_of(NodeId(node), crate::costs::Resource::Nic);
         self.set_capacity(nic, capacity);
     }

@@ -8,6 +8,7 @@ mod agents;
 mod memory;
 mod steps;
 
+use crate::shared::ONE;
 pub use agents::{AgentBrowser, AgentCosts};
 use configs::spec::{Machine, Spec};
 use memory::MemoryPlan;
@@ -210,11 +211,11 @@ pub struct Costs {
     pub phases: Vec<Phase>,
     /// Memory levels, referred to by their first.
     levels: Vec<ByClass>,
-    /// Jobs that a CXL device serves at full rate.
+    /// Jobs that a CXL device serves at full rate, in thousandths of a job.
     pub cxl_streams: u64,
-    /// Jobs that a NIC serves at full rate.
+    /// Jobs that a NIC serves at full rate, in thousandths of a job.
     pub nic_streams: u64,
-    /// Jobs that an SSD serves at full rate.
+    /// Jobs that an SSD serves at full rate, in thousandths of a job.
     pub disk_streams: u64,
     /// How long the destruction of a sandbox holds the network-namespace lock.
     pub destroy_netns: Duration,
@@ -247,9 +248,9 @@ impl Costs {
             parts: Vec::new(),
             phases: Vec::new(),
             levels: Vec::new(),
-            cxl_streams: (machine.cxl.bandwidth as f64 / per_stream).max(1.0) as u64,
-            nic_streams: nic.max(1.0) as u64,
-            disk_streams: disk.max(1.0) as u64,
+            cxl_streams: thousandths(machine.cxl.bandwidth as f64 / per_stream),
+            nic_streams: thousandths(nic),
+            disk_streams: thousandths(disk),
             destroy_netns: machine.sandbox.netns_destroy,
             read_4k: machine.rdma.read_4k,
         };
@@ -393,6 +394,11 @@ impl Costs {
         });
         Handler { first: first..later, later: later..later + 1, grown, idle: grown }
     }
+}
+
+/// As processors count their capacity.
+fn thousandths(jobs: f64) -> u64 {
+    (jobs * ONE as f64).round().max(1.0) as u64
 }
 
 /// Numbers the distinct names, in their order.

@@ -102,7 +102,10 @@ pub(super) fn new_sandbox(
 pub(super) fn repurposed(steps: &mut Steps, system: &System, machine: &Machine, profile: &Profile) {
     let costs = &machine.sandbox;
     steps.push(Step::Kill, Resource::Delay, costs.kill);
-    steps.push(Step::MountLock, Resource::MountLock, costs.rootfs_swap);
+    // A VM's disks come with its snapshot, as in a sandbox made new.
+    if system.isolation == Isolation::Container {
+        steps.push(Step::MountLock, Resource::MountLock, costs.rootfs_swap);
+    }
     steps.push(Step::EnterNetns, Resource::Delay, costs.netns_enter);
     steps.push(Step::CgroupLimits, Resource::Delay, costs.cgroup_limits);
     enter_cgroup(steps, system, machine);
