@@ -18,7 +18,7 @@ fn timelines(out: &Path, sets: &[&str]) -> Vec<String> {
     let experiment = load(&file, Tier::Kick, &sets).unwrap_or_else(|error| panic!("{error}"));
     let plan = Plan::only(experiment, &["t-cxl".to_owned()], &[1]).unwrap();
     let store = Store::open(out).unwrap();
-    let options = Options { jobs: 1, keep_going: false, progress: false };
+    let options = Options { jobs: 1, keep_going: false, progress: false, ..Options::default() };
     let outcome = runs::execute(&plan, out, &store, &sim::SimulatedWorld, &options).unwrap();
     assert_eq!((outcome.done.len(), outcome.failed.len()), (1, 0));
     // It is checked with the other files, and not read back.
