@@ -1,6 +1,7 @@
 //! [`Processor`] against processor sharing as its definition has it: every job's remaining work is
 //! brought forward at min(1, capacity / jobs) from event to event.
 
+use crate::shared::ONE;
 use crate::processor::{Joined, Processor, Seat, Seats};
 use crate::queue::{Class, Event, Number, Queue, Work};
 use proptest::prelude::*;
@@ -83,7 +84,7 @@ impl Driven {
     fn play(capacity: u64, story: &[(u64, Happens)]) -> Self {
         let seats = Table(vec![Seat::NONE; story.len()]);
         let mut driven = Self {
-            processor: Processor::new(capacity, true),
+            processor: Processor::new(capacity * ONE),
             seats,
             queue: Queue::new(),
             there: BTreeMap::new(),
@@ -153,7 +154,7 @@ impl Driven {
 
     fn set_capacity(&mut self, now: Instant, capacity: u64) {
         let mut displaced = Vec::new();
-        self.processor.set_capacity(&mut self.seats, now, capacity, &mut displaced);
+        self.processor.set_capacity(&mut self.seats, now, capacity * ONE, &mut displaced);
         self.forget(&displaced);
         self.announce();
     }
