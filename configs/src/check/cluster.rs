@@ -106,7 +106,8 @@ fn timeline(section: Section<'_, '_>) -> TimelineWindow {
     let from = section.get("from", values::duration);
     let until = section.get("until", values::positive_duration);
     if until <= from {
-        let message = format!("from {from} until {until} there is nothing to show: let it end after it begins");
+        let message =
+            format!("from {from} until {until} there is nothing to show: let it end after it begins");
         section.problem("until", message);
     }
     let (from, until) = (Instant::ZERO + from, Instant::ZERO + until);

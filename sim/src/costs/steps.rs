@@ -33,7 +33,9 @@ impl Steps<'_> {
     fn copy(&mut self, system: &System, machine: &Machine, pages: Pages, per_page: Duration) {
         let at = |bandwidth: u64| per_page.max(page_at(bandwidth)) * pages.0;
         match system.pages {
-            PageSource::Cxl | PageSource::Tiered => self.push(Step::Copy, Resource::CxlDevice, per_page * pages.0),
+            PageSource::Cxl | PageSource::Tiered => {
+                self.push(Step::Copy, Resource::CxlDevice, per_page * pages.0)
+            }
             PageSource::Dram => self.push(Step::Copy, Resource::Cores, per_page * pages.0),
             PageSource::Rdma | PageSource::RdmaPrefetch => {
                 self.push(Step::Copy, Resource::NicLine, machine.rdma.read_4k + at(machine.rdma.bandwidth));
@@ -220,7 +222,9 @@ pub(super) fn first_faults(system: &System, machine: &Machine, profile: &Profile
     match system.state {
         State::Boot | State::Ready | State::CriuCopy | State::VmCopy => Duration::ZERO,
         State::CriuLazy => (fault.userfaultfd + page_copy(system, machine)) * (read + written).0,
-        State::WorkingSetPrefetch => fault.userfaultfd * missed(machine, guest_working_set(machine, profile)).0,
+        State::WorkingSetPrefetch => {
+            fault.userfaultfd * missed(machine, guest_working_set(machine, profile)).0
+        }
         State::WorkingSetRegions | State::VmMap => {
             let mapped = guest_working_set(machine, profile) - written;
             fault.minor * mapped.0 + copy * written.0
