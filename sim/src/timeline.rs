@@ -278,3 +278,25 @@ pub fn add(whole: &mut Timeline, cell: Timeline, functions: &[u32], (nodes, rack
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use platform::records::Happening;
+
+    #[test]
+    fn what_is_too_much_is_counted_and_not_kept() {
+        let at = |second| Instant::ZERO + Duration::from_secs(second);
+        let window = TimelineWindow { from: at(10), until: at(20) };
+        // As many cells as there may be events: one each.
+        let mut recorder = Recorder::new(window, 1, 1, MOST as u32);
+        for second in [5, 10, 15, 25] {
+            let (place, what) = (TimelinePlace::Node(0), Happening::Expired);
+            recorder.mark(TimelineMark { at: at(second), place, sandbox: Some(3), what, function: None });
+        }
+        recorder.waited(0, 0, at(1), Duration::from_secs(10));
+        let Timeline { marks, waits, dropped, .. } = recorder.timeline;
+        // The first that lies in the window is kept; outside of it nothing counts.
+        assert_eq!((marks.len(), marks[0].at, waits.len(), dropped), (1, at(10), 0, 2));
+    }
+}

@@ -34,7 +34,7 @@ impl Steps<'_> {
         let at = |bandwidth: u64| per_page.max(page_at(bandwidth)) * pages.0;
         match system.pages {
             PageSource::Cxl | PageSource::Tiered => {
-                self.push(Step::Copy, Resource::CxlDevice, per_page * pages.0)
+                self.push(Step::Copy, Resource::CxlDevice, per_page * pages.0);
             }
             PageSource::Dram => self.push(Step::Copy, Resource::Cores, per_page * pages.0),
             PageSource::Rdma | PageSource::RdmaPrefetch => {
