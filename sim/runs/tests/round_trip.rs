@@ -38,11 +38,13 @@ fn record_files_are_the_same_bytes_with_one_job_and_with_two() {
         assert_eq!(
             names,
             [
+                "agents.csv",
                 "counters.json",
                 "functions.csv",
                 "invocations.csv.zst",
                 "latency.csv",
                 "memory.csv",
+                "places.csv",
                 "starts.csv",
                 "warnings.txt"
             ]
