@@ -39,6 +39,7 @@ fn record_files_are_the_same_bytes_with_one_job_and_with_two() {
             names,
             [
                 "DONE",
+                "agents.csv",
                 "counters.json",
                 "functions.csv",
                 "invocations.csv.zst",
