@@ -43,6 +43,7 @@ fn record_files_are_the_same_bytes_with_one_job_and_with_two() {
                 "invocations.csv.zst",
                 "latency.csv",
                 "memory.csv",
+                "places.csv",
                 "starts.csv",
                 "warnings.txt"
             ]
