@@ -59,7 +59,7 @@ refused! {
     a_figure_of_no_metric: "[[figures]]\nkind = \"bars\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"start_up\"\nstatistic = \"p99\"\n";
     a_figure_without_its_metric: "[[figures]]\nkind = \"bars\"\nname = \"a\"\ntitle = \"A\"\n";
     a_statistic_that_the_metric_lacks: "[[figures]]\nkind = \"bars\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"local\"\nstatistic = \"p99\"\n";
-    starts_of_what_is_no_latency: "[[figures]]\nkind = \"bars\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"local\"\nstatistic = \"peak\"\nstarts = [\"warn\"]\n";
+    starts_of_what_is_no_latency: "[[figures]]\nkind = \"bars\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"local\"\nstatistic = \"peak\"\nstarts = [\"warm\"]\n";
     a_metric_where_none_belongs: "[[figures]]\nkind = \"latency-cdf\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"startup\"\nx = \"cluster.nodes\"\n";
     a_figure_of_an_unknown_system: "systems = [\"t-cxl\"]\n[[figures]]\nkind = \"latency-cdf\"\nname = \"a\"\ntitle = \"A\"\nsystems = [\"t-cxl\", \"t-clx\"]\n";
     lines_along_nothing: "[[figures]]\nkind = \"sweep-lines\"\nname = \"a\"\ntitle = \"A\"\nmetric = \"local\"\nstatistic = \"peak\"\n";

@@ -91,7 +91,7 @@ fn figure(section: &Section<'_, '_>, axes: &Axes<'_>) -> FigureSpec {
     if kind == FigureKind::SweepLines {
         along(section, axes, x.as_deref(), lines.as_deref());
     } else {
-        for key in ["x", "x_title", "x_log", "lines"] {
+        for key in ["x", "x_title", "x_log", "lines", "log"] {
             if section.has(key) {
                 section.problem(key, "only sweep-lines have it: leave it out");
             }

@@ -3,7 +3,7 @@
 use super::Plan;
 use super::axis;
 use super::page::{Drawing, Series};
-use super::stack::{self, Cell, Stack};
+use super::stack::{self, Stack};
 use super::style::{Colour, PARTS};
 use crate::estimate::Estimate;
 use crate::files::Table;
@@ -54,8 +54,7 @@ pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
         .collect();
     let parts: Vec<_> = used.iter().map(|&class| (name(class).to_owned(), fill(class))).collect();
     let stack = Stack { parts: &parts, axis: "Memory (GiB)", ticks: axis::plain, value: axis::three_digits };
-    let cells: Vec<_> =
-        plan.selection.panels.iter().map(|panel| Cell { name: panel.name.clone(), panel }).collect();
+    let cells = stack::panels(plan);
     let svg = stack::draw(plan, &stack, &cells, &caption, |_, series| {
         used.iter().map(|&class| Some(gib(series, class, statistic)?.value)).collect()
     })?;

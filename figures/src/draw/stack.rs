@@ -12,6 +12,14 @@ const ROW: f64 = 17.0;
 pub struct Cell<'p, 'a> {
     pub name: String,
     pub panel: &'p Panel<'a>,
+    /// The function, where the cell is of one.
+    pub function: &'p str,
+}
+
+/// A cell for each panel.
+pub fn panels<'p, 'a>(plan: &'p Plan<'a>) -> Vec<Cell<'p, 'a>> {
+    let panels = plan.selection.panels.iter();
+    panels.map(|panel| Cell { name: panel.name.clone(), panel, function: "" }).collect()
 }
 
 /// How a figure of stacked bars looks.

@@ -28,9 +28,9 @@ fn draw_together(plan: &Plan<'_>) -> Result<Drawing, String> {
         which(plan.request),
         plan.selection.seeds()
     );
-    let parts: Vec<_> = TOGETHER.iter().map(|&(metric, colour)| (metric.name(), colour)).collect();
-    let cells: Vec<_> =
-        plan.selection.panels.iter().map(|panel| Cell { name: panel.name.clone(), panel }).collect();
+    let parts = ["queueing", "start-up", "service"].map(str::to_owned);
+    let parts: Vec<_> = parts.into_iter().zip(TOGETHER.map(|(_, colour)| colour)).collect();
+    let cells = stack::panels(plan);
     let svg = stack::draw(plan, &time(&parts), &cells, &caption, |_, series| {
         TOGETHER.iter().map(|&(metric, _)| Some(mean(plan, series, metric)?.value)).collect()
     })?;
@@ -51,7 +51,7 @@ fn draw_each(plan: &Plan<'_>) -> Result<Drawing, String> {
          the rows; every function has its own scale; {}.",
         plan.selection.seeds()
     );
-    let parts = [("startup".to_owned(), STARTUP), ("queueing and service".to_owned(), SERVICE)];
+    let parts = [("start-up".to_owned(), STARTUP), ("queueing and service".to_owned(), SERVICE)];
     let functions = &plan.request.functions;
     let cells: Vec<_> = plan
         .selection
@@ -61,16 +61,12 @@ fn draw_each(plan: &Plan<'_>) -> Result<Drawing, String> {
             functions.iter().map(move |function| Cell {
                 name: format!("{} {function}", panel.name).trim().to_owned(),
                 panel,
+                function,
             })
         })
         .collect();
-    let function = |cell: &Cell<'_, '_>| {
-        functions.iter().find(|f| {
-            cell.name.ends_with(f.as_str()) && cell.name == format!("{} {f}", cell.panel.name).trim()
-        })
-    };
     let svg = stack::draw(plan, &time(&parts), &cells, &caption, |cell, series| {
-        let [startup, rest] = split(series, function(cell)?);
+        let [startup, rest] = split(series, cell.function);
         Some(vec![startup?.value, rest?.value])
     })?;
     let mut table = Table::new(&COLUMNS);

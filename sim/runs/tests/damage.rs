@@ -3,7 +3,6 @@
 mod common;
 
 use common::{Fake, House, files};
-use platform::records::RECORD_SCHEMA;
 use runs::{Claim, RunKey, StoreError};
 use std::fs;
 use std::path::PathBuf;
@@ -95,11 +94,9 @@ fn another_schema_is_said_to_be_one() {
     let (house, key, folder) = with_runs();
     let path = folder.join("DONE");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(
-        &path,
-        text.replacen(&format!("\"record_schema\": {RECORD_SCHEMA}"), "\"record_schema\": 99", 1),
-    )
-    .unwrap();
+    let ours = format!("\"record_schema\": {}", platform::records::RECORD_SCHEMA);
+    assert!(text.contains(&ours), "{text}");
+    fs::write(&path, text.replacen(&ours, "\"record_schema\": 99", 1)).unwrap();
     let error = house.store().load(&key).unwrap_err();
     assert!(matches!(error, StoreError::ForeignSchema { found: 99, .. }), "{error}");
 }
