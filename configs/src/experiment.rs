@@ -25,6 +25,8 @@ pub struct Experiment {
     pub sets: Vec<String>,
     /// One per combination of panel, swept values and system, in the order of the file.
     pub points: Vec<Point>,
+    /// The same for the emulated world: the systems of `[emu]`, each on a real machine.
+    pub emulated: Vec<Point>,
     /// Seeds, each run for every point.
     pub seeds: Vec<u64>,
     /// What is drawn.
@@ -33,6 +35,16 @@ pub struct Experiment {
     pub constants: Vec<ConstantNote>,
     /// Every value in force, sorted by key.
     pub effective: Vec<EffectiveValue>,
+}
+
+impl Experiment {
+    /// The experiment as a world runs it: with that world's points.
+    pub fn in_world(mut self, world: WorldKind) -> Self {
+        if world == WorldKind::Emu {
+            self.points = std::mem::take(&mut self.emulated);
+        }
+        self
+    }
 }
 
 /// One spec and its place in the experiment.

@@ -2,14 +2,14 @@
 //! `--set`, each over the one before.
 
 use crate::check::constants::{self, Constants};
-use crate::check::{cluster, faults, figures, machine, profiles, systems, workload};
+use crate::check::{cluster, emu, faults, figures, machine, profiles, systems, workload};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::effective;
 use crate::experiment::{ConstantNote, Experiment, Point, WorldKind};
 use crate::layers::{Layers, Variant};
 use crate::section::{Checker, Section};
 use crate::source::Sources;
-use crate::spec::{Machine, ServiceTime, Spec, Tier};
+use crate::spec::{EmuSpec, Machine, ServiceTime, Spec, Tier};
 use crate::suggest;
 use crate::tree::{self, Node, join};
 use crate::values;
@@ -61,7 +61,7 @@ fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_sets: bool) ->
 
     let mut notes = Vec::new();
     for variant in layers.variants(tier, with_sets, &common, panels, checker) {
-        points_of(layers, checker, &variant, &mut experiment.points, &mut notes);
+        points_of(layers, checker, &variant, &mut experiment, &mut notes);
     }
     for note in notes {
         if !experiment.constants.contains(&note) {
@@ -87,6 +87,7 @@ fn head(root: &Section<'_, '_>, tier: Tier, panels: &[String]) -> Experiment {
         file: Default::default(),
         sets: Vec::new(),
         points: Vec::new(),
+        emulated: Vec::new(),
         seeds: seeds(root),
         figures: figures::figures(root, panels),
         constants: Vec::new(),
@@ -144,7 +145,7 @@ fn points_of(
     layers: &Layers,
     checker: &Checker<'_>,
     variant: &Variant,
-    points: &mut Vec<Point>,
+    experiment: &mut Experiment,
     notes: &mut Vec<ConstantNote>,
 ) {
     let root = Section::of(checker, "", &variant.tree);
@@ -153,8 +154,12 @@ fn points_of(
     }
     let mut systems = systems::systems(&root);
     let over = root.entry("override").map(|entry| &entry.node);
+    let emu = emu::emu(&root, &systems);
+    let (mut emulated, emu) = emu.map_or_else(Default::default, |(systems, emu)| (systems, Some(emu)));
     if let Some(over) = over {
         overrides(checker, over, &mut systems);
+        // What is wrong with them was noted just now.
+        overrides(&Checker::new(&layers.sources), over, &mut emulated);
     }
     let changes = |key| over.and_then(|over| over.get(key));
     let constants = Constants::default();
@@ -186,7 +191,7 @@ fn points_of(
         return;
     };
     let (Some(machine), Some(profiles)) = (machine, profiles) else { return };
-    for system in systems {
+    let point = |system: System, emu: Option<EmuSpec>| {
         let mut axes = variant.axes.clone();
         axes.push(("system".to_owned(), system.name.clone()));
         let label = axes
@@ -208,9 +213,12 @@ fn points_of(
             service_times: profiles.service_times.clone(),
             default_profile: profiles.default_profile.clone(),
             output: output.clone(),
+            emu,
         };
-        points.push(Point { label, axes, spec });
-    }
+        Point { label, axes, spec }
+    };
+    experiment.points.extend(systems.into_iter().map(|system| point(system, None)));
+    experiment.emulated.extend(emulated.into_iter().map(|system| point(system, emu.clone())));
 }
 
 fn overrides(checker: &Checker<'_>, over: &Node, systems: &mut [System]) {

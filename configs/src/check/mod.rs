@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod constants;
+pub(crate) mod emu;
 pub(crate) mod faults;
 pub(crate) mod figures;
 pub(crate) mod machine;

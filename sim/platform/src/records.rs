@@ -5,6 +5,7 @@
 //! queueing is the wait for memory or a start slot, startup everything from there to the handler's
 //! first instruction, service the handler itself (page faults and slow memory included).
 
+use crate::control::{Command, Input};
 use crate::memory::{ByClass, MemoryClass};
 use serde::{Deserialize, Serialize};
 use traces::{Bytes, Duration, Instant};
@@ -283,4 +284,24 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     /// Every invocation, where the experiment asked for them; else empty.
     pub invocations: Vec<InvocationRecord>,
+    /// How long after its planned time each arrival reached the control plane: of worlds that play in
+    /// real time; else empty.
+    #[serde(default)]
+    pub lateness: Distribution,
+    /// What the control plane was told and what it answered: of worlds that cannot be played again;
+    /// else empty.
+    #[serde(default)]
+    pub decisions: Vec<Decision>,
+}
+
+/// One input of the control plane and the commands that followed from it. The inputs of a run, given
+/// to a fresh control plane of the same run, lead to the same commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// When it was told, since the beginning of the run.
+    pub at: Instant,
+    /// What it was told.
+    pub input: Input,
+    /// What it answered, in order.
+    pub commands: Vec<Command>,
 }

@@ -114,6 +114,7 @@ pub fn free_spec(name: &str) -> Spec {
             distributions: u32::MAX,
             growth_steps: 1,
         },
+        emu: None,
     }
 }
 

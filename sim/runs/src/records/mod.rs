@@ -10,10 +10,14 @@
 //! | `counters.json` | (one object) counters, and memory over the measured part |
 //! | `warnings.txt` | warning |
 //! | `invocations.csv.zst` | invocation, where the experiment asks for them |
+//! | `lateness.csv` | filled histogram bucket, where the world plays in real time |
+//! | `decisions.jsonl.zst` | input of the control plane with its commands, where the world cannot be played again |
 
 mod counters;
+mod decisions;
 mod functions;
 mod invocations;
+mod lateness;
 mod latency;
 mod memory;
 mod places;
@@ -51,6 +55,12 @@ pub(crate) fn write(record: &RunRecord, folder: &Path) -> Result<BTreeMap<String
     if !record.invocations.is_empty() {
         file("invocations.csv.zst", &|sink| invocations::write(&record.invocations, sink))?;
     }
+    if !record.lateness.buckets.is_empty() {
+        file("lateness.csv", &|sink| lateness::write(&record.lateness, sink))?;
+    }
+    if !record.decisions.is_empty() {
+        file("decisions.jsonl.zst", &|sink| decisions::write(&record.decisions, sink))?;
+    }
     Ok(files)
 }
 
@@ -69,7 +79,15 @@ pub(crate) fn read(folder: &Path, files: &BTreeMap<String, FileNote>) -> Result<
         Vec::new()
     };
     let warnings = warnings::read(&folder.join("warnings.txt"))?;
-    Ok(RunRecord { functions, starts, memory, counters, warnings, invocations })
+    let mut record =
+        RunRecord { functions, starts, memory, counters, warnings, invocations, ..RunRecord::default() };
+    if files.contains_key("lateness.csv") {
+        record.lateness = lateness::read(&folder.join("lateness.csv"))?;
+    }
+    if files.contains_key("decisions.jsonl.zst") {
+        record.decisions = decisions::read(&folder.join("decisions.jsonl.zst"))?;
+    }
+    Ok(record)
 }
 
 fn latency_name(record: &RunRecord) -> &'static str {
