@@ -1,9 +1,10 @@
 //! `trenvx figure`, `claims` and `report`: everything that is recomputed from records.
 
 use crate::common::{Ended, Folders, TierArg};
+use crate::run::WorldArg;
 use anyhow::Context;
 use clap::Args;
-use configs::{Experiment, Tier};
+use configs::{Experiment, Tier, WorldKind};
 use figures::report::{DoctorRow, warnings_of};
 use figures::{ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
 use platform::StartKind;
@@ -21,6 +22,9 @@ pub struct Which {
     /// The `--set` they were run with (repeat for several).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// The world they were run in.
+    #[arg(long, value_enum, default_value_t = WorldArg::Sim)]
+    world: WorldArg,
 }
 
 /// Draw the figures of experiments that were run.
@@ -51,16 +55,17 @@ pub struct ReportArgs {
 pub struct Loaded {
     experiment: Experiment,
     data: ExperimentData,
+    world: WorldKind,
     /// Of its newest run; `None` if there is none.
     manifest: Option<Manifest>,
 }
 
 impl Loaded {
     /// Reads the runs of an experiment, reducing each as it is read.
-    pub fn new(folders: &Folders, experiment: Experiment) -> anyhow::Result<Self> {
+    pub fn new(folders: &Folders, experiment: Experiment, world: WorldKind) -> anyhow::Result<Self> {
         let mut data = ExperimentData::of(&experiment);
         let mut manifest = None;
-        match Index::load(&folders.out, &experiment.id, experiment.tier, "sim", &experiment.sets) {
+        match Index::load(&folders.out, &experiment.id, experiment.tier, world.name(), &experiment.sets) {
             Ok(index) => {
                 let store = Store::open(&folders.out)?;
                 for indexed in index.runs {
@@ -72,12 +77,14 @@ impl Loaded {
             Err(StoreError::Missing { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Self { experiment, data, manifest })
+        Ok(Self { experiment, data, world, manifest })
     }
 
     /// The folder of its figures.
     fn folder(&self, out: &Path) -> PathBuf {
-        out.join("figures").join(format!("{}-{}", self.experiment.id, self.experiment.tier.name()))
+        let world = if self.world == WorldKind::Sim { "" } else { "-emu" };
+        let tier = self.experiment.tier.name();
+        out.join("figures").join(format!("{}-{tier}{world}", self.experiment.id))
     }
 
     /// The command that makes everything of it again.
@@ -86,7 +93,10 @@ impl Loaded {
         let file =
             self.experiment.file.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
         let sets: String = self.experiment.sets.iter().map(|set| format!(" --set '{set}'")).collect();
-        format!("trenvx reproduce {file} --tier {tier}{sets}")
+        match self.world {
+            WorldKind::Sim => format!("trenvx reproduce {file} --tier {tier}{sets}"),
+            WorldKind::Emu => format!("trenvx run {file} --world emu --tier {tier}{sets}"),
+        }
     }
 
     /// Draws its figures and writes its summary beside them.
@@ -94,8 +104,11 @@ impl Loaded {
         let folder = self.folder(out);
         let provenance = Provenance {
             command: self.command(),
-            model_version: sim::MODEL_VERSION.to_string(),
-            world: "sim".to_owned(),
+            model_version: match self.world {
+                WorldKind::Sim => sim::MODEL_VERSION.to_string(),
+                WorldKind::Emu => emu::world::EMULATION_VERSION.to_string(),
+            },
+            world: self.world.name().to_owned(),
         };
         let drawn = figures::render(&self.data, &folder, &provenance)?;
         let summary = figures::summary::summarise(&self.data).to_csv("summary")?;
@@ -107,8 +120,11 @@ impl Loaded {
 impl Which {
     fn load(&self, folders: &Folders) -> anyhow::Result<Vec<Loaded>> {
         let names = folders.names(&self.experiments)?;
-        let load =
-            |name: &String| Loaded::new(folders, folders.experiment(name, self.tier.into(), &self.sets)?);
+        let world = self.world.kind();
+        let load = |name: &String| {
+            let experiment = folders.experiment(name, self.tier.into(), &self.sets)?;
+            Loaded::new(folders, experiment.in_world(world), world)
+        };
         names.iter().map(load).collect()
     }
 }
@@ -290,7 +306,7 @@ pub fn reload(folders: &Folders, experiments: Vec<Experiment>) -> anyhow::Result
         .into_iter()
         .map(|experiment| {
             let id = experiment.id.clone();
-            Loaded::new(folders, experiment).with_context(|| id)
+            Loaded::new(folders, experiment, WorldKind::Sim).with_context(|| id)
         })
         .collect()
 }

@@ -3,6 +3,7 @@
 use crate::common::{Ended, Folders, TierArg};
 use crate::report::{self, Loaded};
 use clap::{Args, ValueEnum};
+use configs::{Experiment, WorldKind};
 use runs::{Index, Options, Outcome, Plan, Store};
 
 /// Run an experiment: every point with every seed that is not in the store yet.
@@ -47,11 +48,21 @@ pub struct How {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum WorldArg {
+pub enum WorldArg {
     /// The simulator.
     Sim,
     /// The emulator.
     Emu,
+}
+
+impl WorldArg {
+    /// The world meant.
+    pub fn kind(self) -> WorldKind {
+        match self {
+            Self::Sim => WorldKind::Sim,
+            Self::Emu => WorldKind::Emu,
+        }
+    }
 }
 
 impl How {
@@ -67,29 +78,50 @@ impl How {
 
 /// Runs the experiment and says what came of it.
 pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
-    if args.world == Some(WorldArg::Emu) {
-        let message = "the emulated world runs no experiment in this version: use --world sim".to_owned();
-        return Err(Ended { code: 3, message }.into());
-    }
     let experiment = folders.experiment(&args.experiment, args.how.tier.into(), &args.how.sets)?;
+    let world = args.world.map_or(experiment.worlds[0], WorldArg::kind);
+    let experiment = in_world(experiment, world)?;
     let plan = Plan::only(experiment, &args.points, &args.seeds)?;
     if args.dry_run {
-        return dry_run(folders, &plan);
+        return dry_run(folders, &plan, world);
     }
-    let outcome = execute(folders, &plan, &args.how)?;
+    let outcome = execute_in(folders, &plan, &args.how, world)?;
     let finished = finish(&plan, &outcome);
     if !outcome.done.is_empty() {
         let name = plan.experiment.file.display().to_string();
-        report::table(&Loaded::new(folders, plan.experiment)?);
-        eprintln!("figures: trenvx figure {name} --tier {}", args.how.tier.name());
+        report::table(&Loaded::new(folders, plan.experiment, world)?);
+        let tier = args.how.tier.name();
+        eprintln!("figures: trenvx figure {name} --world {} --tier {tier}", world.name());
     }
     finished
 }
 
-/// Runs what the plan asks for and the store does not have.
+/// The experiment with the points of a world that it says can run it.
+pub fn in_world(experiment: Experiment, world: WorldKind) -> anyhow::Result<Experiment> {
+    anyhow::ensure!(
+        experiment.worlds.contains(&world),
+        "{}: the world \"{}\" cannot run it: its file says worlds = {:?}",
+        experiment.id,
+        world.name(),
+        experiment.worlds.iter().map(|world| world.name()).collect::<Vec<_>>()
+    );
+    Ok(experiment.in_world(world))
+}
+
+/// Runs what the plan asks for and the store does not have, in the simulated world.
 pub fn execute(folders: &Folders, plan: &Plan, how: &How) -> anyhow::Result<Outcome> {
+    execute_in(folders, plan, how, WorldKind::Sim)
+}
+
+fn execute_in(folders: &Folders, plan: &Plan, how: &How, world: WorldKind) -> anyhow::Result<Outcome> {
     let store = Store::open(&folders.out)?;
-    Ok(runs::execute(plan, &folders.out, &store, &sim::SimulatedWorld, &how.options())?)
+    if world == WorldKind::Sim {
+        return Ok(runs::execute(plan, &folders.out, &store, &sim::SimulatedWorld, &how.options())?);
+    }
+    let places = ::emu::functions::Places::here(&folders.out)?;
+    let emulated = ::emu::world::EmulatedWorld::new(::emu::world::Installed(places));
+    // One at a time: a second run would be part of what the first one measures.
+    Ok(runs::execute(plan, &folders.out, &store, &emulated, &Options { jobs: 1, ..how.options() })?)
 }
 
 /// Says what came of a plan; an error if anything failed.
@@ -116,9 +148,9 @@ pub fn finish(plan: &Plan, outcome: &Outcome) -> anyhow::Result<()> {
 
 /// Prints what would be run. What is in the store is known from the last run of this experiment
 /// with the same tier and `--set`; a changed input shows when it is run.
-fn dry_run(folders: &Folders, plan: &Plan) -> anyhow::Result<()> {
+fn dry_run(folders: &Folders, plan: &Plan, world: WorldKind) -> anyhow::Result<()> {
     let experiment = &plan.experiment;
-    let index = Index::load(&folders.out, &experiment.id, experiment.tier, "sim", &experiment.sets);
+    let index = Index::load(&folders.out, &experiment.id, experiment.tier, world.name(), &experiment.sets);
     let known = index.map(|index| index.runs).unwrap_or_default();
     let mut missing = 0;
     for job in &plan.jobs {
