@@ -27,6 +27,8 @@ pub struct Experiment {
     pub points: Vec<Point>,
     /// The same for the emulated world: the systems of `[emu]`, each on a real machine.
     pub emulated: Vec<Point>,
+    /// How many of the seeds the emulated world runs; 0 for all.
+    pub emulated_seeds: u32,
     /// Seeds, each run for every point.
     pub seeds: Vec<u64>,
     /// What is drawn.
@@ -38,10 +40,13 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// The experiment as a world runs it: with that world's points.
+    /// The experiment as a world runs it: with that world's points and seeds.
     pub fn in_world(mut self, world: WorldKind) -> Self {
         if world == WorldKind::Emu {
             self.points = std::mem::take(&mut self.emulated);
+            if self.emulated_seeds > 0 {
+                self.seeds.truncate(self.emulated_seeds as usize);
+            }
         }
         self
     }

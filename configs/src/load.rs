@@ -88,6 +88,7 @@ fn head(root: &Section<'_, '_>, tier: Tier, panels: &[String]) -> Experiment {
         sets: Vec::new(),
         points: Vec::new(),
         emulated: Vec::new(),
+        emulated_seeds: root.section("emu").map_or(0, |emu| emu.get("seeds", values::small)),
         seeds: seeds(root),
         figures: figures::figures(root, panels),
         constants: Vec::new(),

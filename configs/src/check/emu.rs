@@ -28,6 +28,8 @@ pub(crate) fn emu(root: &Section<'_, '_>, compared: &[System]) -> Option<(Vec<Sy
     if spec.window.is_some_and(|window| window <= spec.burn_in) {
         section.problem("window", "nothing is left of it after the burn-in: write a longer one");
     }
+    // Of the experiment as a whole, which reads it itself.
+    section.has("seeds");
     section.finish();
     Some((systems, spec))
 }
