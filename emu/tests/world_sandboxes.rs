@@ -96,7 +96,8 @@ fn three_systems_run_on_real_sandboxes() {
     for done in &outcome.done {
         let label = &done.label;
         let record = store.load(&done.key).unwrap().record;
-        let ended = |outcome: Outcome| record.functions.iter().map(|f| f.outcomes[outcome as usize]).sum::<u64>();
+        let ended =
+            |outcome: Outcome| record.functions.iter().map(|f| f.outcomes[outcome as usize]).sum::<u64>();
         assert_eq!(ended(Outcome::Completed), 6, "{label}: {:?}", record.warnings);
         let started = |kind: StartKind| record.functions.iter().map(|f| f.starts[kind as usize]).sum::<u64>();
         let starts = [StartKind::Cold, StartKind::Repurposed, StartKind::Restored].map(started);

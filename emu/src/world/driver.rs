@@ -195,7 +195,11 @@ impl<'a> Driver<'a> {
             Due::Overdue { life, deed } => {
                 let slot = self.slots[life.sandbox.index()];
                 if slot.life == life.number && slot.deeds == deed && slot.doing != Doing::Nothing {
-                    self.gone(life, "it took longer than its time limit".to_owned());
+                    let (what, limit) = match slot.doing {
+                        Doing::Starting { .. } => ("start", self.play.patience.start),
+                        _ => ("invocation", self.play.patience.call),
+                    };
+                    self.gone(life, format!("its {what} took longer than {limit}"));
                 }
             }
         }
@@ -203,7 +207,8 @@ impl<'a> Driver<'a> {
 
     fn happened(&mut self, event: Event) {
         let Event { life, what } = event;
-        let Some(slot) = self.slots.get_mut(life.sandbox.index()).filter(|slot| slot.life == life.number) else {
+        let Some(slot) = self.slots.get_mut(life.sandbox.index()).filter(|slot| slot.life == life.number)
+        else {
             return;
         };
         match (what, slot.doing) {
@@ -304,7 +309,9 @@ impl<'a> Driver<'a> {
             Command::Queued { .. } => self.counters.queued += 1,
             Command::TimedOut { ticket } => self.ledger.end(ticket, now, Outcome::TimedOut),
             Command::Reject { ticket } => self.ledger.end(ticket, now, Outcome::Rejected),
-            Command::Demote { .. } => unreachable!("systems that keep layers are refused before they are run"),
+            Command::Demote { .. } => {
+                unreachable!("systems that keep layers are refused before they are run")
+            }
         }
     }
 
@@ -366,7 +373,11 @@ impl<'a> Driver<'a> {
 
     fn finish(self) -> RunRecord {
         let warnings = self.complaints.into_iter().map(|(kind, (count, first))| {
-            if first.is_empty() { format!("{count} {kind}") } else { format!("{count} {kind}; the first: {first}") }
+            if first.is_empty() {
+                format!("{count} {kind}")
+            } else {
+                format!("{count} {kind}; the first: {first}")
+            }
         });
         RunRecord {
             counters: self.counters,

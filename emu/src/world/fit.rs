@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use configs::spec::{EmuSpec, KeepAliveParameters};
 use configs::Spec;
+use configs::spec::{EmuSpec, KeepAliveParameters};
 use platform::control::ControlConfig;
 use platform::policy::FunctionFacts;
 use platform::profile::Profile;
@@ -183,7 +183,9 @@ mod tests {
         let played: Vec<(u64, &str)> = fitted
             .invocations
             .iter()
-            .map(|i| (i.arrival().as_nanos() / 1_000_000, fitted.functions[i.function().index()].name.as_str()))
+            .map(|i| {
+                (i.arrival().as_nanos() / 1_000_000, fitted.functions[i.function().index()].name.as_str())
+            })
             .collect();
         assert_eq!(played, [(0, "a"), (50, "c"), (250, "c")]);
         assert_eq!((fitted.span, fitted.burn_in), (Duration::from_millis(300), Duration::from_millis(40)));

@@ -33,7 +33,8 @@ mod tests {
 
     #[test]
     fn values_are_exact_below_256_us_and_within_1_in_128_above() {
-        for us in (0..3_000).chain((12..40).flat_map(|power| [(1 << power) - 1, 1 << power, (5 << power) / 3]))
+        for us in
+            (0..3_000).chain((12..40).flat_map(|power| [(1 << power) - 1, 1 << power, (5 << power) / 3]))
         {
             let mut histogram = Histogram::default();
             histogram.record(Duration::from_micros(us));

@@ -82,7 +82,8 @@ fn busy_cores() -> Duration {
     let line = text.lines().next().unwrap_or_default();
     let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
     // user, nice, system, then idle and iowait, then irq and softirq.
-    let busy: u64 = ticks.iter().enumerate().filter(|(i, _)| [0, 1, 2, 5, 6].contains(i)).map(|(_, n)| n).sum();
+    let busy: u64 =
+        ticks.iter().enumerate().filter(|(i, _)| [0, 1, 2, 5, 6].contains(i)).map(|(_, n)| n).sum();
     let per_second = rustix::param::clock_ticks_per_second().max(1);
     Duration::from_nanos(busy.saturating_mul(1_000_000_000 / per_second))
 }
@@ -104,7 +105,8 @@ pub(super) fn record(samples: Vec<MemorySample>, workload: &Workload) -> MemoryR
             record.gib_seconds[class as usize] += bytes.as_gib_f64() * held.as_secs_f64();
         }
     }
-    let gib_seconds = MemoryClass::ALL.iter().filter(|c| c.is_local()).map(|&c| record.gib_seconds[c as usize]);
+    let gib_seconds =
+        MemoryClass::ALL.iter().filter(|c| c.is_local()).map(|&c| record.gib_seconds[c as usize]);
     record.nodes = vec![PlaceRecord { peak: record.peak_local, gib_seconds: gib_seconds.sum() }];
     record.samples = samples;
     record

@@ -92,8 +92,7 @@ impl EmulatedWorld {
             Config { launcher: self.launcher.clone(), base: self.catalog.base(), birth, ..Config::new(mode) };
         let census = Arc::default();
         let at_once = spec.system.start_slots;
-        let mut real =
-            RealSandboxes::new(sandboxes, functions, prepopulated, at_once, Arc::clone(&census))?;
+        let mut real = RealSandboxes::new(sandboxes, functions, prepopulated, at_once, Arc::clone(&census))?;
         let gauges = Gauges::default();
         let began = Instant::now();
         let (record, samples) = std::thread::scope(|scope| {

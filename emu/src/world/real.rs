@@ -34,9 +34,14 @@ enum Awaited {
     /// Its process: a worker is at it.
     Process,
     /// The function's word that it is ready.
-    Ready { replaced: bool },
+    Ready {
+        replaced: bool,
+    },
     /// The answer with this number.
-    Answer { id: u64, function: FunctionId },
+    Answer {
+        id: u64,
+        function: FunctionId,
+    },
     Nothing,
 }
 
