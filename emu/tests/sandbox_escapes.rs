@@ -82,8 +82,7 @@ fn a_usual_function_is_refused() {
     if skip_without(NEEDS) {
         return;
     }
-    let expected: BTreeMap<_, _> =
-        ATTEMPTS.iter().map(|(name, usual, _)| (*name, (*usual).to_owned())).collect();
+    let expected: BTreeMap<_, _> = ATTEMPTS.iter().map(|(name, usual, _)| (*name, (*usual).to_owned())).collect();
     assert_eq!(attempt(Confinement::default()), expected);
 }
 
@@ -92,8 +91,7 @@ fn without_the_filter_the_layers_below_refuse() {
     if skip_without(NEEDS) {
         return;
     }
-    let expected: BTreeMap<_, _> =
-        ATTEMPTS.iter().map(|(name, _, bare)| (*name, (*bare).to_owned())).collect();
+    let expected: BTreeMap<_, _> = ATTEMPTS.iter().map(|(name, _, bare)| (*name, (*bare).to_owned())).collect();
     assert_eq!(attempt(Confinement { seccomp: false, ..Confinement::default() }), expected);
 }
 

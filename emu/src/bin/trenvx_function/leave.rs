@@ -89,10 +89,9 @@ pub(super) fn posix_queue(create: bool) -> Result<Value, String> {
 
 fn setting(with: &Value) -> Result<Value, String> {
     let path = format!("/proc/sys/{}", text(with, "name")?);
-    io(std::fs::File::options()
-        .write(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(with["value"].as_str().unwrap_or("1").as_bytes())))?;
+    io(std::fs::File::options().write(true).open(path).and_then(|mut file| {
+        file.write_all(with["value"].as_str().unwrap_or("1").as_bytes())
+    }))?;
     Ok(json!("done"))
 }
 

@@ -36,7 +36,12 @@ fn attribute() -> Value {
     let mut value = [0_u8; 16];
     // SAFETY: strings end with a zero, the room has the stated size.
     let got = unsafe {
-        libc::getxattr(c"/tmp".as_ptr(), c"trusted.leak".as_ptr(), value.as_mut_ptr().cast(), value.len())
+        libc::getxattr(
+            c"/tmp".as_ptr(),
+            c"trusted.leak".as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
     };
     json!(got >= 0)
 }
