@@ -1,9 +1,10 @@
 //! `trenvx figure`, `claims` and `report`: everything that is recomputed from records.
 
 use crate::common::{Axes, Ended, Folders, TierArg};
+use crate::run::WorldArg;
 use anyhow::Context;
 use clap::Args;
-use configs::{Experiment, Tier};
+use configs::{Experiment, Tier, WorldKind};
 use figures::files::{Table, number, optional};
 use figures::report::{DoctorRow, warnings_of};
 use figures::{ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
@@ -25,6 +26,9 @@ pub struct Which {
     sets: Vec<String>,
     #[command(flatten)]
     axes: Axes,
+    /// The world they were run in.
+    #[arg(long, value_enum, default_value_t = WorldArg::Sim)]
+    world: WorldArg,
 }
 
 /// Draw the figures of experiments that were run.
@@ -55,6 +59,7 @@ pub struct ReportArgs {
 pub struct Loaded {
     experiment: Experiment,
     data: ExperimentData,
+    world: WorldKind,
     /// Of its newest run; `None` if there is none.
     manifest: Option<Manifest>,
     /// What each run cost the machine that simulated it.
@@ -93,11 +98,11 @@ fn cost_of(label: &str, run: &StoredRun) -> [String; 9] {
 
 impl Loaded {
     /// Reads the runs of an experiment, reducing each as it is read.
-    pub fn new(folders: &Folders, experiment: Experiment) -> anyhow::Result<Self> {
+    pub fn new(folders: &Folders, experiment: Experiment, world: WorldKind) -> anyhow::Result<Self> {
         let mut data = ExperimentData::of(&experiment);
         let mut manifest = None;
         let mut cost = Table::new(&COST);
-        match Index::load(&folders.out, &experiment, "sim") {
+        match Index::load(&folders.out, &experiment, world.name()) {
             Ok(index) => {
                 let store = Store::open(&folders.out)?;
                 for indexed in index.runs {
@@ -110,17 +115,18 @@ impl Loaded {
             Err(StoreError::Missing { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Self { experiment, data, manifest, cost })
+        Ok(Self { experiment, data, world, manifest, cost })
     }
 
     /// The folder of its figures: its own where something was typed beside the name.
     fn folder(&self, out: &Path) -> PathBuf {
         let figures = out.join("figures");
         if !self.experiment.typed.is_empty() {
-            let index = Index::path(out, &self.experiment, "sim");
+            let index = Index::path(out, &self.experiment, self.world.name());
             return figures.join(index.file_stem().unwrap_or_default());
         }
-        figures.join(format!("{}-{}", self.experiment.id, self.experiment.tier.name()))
+        let world = if self.world == WorldKind::Sim { "" } else { "-emu" };
+        figures.join(format!("{}-{}{world}", self.experiment.id, self.experiment.tier.name()))
     }
 
     /// The command that makes everything of it again.
@@ -130,6 +136,9 @@ impl Loaded {
             self.experiment.file.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
         let options = self.experiment.typed.options();
         let typed: String = options.map(|(option, argument)| format!(" {option} '{argument}'")).collect();
+        if self.world == WorldKind::Emu {
+            return format!("trenvx run {file} --world emu --tier {tier}{typed}");
+        }
         // Axes are typed for sweeps alone.
         let axes = [&self.experiment.typed.sweeps, &self.experiment.typed.zips];
         let subcommand = if axes.iter().all(|axes| axes.is_empty()) { "reproduce" } else { "sweep" };
@@ -141,8 +150,11 @@ impl Loaded {
         let folder = self.folder(out);
         let provenance = Provenance {
             command: self.command(),
-            model_version: sim::MODEL_VERSION.to_string(),
-            world: "sim".to_owned(),
+            model_version: match self.world {
+                WorldKind::Sim => sim::MODEL_VERSION.to_string(),
+                WorldKind::Emu => emu::world::EMULATION_VERSION.to_string(),
+            },
+            world: self.world.name().to_owned(),
         };
         let drawn = figures::render(&self.data, &folder, &provenance)?;
         let summary = figures::summary::summarise(&self.data).to_csv("summary")?;
@@ -156,7 +168,11 @@ impl Which {
     fn load(&self, folders: &Folders) -> anyhow::Result<Vec<Loaded>> {
         let names = folders.names(&self.experiments)?;
         let typed = self.axes.with(&self.sets);
-        let load = |name: &String| Loaded::new(folders, folders.swept(name, self.tier.into(), &typed)?);
+        let world = self.world.kind();
+        let load = |name: &String| {
+            let experiment = folders.swept(name, self.tier.into(), &typed)?;
+            Loaded::new(folders, experiment.in_world(world), world)
+        };
         names.iter().map(load).collect()
     }
 }
@@ -338,7 +354,7 @@ pub fn reload(folders: &Folders, experiments: Vec<Experiment>) -> anyhow::Result
         .into_iter()
         .map(|experiment| {
             let id = experiment.id.clone();
-            Loaded::new(folders, experiment).with_context(|| id)
+            Loaded::new(folders, experiment, WorldKind::Sim).with_context(|| id)
         })
         .collect()
 }

@@ -4,6 +4,7 @@ use crate::common::{Ended, Folders, TierArg};
 use crate::report::{self, Loaded};
 use crate::sweep;
 use clap::{Args, ValueEnum};
+use configs::{Experiment, WorldKind};
 use runs::{Failed, Options, Outcome, Plan, Store};
 
 /// Most runs listed that nobody has tried: there may be thousands, and one command makes them all.
@@ -58,6 +59,16 @@ pub enum WorldArg {
     Emu,
 }
 
+impl WorldArg {
+    /// The world meant.
+    pub fn kind(self) -> WorldKind {
+        match self {
+            Self::Sim => WorldKind::Sim,
+            Self::Emu => WorldKind::Emu,
+        }
+    }
+}
+
 impl How {
     /// For runs in this process.
     pub fn options(&self) -> Options {
@@ -73,19 +84,21 @@ impl How {
 
 /// Runs the experiment and says what came of it.
 pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
-    simulated(args.world)?;
     let experiment = folders.experiment(&args.experiment, args.how.tier.into(), &args.how.sets)?;
+    let world = args.world.map_or(experiment.worlds[0], WorldArg::kind);
+    let experiment = in_world(experiment, world)?;
     let mut plan = Plan::only(experiment, &args.points, &args.seeds)?;
     plan.globals = folders.options();
     if args.dry_run {
         return sweep::dry_run(folders, &plan, &args.how);
     }
-    let outcome = execute(folders, &plan, &args.how)?;
+    let outcome = execute_in(folders, &plan, &args.how, world)?;
     let finished = finish(&plan, &outcome);
     if !outcome.done.is_empty() {
         let name = plan.experiment.file.display().to_string();
-        report::table(&Loaded::new(folders, plan.experiment)?);
-        eprintln!("figures: trenvx figure {name} --tier {}", args.how.tier.name());
+        report::table(&Loaded::new(folders, plan.experiment, world)?);
+        let tier = args.how.tier.name();
+        eprintln!("figures: trenvx figure {name} --world {} --tier {tier}", world.name());
         outcome
             .timelines(&Store::open(&folders.out)?)
             .iter()
@@ -94,19 +107,41 @@ pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
     finished
 }
 
-/// Whether the world that was asked for is there.
+/// Whether a sweep can be run in the world that was asked for.
 pub fn simulated(world: Option<WorldArg>) -> anyhow::Result<()> {
     if world == Some(WorldArg::Emu) {
-        let message = "the emulated world runs no experiment in this version: use --world sim".to_owned();
-        return Err(Ended { code: 3, message }.into());
+        let message = "sweeps are run in the simulated world: leave --world out, or use trenvx run".to_owned();
+        return Err(Ended { code: 2, message }.into());
     }
     Ok(())
 }
 
-/// Runs what the plan asks for and the store does not have.
+/// The experiment with the points of a world that it says can run it.
+pub fn in_world(experiment: Experiment, world: WorldKind) -> anyhow::Result<Experiment> {
+    anyhow::ensure!(
+        experiment.worlds.contains(&world),
+        "{}: the world \"{}\" cannot run it: its file says worlds = {:?}",
+        experiment.id,
+        world.name(),
+        experiment.worlds.iter().map(|world| world.name()).collect::<Vec<_>>()
+    );
+    Ok(experiment.in_world(world))
+}
+
+/// Runs what the plan asks for and the store does not have, in the simulated world.
 pub fn execute(folders: &Folders, plan: &Plan, how: &How) -> anyhow::Result<Outcome> {
+    execute_in(folders, plan, how, WorldKind::Sim)
+}
+
+fn execute_in(folders: &Folders, plan: &Plan, how: &How, world: WorldKind) -> anyhow::Result<Outcome> {
     let store = Store::open(&folders.out)?;
-    Ok(runs::execute(plan, &folders.out, &store, &sim::SimulatedWorld, &how.options())?)
+    if world == WorldKind::Sim {
+        return Ok(runs::execute(plan, &folders.out, &store, &sim::SimulatedWorld, &how.options())?);
+    }
+    let places = ::emu::functions::Places::here(&folders.out)?;
+    let emulated = ::emu::world::EmulatedWorld::new(::emu::world::Installed(places));
+    // One at a time: a second run would be part of what the first one measures.
+    Ok(runs::execute(plan, &folders.out, &store, &emulated, &Options { jobs: 1, ..how.options() })?)
 }
 
 /// Says what came of a plan; an error if anything failed.

@@ -28,6 +28,10 @@ pub struct Experiment {
     pub typed: Typed,
     /// One per combination of panel, swept values and system, in the order of the file.
     pub points: Vec<Point>,
+    /// The same for the emulated world: the systems of `[emu]`, each on a real machine.
+    pub emulated: Vec<Point>,
+    /// How many of the seeds the emulated world runs; 0 for all.
+    pub emulated_seeds: u32,
     /// Seeds, each run for every point.
     pub seeds: Vec<u64>,
     /// What is drawn.
@@ -36,6 +40,19 @@ pub struct Experiment {
     pub constants: Vec<ConstantNote>,
     /// Every value in force, sorted by key.
     pub effective: Vec<EffectiveValue>,
+}
+
+impl Experiment {
+    /// The experiment as a world runs it: with that world's points and seeds.
+    pub fn in_world(mut self, world: WorldKind) -> Self {
+        if world == WorldKind::Emu {
+            self.points = std::mem::take(&mut self.emulated);
+            if self.emulated_seeds > 0 {
+                self.seeds.truncate(self.emulated_seeds as usize);
+            }
+        }
+        self
+    }
 }
 
 /// One spec and its place in the experiment.

@@ -3,7 +3,7 @@
 
 use crate::check::constants::Constants;
 use crate::check::figures::Axes;
-use crate::check::{cluster, faults, figures, profiles, systems, workload};
+use crate::check::{cluster, emu, faults, figures, profiles, systems, workload};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::effective;
 use crate::experiment::{Experiment, Point, Quantity, WorldKind};
@@ -11,7 +11,7 @@ use crate::files::{Files, read_machine, read_profiles};
 use crate::layers::{Layers, Panel, Variant};
 use crate::section::{Checker, Section};
 use crate::source::Sources;
-use crate::spec::{ServiceTime, Spec, Tier};
+use crate::spec::{EmuSpec, ServiceTime, Spec, Tier};
 use crate::suggest;
 use crate::tree::{self, Node, Value};
 use crate::typed::Typed;
@@ -92,7 +92,7 @@ fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_typed: bool) -
     let mut files = Files::default();
     let along: BTreeSet<String> = experiment.figures.iter().filter_map(|figure| figure.x.clone()).collect();
     for number in 0..variants.count().unwrap_or(0) {
-        points_of(layers, checker, &variants.get(number), &mut files, &along, &mut experiment.points);
+        points_of(layers, checker, &variants.get(number), &mut files, &along, &mut experiment);
         if checker.count() >= ENOUGH_PROBLEMS {
             break;
         }
@@ -134,6 +134,8 @@ fn head(root: &Section<'_, '_>, tier: Tier, axes: &Axes<'_>) -> Experiment {
         file: Default::default(),
         typed: Typed::default(),
         points: Vec::new(),
+        emulated: Vec::new(),
+        emulated_seeds: root.section("emu").map_or(0, |emu| emu.get("seeds", values::small)),
         seeds: seeds(root),
         figures: figures::figures(root, axes),
         constants: Vec::new(),
@@ -205,7 +207,7 @@ fn points_of(
     variant: &Variant,
     files: &mut Files,
     along: &BTreeSet<String>,
-    points: &mut Vec<Point>,
+    experiment: &mut Experiment,
 ) {
     let root = Section::of(checker, "", &variant.tree);
     for key in ["base", "id", "title", "paper", "question", "worlds", "seeds", "figures", "panel", "sweep"] {
@@ -213,8 +215,12 @@ fn points_of(
     }
     let mut systems = systems::systems(&root);
     let over = root.entry("override").map(|entry| &entry.node);
+    let emu = emu::emu(&root, &systems);
+    let (mut emulated, emu) = emu.map_or_else(Default::default, |(systems, emu)| (systems, Some(emu)));
     if let Some(over) = over {
         overrides(checker, over, &mut systems);
+        // What is wrong with them was noted just now.
+        overrides(&Checker::new(&layers.sources), over, &mut emulated);
     }
     let changes = |key| over.and_then(|over| over.get(key));
     let machine = read_machine(layers, &root, changes("machine"), files);
@@ -251,7 +257,7 @@ fn points_of(
         .iter()
         .filter_map(|key| Some((key.clone(), figures::number(&variant.tree, &cluster, key)?)))
         .collect();
-    for system in systems {
+    let point = |system: System, emu: Option<EmuSpec>| {
         let mut axes = variant.axes.clone();
         axes.push(("system".to_owned(), system.name.clone()));
         let label = axes
@@ -273,9 +279,12 @@ fn points_of(
             service_times: profiles.service_times.clone(),
             default_profile: profiles.default_profile.clone(),
             output: output.clone(),
+            emu,
         };
-        points.push(Point { label, axes, numbers: numbers.clone(), spec });
-    }
+        Point { label, axes, numbers: numbers.clone(), spec }
+    };
+    experiment.points.extend(systems.into_iter().map(|system| point(system, None)));
+    experiment.emulated.extend(emulated.into_iter().map(|system| point(system, emu.clone())));
 }
 
 fn overrides(checker: &Checker<'_>, over: &Node, systems: &mut [System]) {

@@ -70,6 +70,9 @@ pub struct Spec {
     pub default_profile: String,
     /// What is recorded.
     pub output: Output,
+    /// How it is fitted to a real machine; only of runs in the emulated world.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emu: Option<EmuSpec>,
 }
 
 impl Spec {
@@ -305,6 +308,20 @@ pub struct Output {
     /// The part of the run that is written as a timeline, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<TimelineWindow>,
+}
+
+/// How a workload is fitted to a real machine, which is smaller than the experiment's and cannot play
+/// faster than real time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EmuSpec {
+    /// Only this much of the workload, from its beginning; `None` for all.
+    pub window: Option<Duration>,
+    /// Arrivals before this are burn-in, instead of those that the workload says.
+    pub burn_in: Duration,
+    /// Times of arrivals, and those for which idle sandboxes are kept, are divided by this.
+    pub speed: f64,
+    /// Only calls of these functions; empty: all.
+    pub functions: Vec<String>,
 }
 
 /// Step costs and device constants of a machine, as `configs/machines/*.toml` states them with

@@ -151,6 +151,14 @@ pub(crate) fn non_negative(value: &Value) -> Result<f64, String> {
     }
 }
 
+/// A number above 0.
+pub(crate) fn factor(value: &Value) -> Result<f64, String> {
+    match number(value)? {
+        n if n > 0.0 => Ok(n),
+        n => Err(format!("{n} is out of range: it must be above zero")),
+    }
+}
+
 /// A number from 1.
 pub(crate) fn at_least_one(value: &Value) -> Result<f64, String> {
     match number(value)? {

@@ -4,6 +4,7 @@
 //! * [`functions`] are the programs that sandboxes run.
 //! * [`sandbox`]: isolated places for functions, made new or repurposed; [`kernel`] is the seam below it,
 //!   [`clean`] removes what killed managers left.
+//! * [`world`] runs experiments on them.
 //!
 //! Linux only.
 
@@ -16,3 +17,4 @@ pub mod doctor;
 pub mod functions;
 pub mod kernel;
 pub mod sandbox;
+pub mod world;

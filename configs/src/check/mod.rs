@@ -3,6 +3,7 @@
 mod agents;
 pub(crate) mod cluster;
 pub(crate) mod constants;
+pub(crate) mod emu;
 pub(crate) mod faults;
 pub(crate) mod figures;
 pub(crate) mod machine;

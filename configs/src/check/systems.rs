@@ -1,6 +1,7 @@
 //! `systems = […]` and `[override.systems.NAME]`.
 
 use crate::section::{Checker, Section};
+use crate::source::Origin;
 use crate::suggest;
 use crate::tree::{Node, Value, join};
 use crate::values;
@@ -19,15 +20,20 @@ pub(crate) fn systems(root: &Section<'_, '_>) -> Vec<System> {
             format!("no system named: known are {}", names().collect::<Vec<_>>().join(", ")),
         );
     }
+    find(root.checker, "systems", named)
+}
+
+/// The systems of a list of names that stands at `key`.
+pub(crate) fn find(checker: &Checker<'_>, key: &str, named: Vec<(String, Origin)>) -> Vec<System> {
     let mut found: Vec<System> = Vec::new();
     for (name, origin) in named {
         if found.iter().any(|system| system.name == name) {
-            root.checker.problem(origin, "systems", format!("\"{name}\" is named twice: keep one"));
+            checker.problem(origin, key, format!("\"{name}\" is named twice: keep one"));
         } else if let Some(system) = system(&name) {
             found.push(system);
         } else if !name.is_empty() {
             let hint = suggest::hint(&name, names());
-            root.checker.problem(origin, "systems", format!("no system \"{name}\": {hint}"));
+            checker.problem(origin, key, format!("no system \"{name}\": {hint}"));
         }
     }
     found

@@ -9,6 +9,7 @@ mod timeline;
 
 pub use timeline::*;
 
+use crate::control::{Command, Input};
 use crate::memory::{ByClass, MemoryClass};
 use serde::{Deserialize, Serialize};
 use traces::{Bytes, Duration, Instant};
@@ -324,4 +325,24 @@ pub struct RunRecord {
     /// A part of the run in detail, where the experiment asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,
+    /// How long after its planned time each arrival reached the control plane: of worlds that play in
+    /// real time; else empty.
+    #[serde(default)]
+    pub lateness: Distribution,
+    /// What the control plane was told and what it answered: of worlds that cannot be played again;
+    /// else empty.
+    #[serde(default)]
+    pub decisions: Vec<Decision>,
+}
+
+/// One input of the control plane and the commands that followed from it. The inputs of a run, given
+/// to a fresh control plane of the same run, lead to the same commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// When it was told, since the beginning of the run.
+    pub at: Instant,
+    /// What it was told.
+    pub input: Input,
+    /// What it answered, in order.
+    pub commands: Vec<Command>,
 }

@@ -119,6 +119,7 @@ pub fn free_spec(name: &str) -> Spec {
             growth_steps: 1,
             timeline: None,
         },
+        emu: None,
     }
 }
 

@@ -3,10 +3,12 @@
 use crate::ids::{NodeId, SandboxId, Ticket};
 use crate::records::StartKind;
 use crate::system::Layer;
+use serde::{Deserialize, Serialize};
 use traces::{FunctionId, Instant};
 
 /// What a world tells the control plane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Input {
     /// A request for a function has arrived.
     Arrival {
@@ -51,7 +53,8 @@ pub enum Input {
 }
 
 /// What the control plane tells a world to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// Make a sandbox and bring `function` up in it.
     Start {
@@ -149,7 +152,8 @@ pub enum Command {
 }
 
 /// Why a sandbox was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EvictReason {
     /// Its keep-alive ended.
     Expired,
@@ -158,7 +162,8 @@ pub enum EvictReason {
 }
 
 /// A timer; opaque to worlds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Timer {
     /// The keep-alive of a sandbox may have ended.
     KeepAlive {

@@ -12,12 +12,16 @@
 //! | `agents.csv` | function that is an agent, where there are any: tokens, times, costs |
 //! | `invocations.csv.zst` | invocation, where the experiment asks for them |
 //! | `timeline.json.gz` | (one object) event of the timeline, where the experiment asks for one; never read back |
+//! | `lateness.csv` | filled histogram bucket, where the world plays in real time |
+//! | `decisions.jsonl.zst` | input of the control plane with its commands, where the world cannot be played again |
 
 mod agents;
 mod counters;
+mod decisions;
 mod functions;
 mod invocations;
 mod latency;
+mod lateness;
 mod memory;
 mod places;
 mod sink;
@@ -64,6 +68,12 @@ pub(crate) fn write(record: &RunRecord, folder: &Path) -> Result<BTreeMap<String
     if let Some(timeline) = &record.timeline {
         file(TIMELINE, &|sink| timeline::write(timeline, &record.functions, sink))?;
     }
+    if !record.lateness.buckets.is_empty() {
+        file("lateness.csv", &|sink| lateness::write(&record.lateness, sink))?;
+    }
+    if !record.decisions.is_empty() {
+        file("decisions.jsonl.zst", &|sink| decisions::write(&record.decisions, sink))?;
+    }
     Ok(files)
 }
 
@@ -85,7 +95,15 @@ pub(crate) fn read(folder: &Path, files: &BTreeMap<String, FileNote>) -> Result<
         Vec::new()
     };
     let warnings = warnings::read(&folder.join("warnings.txt"))?;
-    Ok(RunRecord { functions, starts, memory, counters, warnings, invocations, timeline: None })
+    let mut record =
+        RunRecord { functions, starts, memory, counters, warnings, invocations, ..RunRecord::default() };
+    if files.contains_key("lateness.csv") {
+        record.lateness = lateness::read(&folder.join("lateness.csv"))?;
+    }
+    if files.contains_key("decisions.jsonl.zst") {
+        record.decisions = decisions::read(&folder.join("decisions.jsonl.zst"))?;
+    }
+    Ok(record)
 }
 
 fn latency_name(record: &RunRecord) -> &'static str {

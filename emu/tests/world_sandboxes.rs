@@ -1,0 +1,160 @@
+//! A small workload on real sandboxes: real functions in the base image where the set-up has made them, else the
+//! small function of the tests.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use common::NEEDS;
+use configs::{Experiment, Tier, WorldKind};
+use emu::doctor::skip_without;
+use emu::functions::Places;
+use emu::sandbox::{Base, Program};
+use emu::world::{Catalog, EmulatedWorld, Installed, Listed, Real, control_config, fit, replay};
+use platform::memory::MemoryClass;
+use platform::records::{Outcome, StartKind};
+use runs::{Options, Plan, Store, World};
+use serde_json::json;
+use traces::{Bytes, Duration, Function, FunctionId, Instant, Invocation, Workload};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// `hello-world` and `json-serde`, or what stands for them.
+fn catalog() -> Box<dyn Catalog> {
+    let places = Places { functions: repository().join("emu/functions"), out: repository().join("out") };
+    let installed = Installed(places);
+    if installed.find("json-serde", 0).is_ok() && installed.find("hello-world", 0).is_ok() {
+        return Box::new(installed);
+    }
+    eprintln!("no base image or no layers in out/: the functions are the tests' own");
+    let input = json!({ "action": "echo", "with": 1 });
+    let native = Real { program: Program::call("serve", [""; 0]), input, expect: None };
+    let functions = ["hello-world", "json-serde"].map(|name| (name.to_owned(), native.clone()));
+    Box::new(Listed { base: Base::HostPrograms, functions: BTreeMap::from(functions) })
+}
+
+fn world() -> EmulatedWorld {
+    EmulatedWorld { launcher: PathBuf::from(env!("CARGO_BIN_EXE_trenvx-function")), catalog: catalog() }
+}
+
+/// Two bursts: three calls of `json-serde`, then, when those have ended, three of `hello-world`.
+fn workload() -> Workload {
+    let function = |name: &str| Function {
+        name: name.to_owned(),
+        tenant: "one".to_owned(),
+        profile: None,
+        memory: Some(Bytes::from_mib(128)),
+    };
+    let at = |ms, function| {
+        let arrival = Instant::ZERO + Duration::from_millis(ms);
+        Invocation::new(arrival, FunctionId(function), Duration::from_millis(1))
+    };
+    Workload {
+        name: "two bursts".to_owned(),
+        functions: vec![function("json-serde"), function("hello-world")],
+        invocations: vec![at(0, 0), at(1, 0), at(2, 0), at(6000, 1), at(6001, 1), at(6002, 1)].into(),
+        span: Duration::from_secs(8),
+        ..Workload::default()
+    }
+}
+
+fn experiment(folder: &Path, sets: &[&str]) -> Experiment {
+    let file = folder.join("two.workload");
+    traces::binary::write(&file, &workload()).unwrap();
+    let text = format!(
+        "base = {:?}\nid = \"t1\"\ntitle = \"two bursts\"\nquestion = \"do they run?\"\nworlds = [\"emu\"]\nseeds = [1]\n\
+         [workload.file]\npath = {:?}\n[emu]\nboot = true\nsystems = [\"faasd\", \"t-reuse-only\", \"t-reuse+cgroup\"]\n\
+         [override.systems.t-reuse-only]\nprepopulated = 1\n[override.systems.\"t-reuse+cgroup\"]\nprepopulated = 1\n\
+         [[figures]]\nkind = \"start-kinds\"\nname = \"start-kinds\"\ntitle = \"starts\"\n",
+        repository().join("configs/base.toml"),
+        file,
+    );
+    // Machine and profiles are named relative to the base.
+    let path = folder.join("t1.toml");
+    std::fs::write(&path, text).unwrap();
+    let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+    configs::load(&path, Tier::Kick, &sets).unwrap_or_else(|error| panic!("{error}")).in_world(WorldKind::Emu)
+}
+
+/// Goal: the three systems start functions as they are meant to, answers are right, records are whole, decisions come
+/// out again from the store, nothing is left. Method: through the store, as the command does it.
+#[test]
+fn three_systems_run_on_real_sandboxes() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = experiment(folder.path(), &[]);
+    let plan = Plan::new(experiment);
+    let store = Store::open(folder.path()).unwrap();
+    let options = Options { jobs: 1, progress: false, ..Options::default() };
+    let outcome = runs::execute(&plan, folder.path(), &store, &world(), &options).unwrap();
+    assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
+    for done in &outcome.done {
+        let label = &done.label;
+        let record = store.load(&done.key).unwrap().record;
+        let ended =
+            |outcome: Outcome| record.functions.iter().map(|f| f.outcomes[outcome as usize]).sum::<u64>();
+        assert_eq!(ended(Outcome::Completed), 6, "{label}: {:?}", record.warnings);
+        let started = |kind: StartKind| record.functions.iter().map(|f| f.starts[kind as usize]).sum::<u64>();
+        let starts = [StartKind::Cold, StartKind::Repurposed, StartKind::Restored].map(started);
+        if label == "faasd" {
+            assert_eq!(starts, [6, 0, 0], "{label}");
+        } else {
+            // One of the first burst in the prepopulated sandbox, and all of the second in those of the first.
+            assert_eq!(starts, [2, 4, 0], "{label}");
+            let booted = record.warnings.iter().any(|warning| warning.starts_with("state booted: t-reuse"));
+            assert!(booted, "{:?}", record.warnings);
+        }
+        assert_eq!(record.lateness.count(), 6, "{label}");
+        let memory = |class| record.memory.peak.get(class);
+        assert!(memory(MemoryClass::InstancePrivate) > Bytes(1 << 20), "{label}: {:?}", record.memory.peak);
+        assert!(memory(MemoryClass::NodeShared) > Bytes::ZERO, "{label}");
+
+        let spec = &plan.point(done.job).spec;
+        let fitted = fit(&workload(), spec.emu.as_ref().unwrap()).unwrap();
+        assert!(record.decisions.len() >= 12);
+        replay(control_config(spec, &fitted, done.job.seed), &record.decisions)
+            .unwrap_or_else(|differs| panic!("{label}: {differs}"));
+    }
+    assert_eq!(outcome.done.len(), 3);
+    let left = emu::clean::clean().unwrap();
+    let own = format!("{}", std::process::id());
+    assert!(left.failed.is_empty() && !left.removed.iter().any(|thing| thing.contains(&own)), "{left:?}");
+    assert!(!left.living.iter().any(|label| label.id().contains(&own)), "{left:?}");
+}
+
+/// What real sandboxes cannot do is refused before anything is started, and says what to do.
+#[test]
+fn what_cannot_be_run_is_refused_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |sets: &[&str]| {
+        let experiment = experiment(folder.path(), sets);
+        let spec = &experiment.points[1].spec;
+        world().run(spec, &workload(), 1).unwrap_err().to_string()
+    };
+    for (sets, said) in [
+        (&["emu.boot=false"][..], &["t-reuse-only", "criu-copy", "emu] boot = true"][..]),
+        (&["override.systems.t-reuse-only.isolation=\"micro-vm\""], &["micro-vm"]),
+        (&["override.systems.t-reuse-only.keep_alive=\"layers\""], &["layers"]),
+        (&["cluster.nodes=2"], &["cluster.nodes is 2", "--world sim"]),
+        (&["emu.functions=[\"json-serd\"]"], &["json-serd", "json-serde"]),
+    ] {
+        let error = refused(sets);
+        assert!(said.iter().all(|word| error.contains(word)), "{sets:?}: {error}");
+    }
+}
+
+/// Functions that nobody has written are named together with those there are.
+#[test]
+fn unknown_functions_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = experiment(folder.path(), &[]);
+    let mut workload = workload();
+    workload.functions[0].name = "quantum-serde".to_owned();
+    let error = world().run(&experiment.points[0].spec, &workload, 1).unwrap_err().to_string();
+    assert!(error.contains("quantum-serde") && error.contains("hello-world"), "{error}");
+}
