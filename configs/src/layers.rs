@@ -256,7 +256,7 @@ impl Panel {
         fn below(node: &Node, path: &str, found: &mut Vec<String>) {
             match node.table() {
                 Some(table) => {
-                    table.iter().for_each(|(key, entry)| below(&entry.node, &join(path, key), found))
+                    table.iter().for_each(|(key, entry)| below(&entry.node, &join(path, key), found));
                 }
                 None => found.push(path.to_owned()),
             }

@@ -92,7 +92,7 @@ mod tests {
         workload.validate().unwrap();
         assert_eq!((workload.measured_counts(), workload.burn_in_count()), (vec![9, 9], 6));
         assert_eq!(workload.span, Duration::from_secs(16));
-        let third = workload.invocations.iter().nth(6).unwrap();
+        let third = workload.invocations[6];
         assert_eq!((third.arrival(), third.function()), (Instant::from_nanos(4_000_000_000), FunctionId(0)));
     }
 
