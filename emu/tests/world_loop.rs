@@ -1,15 +1,19 @@
 //! The event loop over functions that are threads which sleep: no privileges, no sandboxes.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration as Wall, Instant as WallInstant};
 
-use configs::{Tier, WorldKind};
+use configs::{Spec, Tier, WorldKind};
 use emu::world::{
     Event, Executor, Gauges, Happened, Life, Patience, Play, Refused, control_config, play, replay,
 };
-use platform::records::{InvocationRecord, Outcome, RunRecord, StartKind};
+use platform::control::ControlPlane;
+use platform::records::{Decision, InvocationRecord, Outcome, RunRecord, StartKind};
+use runs::{Options, Plan, Store, World, WorldError};
 use traces::{Bytes, Duration, Function, FunctionId, Instant, Invocation, Workload};
 
 /// What a function of the fake does.
@@ -141,12 +145,16 @@ fn workload(functions: usize, arrivals: &[(u64, u32)]) -> Workload {
     }
 }
 
+/// An experiment that has an `[emu]` table.
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/experiments/e04-w1.toml")
+}
+
 /// Plays it on threads under a shipped experiment's spec with changes; shows that nothing is left and that the
 /// decisions come out again.
 fn played(workload: &Workload, acts: &[Acts], sets: &[&str], patience: Patience) -> (RunRecord, Vec<String>) {
-    let configs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/experiments/e04-w1.toml");
     let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
-    let experiment = configs::load(&configs, Tier::Kick, &sets).unwrap_or_else(|error| panic!("{error}"));
+    let experiment = configs::load(&shipped(), Tier::Kick, &sets).unwrap_or_else(|error| panic!("{error}"));
     let experiment = experiment.in_world(WorldKind::Emu);
     let spec = &experiment.points.iter().find(|point| point.label == "faasd").unwrap().spec;
     let config = control_config(spec, workload, 1);
@@ -271,13 +279,64 @@ fn idle_sandboxes_are_given_to_other_functions() {
     assert_eq!((record.counters.created, record.counters.repurposed), (1, 2));
 }
 
+/// The loop as a world, so that its records go through the store.
+struct Sleeping(Mutex<Vec<Decision>>);
+
+impl World for Sleeping {
+    fn name(&self) -> &str {
+        "emu"
+    }
+
+    fn model_version(&self) -> u32 {
+        1
+    }
+
+    fn run(&self, _: &Spec, workload: &Workload, _: u64) -> Result<RunRecord, WorldError> {
+        let (record, _) = played(workload, &[QUICK, QUICK], &[], Patience::default());
+        *self.0.lock().unwrap() = record.decisions.clone();
+        Ok(record)
+    }
+}
+
+/// Goal: the inputs in a run's folder lead a fresh control plane to the same commands, byte for byte. Method: a run
+/// through the store; its file is read back, its inputs are told anew, and both are written as JSON.
+#[test]
+fn recorded_inputs_lead_to_the_same_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let workload = workload(2, &[(0, 0), (3, 1), (40, 0), (90, 1)]);
+    let file = folder.path().join("four.workload");
+    traces::binary::write(&file, &workload).unwrap();
+    let mut experiment = configs::load(&shipped(), Tier::Kick, &[]).unwrap().in_world(WorldKind::Emu);
+    experiment.points.retain(|point| point.label == "faasd");
+    experiment.points[0].spec.workload = configs::spec::WorkloadSpec::File { path: file };
+    let plan = Plan::new(experiment);
+    let store = Store::open(folder.path()).unwrap();
+    let world = Sleeping(Mutex::default());
+    let options = Options { jobs: 1, progress: false, ..Options::default() };
+    let outcome = runs::execute(&plan, folder.path(), &store, &world, &options).unwrap();
+    let [done] = outcome.done.as_slice() else { panic!("{:?}", outcome.failed) };
+    assert!(store.path(&done.key).join("decisions.jsonl.zst").is_file());
+    let record = store.load(&done.key).unwrap().record;
+    assert_eq!(record.decisions, *world.0.lock().unwrap());
+    assert_eq!(record.lateness.count(), 4);
+
+    let spec = &plan.point(done.job).spec;
+    let mut plane = ControlPlane::new(control_config(spec, &workload, done.job.seed));
+    for recorded in &record.decisions {
+        let mut commands = Vec::new();
+        plane.handle(recorded.at, recorded.input, &mut commands);
+        let again = Decision { commands, ..recorded.clone() };
+        let text = |decision| serde_json::to_string(decision).unwrap();
+        assert_eq!(text(&again), text(recorded));
+    }
+}
+
 /// A recorded decision that was tampered with is found.
 #[test]
 fn a_changed_decision_is_told() {
     let workload = workload(1, &[(0, 0)]);
     let (record, _) = played(&workload, &[QUICK], &[], Patience::default());
-    let configs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/experiments/e04-w1.toml");
-    let experiment = configs::load(&configs, Tier::Kick, &[]).unwrap().in_world(WorldKind::Emu);
+    let experiment = configs::load(&shipped(), Tier::Kick, &[]).unwrap().in_world(WorldKind::Emu);
     let spec = &experiment.points.iter().find(|point| point.label == "faasd").unwrap().spec;
     let mut decisions = record.decisions.clone();
     decisions.last_mut().unwrap().commands.clear();

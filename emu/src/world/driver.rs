@@ -199,7 +199,7 @@ impl<'a> Driver<'a> {
                         Doing::Starting { .. } => ("start", self.play.patience.start),
                         _ => ("invocation", self.play.patience.call),
                     };
-                    self.gone(life, format!("its {what} took longer than {limit}"));
+                    self.gone(life, &format!("its {what} took longer than {limit}"));
                 }
             }
         }
@@ -237,13 +237,13 @@ impl<'a> Driver<'a> {
                 self.ledger.end(ticket, now, outcome);
                 self.tell_at(now, Input::Finished { sandbox: life.sandbox });
             }
-            (Happened::Gone(why), _) => self.gone(life, why),
+            (Happened::Gone(why), _) => self.gone(life, &why),
             // What nobody waits for.
             (Happened::Ready { .. } | Happened::Answered(_), _) => {}
         }
     }
 
-    fn gone(&mut self, life: Life, why: String) {
+    fn gone(&mut self, life: Life, why: &str) {
         let name = self.name(self.slots[life.sandbox.index()].function);
         self.complain("sandboxes were lost", || format!("{name}: {why}"));
         self.tell(Input::SandboxLost { sandbox: life.sandbox });
