@@ -110,7 +110,8 @@ pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
 /// Whether a sweep can be run in the world that was asked for.
 pub fn simulated(world: Option<WorldArg>) -> anyhow::Result<()> {
     if world == Some(WorldArg::Emu) {
-        let message = "sweeps are run in the simulated world: leave --world out, or use trenvx run".to_owned();
+        let message =
+            "sweeps are run in the simulated world: leave --world out, or use trenvx run".to_owned();
         return Err(Ended { code: 2, message }.into());
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! [`Processor`] against processor sharing as its definition has it: every job's remaining work is
 //! brought forward at min(1, capacity / jobs) from event to event.
 
-use crate::shared::ONE;
 use crate::processor::{Joined, Processor, Seat, Seats};
 use crate::queue::{Class, Event, Number, Queue, Work};
+use crate::shared::ONE;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use traces::{Duration, Instant};

@@ -228,7 +228,7 @@ impl KeyHeap {
     fn push(&mut self, key: Key) {
         let mut hole = self.len;
         self.len += 1;
-        if (hole + ARITY - 1) / ARITY == self.lines.len() {
+        if hole.div_ceil(ARITY) == self.lines.len() {
             self.lines.push(Line([NEVER; ARITY]));
         }
         while hole > 0 {

@@ -234,7 +234,7 @@ fn serve(base: Option<PathBuf>) -> anyhow::Result<()> {
         match listener.accept() {
             Ok((stream, _)) => {
                 // One who connects only to see whether we listen says nothing.
-                let _ = answer(&manager, &mut sandboxes, stream);
+                let _ = answer(&manager, &mut sandboxes, &stream);
                 had_some |= !sandboxes.is_empty();
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
@@ -253,18 +253,19 @@ fn serve(base: Option<PathBuf>) -> anyhow::Result<()> {
 fn answer(
     manager: &Manager,
     sandboxes: &mut BTreeMap<String, Sandbox>,
-    stream: UnixStream,
+    stream: &UnixStream,
 ) -> anyhow::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line)?;
+    BufReader::new(stream).read_line(&mut line)?;
     let question: Value = serde_json::from_str(&line)?;
     let answer = match obey(manager, sandboxes, &question) {
         Ok(done) => json!({ "done": done }),
         Err(error) => json!({ "error": format!("{error:#}") }),
     };
-    writeln!(&stream, "{answer}")?;
+    let mut reply = stream;
+    writeln!(reply, "{answer}")?;
     Ok(())
 }
 

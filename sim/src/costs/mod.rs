@@ -353,7 +353,7 @@ impl Costs {
         Plan {
             start: steps::collect(stages, parts, |s| steps::new_sandbox(s, system, machine, profile, false)),
             start_pooled: steps::collect(stages, parts, |s| {
-                steps::new_sandbox(s, system, machine, profile, true)
+                steps::new_sandbox(s, system, machine, profile, true);
             }),
             repurpose: steps::collect(stages, parts, |s| steps::repurposed(s, system, machine, profile)),
             from_runtime: steps::collect(stages, parts, |s| steps::from_runtime(s, machine, profile)),

@@ -33,9 +33,9 @@ pub(crate) fn read(path: &Path, memory: &mut MemoryRecord) -> Result<(), StoreEr
         let _number: u32 = row.value()?;
         let place = PlaceRecord { peak: traces::Bytes(row.value()?), gib_seconds: row.value()? };
         if name == DEVICE {
-            memory.devices.push(place)
+            memory.devices.push(place);
         } else {
-            memory.nodes.push(place)
+            memory.nodes.push(place);
         }
         Ok(())
     })
