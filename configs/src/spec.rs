@@ -109,7 +109,7 @@ pub struct Sharing {
     /// Whether idle sandboxes, and pages that functions have in common, are shared only by functions
     /// of one tenant (the paper's security rule).
     pub within_tenant: bool,
-    /// Deals the functions to so many tenants by hash; 0 leaves them with the workload's own.
+    /// Deals the functions to so many tenants in turn; 0 leaves them with the workload's own.
     pub tenants: u32,
 }
 
