@@ -23,7 +23,6 @@ use crate::costs::{Costs, NOTHING};
 use crate::device::Device;
 use crate::processor::{Processor, Seat, Seats};
 use crate::queue::{Class, Event, NAMES, Number, Queue, Work};
-use crate::recorder::{Recorder, Starts};
 use crate::timeline;
 use crate::warnings;
 use browsers::Browsers;
@@ -33,6 +32,7 @@ use platform::control::{Command, ControlConfig, ControlPlane, EvictReason, Input
 use platform::ids::{NodeId, SandboxId, Ticket};
 use platform::memory::{ByClass, MemoryClass};
 use platform::policy::placement::home_rack;
+use platform::recorder::{Recorder, Starts};
 use platform::records::{
     Counters, FunctionRecord, Happening, InvocationRecord, Outcome, PlaceRecord, StartKind, Timeline,
     TimelinePlace,
@@ -194,7 +194,6 @@ pub struct Cell {
     storage_links: Vec<Instant>,
     memory: Vec<Place>,
     devices: Vec<Device>,
-    uses_cxl: bool,
     reads_in_place: bool,
     copies_on_touch: bool,
     nodes_per_rack: u32,
@@ -283,7 +282,6 @@ impl Cell {
             arrivals,
             streams,
         });
-        let uses_cxl = spec.system.uses_cxl();
         let mut processors = Vec::with_capacity(nodes as usize * PER_NODE + racks as usize);
         for _ in 0..nodes {
             processors.push(Processor::cores(spec.cluster.cores));
@@ -291,7 +289,7 @@ impl Cell {
             processors.push(Processor::new(costs.disk_streams));
         }
         processors.extend((0..racks).map(|_| Processor::new(costs.cxl_streams)));
-        let devices: Vec<Device> = (0..if uses_cxl { racks } else { 0 })
+        let devices: Vec<Device> = (0..if spec.system.uses_cxl() { racks } else { 0 })
             .map(|rack| {
                 let holds = |function: FunctionId| {
                     // In a rack that is played apart, all functions are at home.
@@ -313,7 +311,6 @@ impl Cell {
             storage_links: vec![Instant::ZERO; racks as usize],
             memory: vec![Place::default(); nodes as usize],
             devices,
-            uses_cxl,
             reads_in_place: spec.system.reads_in_place(),
             copies_on_touch: matches!(spec.system.state, State::CriuLazy | State::WorkingSetPrefetch),
             nodes_per_rack: nodes / racks,

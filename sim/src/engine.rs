@@ -207,7 +207,7 @@ impl Layout {
             });
             starts = Some(match starts.take() {
                 None => record.starts,
-                Some(before) => crate::recorder::Starts::merge(before, &record.starts),
+                Some(before) => platform::recorder::Starts::merge(before, &record.starts),
             });
         }
         whole.invocations.sort_by_key(|invocation| invocation.number);

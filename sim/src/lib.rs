@@ -17,7 +17,6 @@ mod processor;
 #[cfg(test)]
 mod processor_reference;
 mod queue;
-mod recorder;
 mod shared;
 mod timeline;
 mod warnings;

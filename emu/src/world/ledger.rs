@@ -1,12 +1,9 @@
 //! Invocations in flight, and the records they become.
 
 use platform::ids::{NodeId, Ticket};
-use platform::records::{
-    Distribution, FunctionRecord, InvocationRecord, Outcome, RunRecord, StartKind, StartRecord,
-};
+use platform::recorder::{Latencies, Recorder};
+use platform::records::{InvocationRecord, Outcome, RunRecord, StartKind};
 use traces::{Duration, Instant, Invocation, Workload};
-
-use super::histogram::Histogram;
 
 /// An invocation in flight.
 #[derive(Clone, Copy, Debug)]
@@ -18,14 +15,6 @@ struct Flight {
     run_began: Option<Instant>,
 }
 
-#[derive(Debug, Default)]
-struct OfStart {
-    queueing: Histogram,
-    startup: Histogram,
-    service: Histogram,
-    end_to_end: Histogram,
-}
-
 /// Keeps the books of a run.
 ///
 /// Queueing counts from the *planned* arrival: what the load driver is late is in it, and hidden nowhere.
@@ -35,28 +24,22 @@ pub(super) struct Ledger {
     free: Vec<u32>,
     flying: usize,
     burn_in_ends: Instant,
-    functions: Vec<(FunctionRecord, Histogram, Histogram)>,
-    starts: [OfStart; StartKind::COUNT],
-    invocations: Option<Vec<InvocationRecord>>,
-    lateness: Histogram,
+    names: Vec<String>,
+    recorder: Recorder,
+    lateness: Latencies,
 }
 
 impl Ledger {
     pub fn new(workload: &Workload, keep_all: bool) -> Self {
-        let record = |name: &String| FunctionRecord { name: name.clone(), ..FunctionRecord::default() };
+        let names: Vec<String> = workload.functions.iter().map(|function| function.name.clone()).collect();
         Self {
             flights: Vec::new(),
             free: Vec::new(),
             flying: 0,
             burn_in_ends: Instant::ZERO + workload.burn_in,
-            functions: workload
-                .functions
-                .iter()
-                .map(|function| (record(&function.name), Histogram::default(), Histogram::default()))
-                .collect(),
-            starts: Default::default(),
-            invocations: keep_all.then(Vec::new),
-            lateness: Histogram::default(),
+            recorder: Recorder::new(names.len(), names.len(), keep_all),
+            names,
+            lateness: Latencies::default(),
         }
     }
 
@@ -119,49 +102,18 @@ impl Ledger {
             startup_ns: ran.map_or(Duration::ZERO, |ran| ran.since(began)),
             service_ns: ran.map_or(Duration::ZERO, |ran| now.since(ran)),
         };
-        self.enter(&record);
-        if let Some(all) = &mut self.invocations {
-            all.push(record);
-        }
+        self.recorder.record(&record);
         self.free.push(ticket.0);
         self.flying -= 1;
     }
 
-    fn enter(&mut self, one: &InvocationRecord) {
-        let (function, end_to_end, startup) = &mut self.functions[one.function as usize];
-        if one.burn_in {
-            function.arrivals_in_burn_in += 1;
-            return;
-        }
-        function.outcomes[one.outcome as usize] += 1;
-        let (Outcome::Completed, Some(kind)) = (one.outcome, one.start) else { return };
-        function.starts[kind as usize] += 1;
-        end_to_end.record(one.end_to_end());
-        startup.record(one.startup_ns);
-        let start = &mut self.starts[kind as usize];
-        start.queueing.record(one.queueing_ns);
-        start.startup.record(one.startup_ns);
-        start.service.record(one.service_ns);
-        start.end_to_end.record(one.end_to_end());
-    }
-
     /// The records, without memory and counters.
     pub fn finish(self) -> RunRecord {
-        let functions = self.functions.into_iter().map(|(function, end_to_end, startup)| FunctionRecord {
-            end_to_end: end_to_end.distribution(),
-            startup: startup.distribution(),
-            ..function
-        });
-        let of = Histogram::distribution as fn(Histogram) -> Distribution;
+        let (functions, starts, invocations) = self.recorder.finish(&self.names);
         RunRecord {
-            functions: functions.collect(),
-            starts: self.starts.map(|start| StartRecord {
-                queueing: of(start.queueing),
-                startup: of(start.startup),
-                service: of(start.service),
-                end_to_end: of(start.end_to_end),
-            }),
-            invocations: self.invocations.unwrap_or_default(),
+            functions,
+            starts: starts.finish(),
+            invocations,
             lateness: self.lateness.distribution(),
             ..RunRecord::default()
         }

@@ -23,7 +23,6 @@ mod driver;
 mod error;
 mod executor;
 mod fit;
-mod histogram;
 mod ledger;
 mod memory;
 mod real;

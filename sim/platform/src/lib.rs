@@ -10,6 +10,7 @@ pub mod ids;
 pub mod memory;
 pub mod policy;
 pub mod profile;
+pub mod recorder;
 pub mod records;
 pub mod system;
 

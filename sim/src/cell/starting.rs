@@ -95,7 +95,7 @@ impl Cell {
         let mut flags = Flags::FRESH;
         if fallback {
             flags.set(Flags::FALLBACK);
-        } else if self.uses_cxl {
+        } else if !self.devices.is_empty() {
             flags.set(Flags::ATTACHED);
         }
         let activity = self.activity(sandbox);

@@ -1,14 +1,14 @@
-//! Counts and latency histograms while a run lasts.
+//! Counts and latency histograms while a run lasts, the same for every world.
 
-use platform::records::{Distribution, FunctionRecord, InvocationRecord, Outcome, StartKind, StartRecord};
+use crate::records::{Distribution, FunctionRecord, InvocationRecord, Outcome, StartKind, StartRecord};
 use traces::Duration;
 
 /// Buckets that double in width every [`HALF`] buckets: exact below 2 x HALF us, within 1 part in HALF
 /// above, as [`Distribution`] promises. The layout is that of HdrHistogram with two significant digits;
 /// recording is one shift and one increment, which is why it is written here (three to four of them are
 /// made for every invocation).
-#[derive(Default)]
-struct Latencies {
+#[derive(Debug, Default)]
+pub struct Latencies {
     counts: Vec<u32>,
     /// Values of zero: most start-up and queueing times are, and need no look-up.
     zeros: u64,
@@ -33,7 +33,12 @@ impl Value {
 }
 
 impl Latencies {
-    fn record(&mut self, value: Value) {
+    /// Adds a length of time.
+    pub fn record(&mut self, length: Duration) {
+        self.enter(Value::of(length));
+    }
+
+    fn enter(&mut self, value: Value) {
         if value.us == 0 {
             self.zeros += 1;
             return;
@@ -63,7 +68,8 @@ impl Latencies {
         }
     }
 
-    fn distribution(&self) -> Distribution {
+    /// The record of what was added.
+    pub fn distribution(&self) -> Distribution {
         let zeros = (self.zeros > 0).then_some((0, self.zeros));
         let recorded = self.counts.iter().enumerate().filter(|&(_, &count)| count > 0);
         let recorded = recorded.map(|(bucket, &count)| (largest_in(bucket), u64::from(count)));
@@ -77,20 +83,20 @@ fn largest_in(bucket: usize) -> u64 {
     (((bucket - shift * HALF + 1) as u64) << shift) - 1
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct FunctionRecorder {
     arrivals_in_burn_in: u64,
     outcomes: [u64; Outcome::COUNT],
     starts: [u64; StartKind::COUNT],
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct FunctionLatencies {
     end_to_end: Latencies,
     startup: Latencies,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct StartLatencies {
     queueing: Latencies,
     startup: Latencies,
@@ -101,7 +107,7 @@ struct StartLatencies {
 }
 
 /// Latencies over all functions by how the sandbox was got.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Starts([StartLatencies; StartKind::COUNT]);
 
 impl Starts {
@@ -136,6 +142,7 @@ impl Starts {
 }
 
 /// Takes one record per invocation and keeps what the experiment asks for.
+#[derive(Debug)]
 pub struct Recorder {
     functions: Vec<FunctionRecorder>,
     /// Of those functions that have distributions of their own.
@@ -150,7 +157,7 @@ pub struct Recorder {
 /// What is kept of thousands of functions does not fit into a processor's caches, so nearly every
 /// value goes to memory that is far away. They are put off and entered many at a time, when the
 /// processor waits for several of them at once.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Pending {
     function: u32,
     outcome: Outcome,
@@ -215,18 +222,18 @@ impl Recorder {
         function.starts[kind as usize] += 1;
         let end_to_end = Value::of(one.queueing + one.startup + one.service);
         if let Some(own) = self.latencies.get_mut(one.function as usize) {
-            own.end_to_end.record(end_to_end);
-            own.startup.record(Value::of(one.startup));
+            own.end_to_end.enter(end_to_end);
+            own.startup.record(one.startup);
         }
         let start = &mut self.starts.0[kind as usize];
         if one.queueing + one.startup == Duration::ZERO {
-            start.nothing_else.record(end_to_end);
+            start.nothing_else.enter(end_to_end);
             return;
         }
-        start.end_to_end.record(end_to_end);
-        start.queueing.record(Value::of(one.queueing));
-        start.startup.record(Value::of(one.startup));
-        start.service.record(Value::of(one.service));
+        start.end_to_end.enter(end_to_end);
+        start.queueing.record(one.queueing);
+        start.startup.record(one.startup);
+        start.service.record(one.service);
     }
 
     /// The records: one per function with its name, latencies by start kind, and every invocation
@@ -262,11 +269,12 @@ mod tests {
 
     #[test]
     fn values_are_exact_below_256_us_and_within_1_in_128_above() {
-        for us in (0..2_000).chain(
-            (11..40).flat_map(|power| [(1 << power) - 1, 1 << power, (1 << power) + 12_345 % (1 << power)]),
-        ) {
+        let around = |power: u32| {
+            [(1 << power) - 1, 1 << power, (1 << power) + 12_345 % (1 << power), (5 << power) / 3]
+        };
+        for us in (0..3_000u64).chain((11..40).flat_map(around)) {
             let mut latencies = Latencies::default();
-            latencies.record(Value::of(Duration::from_micros(us)));
+            latencies.record(Duration::from_micros(us));
             let distribution = latencies.distribution();
             let (value, count) = distribution.buckets[0];
             assert_eq!((distribution.buckets.len(), count, distribution.sum_us), (1, 1, us));
