@@ -3,7 +3,7 @@
 use crate::records::{Distribution, FunctionRecord, InvocationRecord, Outcome, StartKind, StartRecord};
 use traces::Duration;
 
-/// Buckets that double in width every [`HALF`] buckets: exact below 2 x HALF us, within 1 part in HALF
+/// Buckets that double in width every `HALF` buckets: exact below 2 x HALF us, within 1 part in HALF
 /// above, as [`Distribution`] promises. The layout is that of HdrHistogram with two significant digits;
 /// recording is one shift and one increment, which is why it is written here (three to four of them are
 /// made for every invocation).
