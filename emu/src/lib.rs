@@ -4,6 +4,8 @@
 //! * [`functions`] are the programs that sandboxes run.
 //! * [`sandbox`]: isolated places for functions, made new or repurposed; [`kernel`] is the seam below it,
 //!   [`clean`] removes what killed managers left.
+//! * [`template`]: the state of a real process, captured once and attached many times; [`pager`] serves its pages
+//!   where they cannot be mapped.
 //! * [`world`] runs experiments on them.
 //!
 //! Linux only.
@@ -16,5 +18,7 @@ pub mod clean;
 pub mod doctor;
 pub mod functions;
 pub mod kernel;
+pub mod pager;
 pub mod sandbox;
+pub mod template;
 pub mod world;

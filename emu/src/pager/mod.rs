@@ -1,0 +1,1 @@
+//! The page server: fills faults of attached templates through userfaultfd.
