@@ -9,6 +9,7 @@ mod common;
 mod config;
 mod doctor;
 mod emu;
+mod measure;
 mod policies;
 mod report;
 mod reproduce;

@@ -9,7 +9,7 @@ use figures::files::{Table, number, optional};
 use figures::report::{DoctorRow, warnings_of};
 use figures::{ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
 use platform::StartKind;
-use runs::{Index, Manifest, Store, StoreError, StoredRun};
+use runs::{Index, Manifest, Measurement, Store, StoreError, StoredRun};
 use std::path::{Path, PathBuf};
 use traces::Bytes;
 
@@ -162,6 +162,22 @@ impl Loaded {
         figures::files::write(&folder.join("cost.csv"), &self.cost.to_csv("cost")?)?;
         Ok(drawn)
     }
+}
+
+/// Draws what an experiment measured without any workload.
+pub fn draw_measured(
+    folders: &Folders,
+    experiment: &Experiment,
+    measured: &Measurement,
+) -> anyhow::Result<Vec<FigureFile>> {
+    let tier = experiment.tier.name();
+    let folder = folders.out.join("figures").join(format!("{}-{tier}-emu", experiment.id));
+    let provenance = Provenance {
+        command: format!("trenvx run {} --world emu --tier {tier}", experiment.id),
+        model_version: measured.version.to_string(),
+        world: WorldKind::Emu.name().to_owned(),
+    };
+    Ok(figures::measured::render(measured, &folder, &provenance)?)
 }
 
 impl Which {

@@ -1,6 +1,7 @@
 //! `trenvx run`: every point of an experiment with every seed.
 
 use crate::common::{Ended, Folders, TierArg};
+use crate::measure;
 use crate::report::{self, Loaded};
 use crate::sweep;
 use clap::{Args, ValueEnum};
@@ -29,6 +30,9 @@ pub struct RunArgs {
     /// Print what would be run, and what is in the store already.
     #[arg(long)]
     dry_run: bool,
+    /// Measure again what was measured on this machine before; only where there is no workload.
+    #[arg(long)]
+    again: bool,
 }
 
 /// How experiments are run.
@@ -86,6 +90,9 @@ impl How {
 pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
     let experiment = folders.experiment(&args.experiment, args.how.tier.into(), &args.how.sets)?;
     let world = args.world.map_or(experiment.worlds[0], WorldArg::kind);
+    if world == WorldKind::Emu && experiment.measure.is_some() {
+        return measure::run(folders, &experiment, args.dry_run, args.again);
+    }
     let experiment = in_world(experiment, world)?;
     let mut plan = Plan::only(experiment, &args.points, &args.seeds)?;
     plan.globals = folders.options();

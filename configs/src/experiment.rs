@@ -1,6 +1,7 @@
 //! [`Experiment`]: a checked experiment file, ready to be planned.
 
 use crate::claims::{Metric, Statistic};
+use crate::measure::Measure;
 use crate::spec::{Spec, Tier};
 use crate::typed::Typed;
 use platform::records::StartKind;
@@ -32,6 +33,8 @@ pub struct Experiment {
     pub emulated: Vec<Point>,
     /// How many of the seeds the emulated world runs; 0 for all.
     pub emulated_seeds: u32,
+    /// What it measures on a real machine instead of playing a workload there.
+    pub measure: Option<Measure>,
     /// Seeds, each run for every point.
     pub seeds: Vec<u64>,
     /// What is drawn.

@@ -18,6 +18,7 @@ mod files;
 mod find;
 mod layers;
 mod load;
+mod measure;
 mod section;
 mod set;
 mod source;
@@ -35,6 +36,7 @@ pub use experiment::{
 };
 pub use find::{CONFIGS_VARIABLE, Listed, find, list, root};
 pub use load::{load, load_typed, service_times};
+pub use measure::Measure;
 pub use spec::{Spec, Tier};
 pub use suggest::hint;
 pub use typed::Typed;

@@ -3,7 +3,7 @@
 
 use crate::check::constants::Constants;
 use crate::check::figures::Axes;
-use crate::check::{cluster, emu, faults, figures, profiles, systems, workload};
+use crate::check::{cluster, emu, faults, figures, measure, profiles, systems, workload};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::effective;
 use crate::experiment::{Experiment, Point, Quantity, WorldKind};
@@ -110,6 +110,9 @@ fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_typed: bool) -
         }
     }
     experiment.constants = files.notes;
+    if !experiment.worlds.contains(&WorldKind::Sim) {
+        experiment.points.clear();
+    }
     let mut labels = BTreeSet::new();
     if let Some(double) = experiment.points.iter().find(|point| !labels.insert(point.label.as_str())) {
         let origin = common.get("sweep").map_or(common.origin, |node| node.origin);
@@ -136,6 +139,7 @@ fn head(root: &Section<'_, '_>, tier: Tier, axes: &Axes<'_>) -> Experiment {
         points: Vec::new(),
         emulated: Vec::new(),
         emulated_seeds: root.section("emu").map_or(0, |emu| emu.get("seeds", values::small)),
+        measure: measure::measure(root),
         seeds: seeds(root),
         figures: figures::figures(root, axes),
         constants: Vec::new(),
@@ -210,7 +214,9 @@ fn points_of(
     experiment: &mut Experiment,
 ) {
     let root = Section::of(checker, "", &variant.tree);
-    for key in ["base", "id", "title", "paper", "question", "worlds", "seeds", "figures", "panel", "sweep"] {
+    for key in [
+        "base", "id", "title", "paper", "question", "worlds", "seeds", "figures", "measure", "panel", "sweep",
+    ] {
         root.has(key);
     }
     let mut systems = systems::systems(&root);

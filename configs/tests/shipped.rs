@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Folder, HEAD, shipped};
-use configs::Tier;
+use configs::{Tier, WorldKind};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -15,7 +15,9 @@ fn every_experiment_loads_at_every_tier() {
         for tier in Tier::ALL {
             let experiment = configs::load(&listed.path, tier, &[]).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(experiment.id, listed.id, "{}: the id must be the file's", listed.path.display());
-            assert!(!experiment.points.is_empty() && !experiment.figures.is_empty());
+            let simulated = experiment.worlds.contains(&WorldKind::Sim);
+            assert_eq!(!experiment.points.is_empty() && !experiment.figures.is_empty(), simulated);
+            assert!(simulated || experiment.measure.is_some());
             let labels: BTreeSet<_> = experiment.points.iter().map(|point| &point.label).collect();
             assert_eq!(labels.len(), experiment.points.len(), "labels are unique");
         }
@@ -34,7 +36,9 @@ fn every_key_that_the_base_only_describes_is_accepted() {
     let mut blocks: Vec<String> = vec![String::new()];
     for line in base.lines() {
         let Some(described) = line.strip_prefix("#:") else { continue };
-        if described.trim_start().starts_with("[workload") || described.trim_start().starts_with("[placement")
+        if ["[workload", "[placement", "[measure"]
+            .iter()
+            .any(|table| described.trim_start().starts_with(table))
         {
             blocks.push(String::new());
         }

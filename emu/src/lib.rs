@@ -6,7 +6,7 @@
 //!   [`clean`] removes what killed managers left.
 //! * [`template`]: the state of a real process, captured once and attached many times; [`pager`] serves its pages
 //!   where they cannot be mapped.
-//! * [`world`] runs experiments on them.
+//! * [`world`] runs experiments on them; [`measure`] those that have no workload.
 //!
 //! Linux only.
 
@@ -18,6 +18,7 @@ pub mod clean;
 pub mod doctor;
 pub mod functions;
 pub mod kernel;
+pub mod measure;
 pub mod pager;
 pub mod sandbox;
 pub mod template;

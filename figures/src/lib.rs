@@ -6,6 +6,7 @@
 //!
 //! * summarised in a long table ([`summary::summarise`]),
 //! * drawn ([`figure::render`]): SVG, the exact rows drawn, provenance,
+//! * or, where it measured without a workload, drawn from its rows ([`measured::render`]),
 //! * compared with claims ([`claims::judge`]),
 //! * shown on one page ([`report::report`]).
 
@@ -17,6 +18,7 @@ pub mod estimate;
 pub mod figure;
 pub mod files;
 pub mod input;
+pub mod measured;
 pub mod metric;
 #[cfg(test)]
 mod pictures;

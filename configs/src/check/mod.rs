@@ -7,6 +7,7 @@ pub(crate) mod emu;
 pub(crate) mod faults;
 pub(crate) mod figures;
 pub(crate) mod machine;
+pub(crate) mod measure;
 pub(crate) mod profiles;
 pub(crate) mod systems;
 pub(crate) mod workload;

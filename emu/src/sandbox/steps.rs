@@ -90,6 +90,12 @@ impl Step {
         self.row().3
     }
 
+    /// Whether it belongs to the end of a sandbox, not to a start.
+    #[must_use]
+    pub fn is_of_an_end(self) -> bool {
+        self >= Self::RemoveLink
+    }
+
     fn row(self) -> &'static Row {
         STEPS.iter().find(|row| row.0 == self).expect("every step has a row")
     }

@@ -6,6 +6,7 @@ mod bars;
 pub mod canvas;
 mod latency_cdf;
 mod latency_percentiles;
+pub(crate) mod measured;
 mod memory_by_class;
 mod over_time;
 mod page;

@@ -135,6 +135,10 @@ pub fn rank(system: &str) -> usize {
 /// Fills of stacked parts, from dark to light so that they read in grey.
 pub const PARTS: [Colour; 5] = [(0x33, 0x33, 0x33), BLUE, ORANGE, (0xDD, 0xDD, 0xDD), (0xF7, 0xF7, 0xF7)];
 
+/// Fills where a whole has many parts; the last is for what is left.
+pub const MANY_PARTS: [Colour; 8] =
+    [(0x33, 0x33, 0x33), BLUE, ORANGE, GREEN, SKY, PURPLE, (0xDD, 0xDD, 0xDD), (0xF7, 0xF7, 0xF7)];
+
 /// The look of the `n`-th of several lines that are no systems.
 pub fn nth(n: usize) -> SeriesStyle {
     const ORDER: [Colour; 8] = [BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK, GREY];

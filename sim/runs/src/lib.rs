@@ -9,6 +9,7 @@
 //! out/runs/KEY.lock        who is running it
 //! out/experiments/ID-TIER-WORLD.json     which keys an experiment's runs have
 //! out/experiments/ID-TIER-WORLD.shards/  what became of each shard
+//! out/measurements/ID-TIER.json          what was measured without any workload
 //! ```
 #![forbid(unsafe_code)]
 
@@ -22,9 +23,11 @@ mod index;
 mod key;
 mod lock;
 mod manifest;
+mod measurement;
 mod plan;
 mod progress;
 mod records;
+mod sealed;
 mod shard;
 mod store;
 mod survey;
@@ -40,6 +43,7 @@ pub use forecast::{Forecast, Range, forecast};
 pub use index::{Index, IndexedRun};
 pub use key::RunKey;
 pub use manifest::{Manifest, WorkloadNote};
+pub use measurement::{Chart, MeasuredRow, Measurement};
 pub use plan::{Job, Plan, PlanError};
 pub use shard::{Shard, ShardFailure, ShardReport};
 pub use store::{Claim, Slot, Store, StoredRun};

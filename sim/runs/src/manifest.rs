@@ -3,6 +3,7 @@
 use crate::environment::Environment;
 use crate::error::StoreError;
 use crate::key::RunKey;
+use crate::sealed;
 use configs::{Spec, Tier, Typed};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -91,32 +92,14 @@ impl WorkloadNote {
 }
 
 impl Manifest {
-    /// The content of its file: JSON, one field a line. The last field is the hash of the text before
-    /// it, as a manifest says what differs between machines and is no part of `DONE`.
+    /// The content of its file. Its last field is a hash of the rest, as a manifest says what differs between
+    /// machines and is no part of `DONE`.
     pub(crate) fn text(&self) -> String {
-        let fields = match serde_json::to_value(self) {
-            Ok(serde_json::Value::Object(fields)) => fields,
-            other => unreachable!("a manifest is a plain struct: {other:?}"),
-        };
-        let lines: Vec<String> =
-            fields.iter().map(|(key, value)| format!("  \"{key}\": {value},\n")).collect();
-        let body = format!("{{\n{}", lines.concat());
-        format!("{body}{CHECKSUM}{}\"\n}}\n", blake3::hash(body.as_bytes()).to_hex())
+        sealed::text(self)
     }
 
     /// Reads a manifest file and checks its hash.
     pub(crate) fn read(path: &Path) -> Result<Self, StoreError> {
-        let text = std::fs::read_to_string(path).map_err(StoreError::io(path, "reading"))?;
-        let altered = || StoreError::Altered { path: path.to_owned() };
-        let (body, rest) = text.rsplit_once(CHECKSUM).ok_or_else(altered)?;
-        let fields = body.trim_end().strip_suffix(',').ok_or_else(altered)?;
-        if rest != format!("{}\"\n}}\n", blake3::hash(body.as_bytes()).to_hex()) {
-            return Err(altered());
-        }
-        serde_json::from_str(&format!("{fields}\n}}"))
-            .map_err(|error| StoreError::malformed(path, Some(error.line() as u64), error.to_string()))
+        sealed::read(path)
     }
 }
-
-/// What stands before the hash.
-const CHECKSUM: &str = "  \"checksum\": \"";

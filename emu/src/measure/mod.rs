@@ -1,0 +1,91 @@
+//! Experiments that measure this machine without any workload: what is asked for in `[measure]`, what came out.
+//!
+//! One file per kind. Each answers with rows and with the charts that show them; the store keeps both, and figures
+//! are drawn from them without measuring again.
+
+mod functions;
+mod sandboxes;
+
+use configs::Measure;
+use runs::{Chart, MeasuredRow};
+
+use crate::functions::Places;
+
+/// Version of what is measured and how; moves when earlier figures no longer mean the same.
+pub const MEASURE_VERSION: u32 = 1;
+
+/// What came out.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The values.
+    pub rows: Vec<MeasuredRow>,
+    /// How they are shown.
+    pub charts: Vec<Chart>,
+    /// What to know before believing them.
+    pub warnings: Vec<String>,
+    /// What stood in for something that the machine lacks.
+    pub stand_ins: Vec<String>,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A function is not set up, or unknown.
+    #[error(transparent)]
+    Function(#[from] crate::functions::Error),
+    /// The base image or a layer is missing.
+    #[error(transparent)]
+    World(#[from] crate::world::Refused),
+    /// No sandbox can be made.
+    #[error(transparent)]
+    Sandbox(#[from] crate::sandbox::Error),
+}
+
+/// Measures what is asked for, saying on standard error how far it is.
+///
+/// # Errors
+/// If something is missing that all rows need. What only one row needs is noted in that row.
+pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
+    match measure {
+        Measure::Sandboxes { ways, starts } => sandboxes::run(ways, *starts),
+        Measure::Functions { functions, starts, calls } => functions::run(places, functions, *starts, *calls),
+    }
+}
+
+/// Median and 99th percentile of measured values in the unit of the row; no P99 of fewer than 100 values.
+fn quantiles(values: &mut [f64]) -> (Option<f64>, Option<f64>) {
+    values.sort_by(f64::total_cmp);
+    let at = |part: f64| values[((values.len() as f64 * part).ceil() as usize).clamp(1, values.len()) - 1];
+    match values.len() {
+        0 => (None, None),
+        n if n < 100 => (Some(at(0.5)), None),
+        _ => (Some(at(0.5)), Some(at(0.99))),
+    }
+}
+
+/// Warnings that hold for every time measured here.
+fn of_this_machine() -> Vec<String> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut warnings = Vec::new();
+    if cores < 4 {
+        warnings
+            .push(format!("{cores} cores: several at a time wait for a processor, not only for each other"));
+    }
+    if cfg!(debug_assertions) {
+        warnings.push("a debug build: its times mean nothing".to_owned());
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quantiles;
+
+    #[test]
+    fn quantiles_are_values_that_occurred_and_tails_need_a_hundred() {
+        assert_eq!(quantiles(&mut []), (None, None));
+        assert_eq!(quantiles(&mut [3.0, 1.0, 2.0]), (Some(2.0), None));
+        let mut many: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(quantiles(&mut many), (Some(100.0), Some(198.0)));
+    }
+}

@@ -1,0 +1,74 @@
+//! `trenvx run` of an experiment that measures this machine without any workload.
+
+use crate::common::Folders;
+use crate::report::draw_measured;
+use configs::Experiment;
+use emu::functions::Places;
+use emu::measure::MEASURE_VERSION;
+use runs::{Environment, MeasuredRow, Measurement};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Measures, unless this machine was measured before, and prints the rows.
+pub fn run(folders: &Folders, experiment: &Experiment, dry_run: bool, again: bool) -> anyhow::Result<()> {
+    let Some(measure) = &experiment.measure else { return Ok(()) };
+    let environment = Environment::look();
+    let known = Measurement::load(&folders.out, experiment)?
+        .filter(|known| !again && known.answers(measure, MEASURE_VERSION, &environment));
+    if dry_run {
+        let state = if known.is_some() { "measured before" } else { "to be measured" };
+        println!("{}: {}: {state}", experiment.id, measure.kind());
+        return Ok(());
+    }
+    let measured = match known {
+        Some(known) => {
+            eprintln!("{}: measured on this machine before; --again measures anew", experiment.id);
+            known
+        }
+        None => {
+            let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let began = Instant::now();
+            let outcome = emu::measure::run(measure, &Places::here(&folders.out)?)?;
+            let measured = Measurement {
+                experiment: experiment.id.clone(),
+                tier: experiment.tier,
+                measure: measure.clone(),
+                version: MEASURE_VERSION,
+                environment,
+                command: std::env::args().collect(),
+                started_unix_s: started,
+                wall_s: began.elapsed().as_secs_f64(),
+                warnings: outcome.warnings,
+                stand_ins: outcome.stand_ins,
+                charts: outcome.charts,
+                rows: outcome.rows,
+            };
+            measured.save(&folders.out, experiment)?;
+            measured
+        }
+    };
+    table(&measured.rows);
+    measured.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    for figure in draw_measured(folders, experiment, &measured)? {
+        println!("{}", figure.svg_path.display());
+    }
+    Ok(())
+}
+
+/// Prints the rows: panel, subject, quantity, part, median, P99, what was published.
+fn table(rows: &[MeasuredRow]) {
+    let width = |of: fn(&MeasuredRow) -> &str| rows.iter().map(|row| of(row).len()).max().unwrap_or(0);
+    let (panel, subject) = (width(|row| &row.panel), width(|row| &row.subject));
+    let (metric, part) = (width(|row| &row.metric), width(|row| &row.part));
+    for row in rows {
+        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+        let (median, p99) = (number(row.median), number(row.p99));
+        let line = format!(
+            "{:<panel$}  {:<subject$}  {:<metric$}  {:<part$}  {median:>10} {p99:>10} {:<4} {}",
+            row.panel, row.subject, row.metric, row.part, row.unit, row.published
+        );
+        println!("{}", line.trim());
+        if row.median.is_none() {
+            println!("    {}", row.note);
+        }
+    }
+}
