@@ -143,6 +143,7 @@ leaks! {
     file_in_dev_shm:    ("leave-file", "path", "/dev/shm/leak"), Usual, Inside("look-file", "path", "/dev/shm/leak"), kept, [Root];
     attribute_of_file:  ("leave-attribute", "", ""),             All,   Inside("look-attribute", "", ""), kept, [Root];
     mount:              ("leave-mount", "", ""),                 All,   Inside("look-lines", "path", "/proc/self/mountinfo"), kept, [Root];
+    unmounted:          ("leave-unmounted", "", ""),             All,   Inside("look-lines", "path", "/proc/self/mountinfo"), kept, [];
 
     sysv_shared_memory: ("leave-shared-memory", "", ""),         Usual, Inside("look-shared-memory", "", ""), kept, [Ipc];
     sysv_semaphore:     ("leave-semaphore", "", ""),             Usual, Inside("look-semaphore", "", ""), kept, [Ipc];
@@ -158,6 +159,9 @@ leaks! {
     route:              ("leave-route", "", ""),                 All,   Inside("look-lines", "path", "/proc/net/route"), destroyed, [Check];
     link_size:          ("leave-mtu", "", ""),                   All,   Inside("look-mtu", "", ""), destroyed, [Check];
     nft_table:          ("leave-table", "", ""),                 All,   Inside("look-table", "", ""), destroyed, [Check];
+    policy_rule:        ("leave-rule", "", ""),                  All,   Inside("look-rules", "", ""), destroyed, [Check];
+    queue_of_a_link:    ("leave-queue", "", ""),                 All,   Inside("look-queue", "", ""), destroyed, [Check];
+    iptables_table:     ("leave-iptables", "", ""),              All,   Inside("look-text", "path", "/proc/net/ip_tables_names"), destroyed, [Check];
     neighbour:          ("leave-neighbour", "", ""),             All,   Inside("look-lines", "path", "/proc/net/arp"), kept, [Sockets];
 
     listening_socket:   ("leave-listener", "", ""),              Usual, Inside("look-listener", "", ""), kept, [Kill, Channel, Sockets, Check];

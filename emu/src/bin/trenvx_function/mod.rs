@@ -2,6 +2,7 @@
 
 mod attempt;
 mod leave;
+mod leave_routing;
 mod look;
 mod use_up;
 
@@ -14,7 +15,7 @@ type Action = fn(&Value) -> Result<Value, String>;
 
 /// Every action by name.
 fn find(name: &str) -> Option<Action> {
-    [leave::ACTIONS, look::ACTIONS, attempt::ACTIONS, use_up::ACTIONS]
+    [leave::ACTIONS, leave_routing::ACTIONS, look::ACTIONS, attempt::ACTIONS, use_up::ACTIONS]
         .into_iter()
         .flatten()
         .find(|(known, _)| *known == name)
