@@ -1,12 +1,44 @@
 //! What several subcommands share: folders, tiers, experiments by name, exit codes.
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use configs::{Experiment, Tier, Typed};
+use emu::doctor::{Report, Status};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Where outputs go unless another folder is named.
 const OUT: &str = "out";
+
+/// What was found about this machine, in the folder of outputs.
+const FACILITIES: &str = "facilities.json";
+
+/// What was found, and what it holds for.
+#[derive(Debug, Serialize, Deserialize)]
+struct Facilities {
+    #[serde(flatten)]
+    asked: Asks,
+    found: BTreeMap<String, String>,
+}
+
+/// On what an answer about the machine depends: its start, the user, the version that asks.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Asks {
+    boot: String,
+    user: u32,
+    version: String,
+}
+
+impl Asks {
+    fn now() -> Self {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        // SAFETY: reads a number of this process.
+        let user = unsafe { libc::geteuid() };
+        Self { boot: boot.trim().to_owned(), user, version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
 
 /// Where things are.
 #[derive(Clone, Debug, Args)]
@@ -34,6 +66,38 @@ impl Folders {
     pub fn swept(&self, name: &str, tier: Tier, typed: &Typed) -> anyhow::Result<Experiment> {
         let file = configs::find(name, &self.configs()?)?;
         Ok(configs::load_typed(&file, tier, typed)?)
+    }
+
+    /// What this machine can do, in a word or two for each facility. Examining it takes most of a second, so the answer
+    /// is kept in the folder of outputs until the machine is started again or `trenvx doctor` looks anew.
+    pub fn facilities(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let path = self.out.join(FACILITIES);
+        let known =
+            std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Facilities>(&bytes).ok());
+        if let Some(known) = known.filter(|known| known.asked == Asks::now()) {
+            return Ok(known.found);
+        }
+        std::fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
+        self.remember(&emu::doctor::examine())
+    }
+
+    /// Keeps what the doctor found, if there is a folder of outputs.
+    pub fn remember(&self, report: &Report) -> anyhow::Result<BTreeMap<String, String>> {
+        let found = report.checks.iter().map(|check| {
+            let word = check.status.word();
+            let found = match &check.status {
+                Status::Ok => word.to_owned(),
+                Status::Degraded { fallback } => format!("{word}: {fallback}"),
+                Status::Missing { .. } => format!("{word}: {}", check.detail),
+            };
+            (check.facility.to_owned(), found)
+        });
+        let facilities = Facilities { asked: Asks::now(), found: found.collect() };
+        if self.out.is_dir() {
+            let text = serde_json::to_vec_pretty(&facilities)?;
+            traces::atomic::write_file(&self.out.join(FACILITIES), &text)?;
+        }
+        Ok(facilities.found)
     }
 
     /// The options that lead another command to the same folders, from the same place.

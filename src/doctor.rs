@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use crate::common::Folders;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
@@ -26,8 +27,9 @@ enum Format {
 }
 
 /// Examines the machine and prints the report. What is missing is a finding, not a failure.
-pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
+pub fn run(folders: &Folders, args: &DoctorArgs) -> anyhow::Result<()> {
     let report = ::emu::doctor::examine();
+    folders.remember(&report)?;
     let text = match args.format {
         Format::Table => report.to_table(width()),
         Format::Json => report.to_json(),

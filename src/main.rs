@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Doctor(args) => doctor::run(&cli.folders, &args),
         Command::Trace(args) => trace::run(&cli.folders, args),
         Command::Run(args) => run::run(&cli.folders, &args),
         Command::Sweep(args) => sweep::run(&cli.folders, &args),

@@ -39,6 +39,7 @@ pub fn run(folders: &Folders, experiment: &Experiment, dry_run: bool, again: boo
                 wall_s: began.elapsed().as_secs_f64(),
                 warnings: outcome.warnings,
                 stand_ins: outcome.stand_ins,
+                facilities: folders.facilities()?,
                 charts: outcome.charts,
                 rows: outcome.rows,
             };

@@ -75,14 +75,15 @@ impl WorldArg {
 
 impl How {
     /// For runs in this process.
-    pub fn options(&self) -> Options {
+    pub fn options(&self, folders: &Folders) -> anyhow::Result<Options> {
         let default = Options::default();
-        Options {
+        Ok(Options {
             jobs: self.jobs.unwrap_or(default.jobs).max(1),
             keep_going: !self.fail_fast,
             progress: !self.quiet,
+            facilities: folders.facilities()?,
             ..default
-        }
+        })
     }
 }
 
@@ -144,12 +145,12 @@ pub fn execute(folders: &Folders, plan: &Plan, how: &How) -> anyhow::Result<Outc
 fn execute_in(folders: &Folders, plan: &Plan, how: &How, world: WorldKind) -> anyhow::Result<Outcome> {
     let store = Store::open(&folders.out)?;
     if world == WorldKind::Sim {
-        return Ok(runs::execute(plan, &folders.out, &store, &sim::SimulatedWorld, &how.options())?);
+        return Ok(runs::execute(plan, &folders.out, &store, &sim::SimulatedWorld, &how.options(folders)?)?);
     }
     let places = ::emu::functions::Places::here(&folders.out)?;
     let emulated = ::emu::world::EmulatedWorld::new(::emu::world::Installed(places));
     // One at a time: a second run would be part of what the first one measures.
-    Ok(runs::execute(plan, &folders.out, &store, &emulated, &Options { jobs: 1, ..how.options() })?)
+    Ok(runs::execute(plan, &folders.out, &store, &emulated, &Options { jobs: 1, ..how.options(folders)? })?)
 }
 
 /// Says what came of a plan; an error if anything failed.

@@ -98,11 +98,11 @@ pub fn run(folders: &Folders, args: &SweepArgs) -> anyhow::Result<()> {
         return part(folders, plan, args, &store);
     }
     let outcome = if args.merge {
-        let survey = runs::survey(&plan, &store, &World, args.how.options().jobs);
+        let survey = runs::survey(&plan, &store, &World, args.how.options(folders)?.jobs);
         runs::merge(&plan, &folders.out, &store, &World, &survey)?
     } else {
         let executor: Box<dyn Executor> = match args.executor {
-            ExecutorArg::Local => Box::new(Local { options: args.how.options() }),
+            ExecutorArg::Local => Box::new(Local { options: args.how.options(folders)? }),
             ExecutorArg::Slurm => Box::new(slurm(folders, &plan, args)?),
         };
         executor.execute(&plan, &folders.out, &store, &World).map_err(ended)?
@@ -123,7 +123,7 @@ fn part(folders: &Folders, plan: Plan, args: &SweepArgs, store: &Store) -> anyho
     };
     // A worker whose last runs are other workers' has nothing left to do; a shard's runs are its own
     // business, and it takes them over from whoever dies.
-    let options = Options { wait: !args.worker, ..args.how.options() };
+    let options = Options { wait: !args.worker, ..args.how.options(folders)? };
     let outcome = runs::execute(&plan, &folders.out, store, &World, &options)?;
     ShardReport::new(args.shard, &outcome).save(&folders.out, &plan, SIM)?;
     let finished = finish(&plan, &outcome);

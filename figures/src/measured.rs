@@ -128,6 +128,7 @@ mod tests {
             wall_s: 0.0,
             warnings: Vec::new(),
             stand_ins: Vec::new(),
+            facilities: Default::default(),
             charts: ["step", "nothing"]
                 .map(|metric| Chart {
                     name: metric.into(),

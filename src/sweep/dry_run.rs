@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Prints what would be run, what is in the store, and what the rest will probably take.
 pub fn dry_run(folders: &Folders, plan: &Plan, how: &How) -> anyhow::Result<()> {
     let store = Store::open(&folders.out)?;
-    let jobs = how.options().jobs;
+    let jobs = how.options(folders)?.jobs;
     let survey = runs::survey(plan, &store, &World, jobs);
     let mut points: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     for run in &survey.runs {

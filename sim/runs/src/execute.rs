@@ -14,7 +14,7 @@ use crate::world::World;
 use configs::Spec;
 use platform::records::RECORD_SCHEMA;
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,12 +35,14 @@ pub struct Options {
     pub progress: bool,
     /// Whether runs that other processes are at are waited for, and made here should those die.
     pub wait: bool,
+    /// What this machine can do, for the manifests.
+    pub facilities: BTreeMap<String, String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let jobs = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self { jobs, keep_going: true, progress: true, wait: true }
+        Self { jobs, keep_going: true, progress: true, wait: true, facilities: BTreeMap::new() }
     }
 }
 
@@ -107,6 +109,7 @@ struct Run<'a> {
     world: &'a dyn World,
     workloads: &'a Workloads<'a>,
     environment: &'a Environment,
+    facilities: &'a BTreeMap<String, String>,
     progress: &'a Progress,
     jobs: usize,
 }
@@ -144,6 +147,7 @@ pub(crate) fn execute_with(
         world,
         workloads: &workloads,
         environment: &environment,
+        facilities: &options.facilities,
         progress: &progress,
         jobs: threads,
     };
@@ -304,6 +308,7 @@ impl Run<'_> {
             write_s: 0.0,
             process_peak_rss_bytes: peak_rss_bytes(),
             warnings: record.warnings.clone(),
+            facilities: self.facilities.clone(),
         };
         slot.commit(&record, manifest).map_err(|error| match error {
             StoreError::Lost { .. } => Stop::Lost,

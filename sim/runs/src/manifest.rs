@@ -6,6 +6,7 @@ use crate::key::RunKey;
 use crate::sealed;
 use configs::{Spec, Tier, Typed};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 use traces::workload::Workload;
 
@@ -60,6 +61,9 @@ pub struct Manifest {
     pub process_peak_rss_bytes: Option<u64>,
     /// Warnings of the run, as in its records.
     pub warnings: Vec<String>,
+    /// What the machine could do: a facility's name, and what was found.
+    #[serde(default)]
+    pub facilities: BTreeMap<String, String>,
 }
 
 /// The workload that was played.

@@ -9,6 +9,7 @@ use crate::error::StoreError;
 use crate::sealed;
 use configs::{Experiment, Measure, Tier};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Rows, how they are drawn, and where they come from.
@@ -35,6 +36,8 @@ pub struct Measurement {
     pub warnings: Vec<String>,
     /// What stood in for something that the machine lacks.
     pub stand_ins: Vec<String>,
+    /// What the machine could do: a facility's name, and what was found.
+    pub facilities: BTreeMap<String, String>,
     /// How rows are shown.
     pub charts: Vec<Chart>,
     /// What was measured.
@@ -142,6 +145,7 @@ mod tests {
             wall_s: 0.5,
             warnings: Vec::new(),
             stand_ins: Vec::new(),
+            facilities: BTreeMap::new(),
             charts: Vec::new(),
             rows: vec![MeasuredRow {
                 subject: "crypto".into(),
