@@ -16,8 +16,10 @@ mod effective;
 mod experiment;
 mod files;
 mod find;
+mod form;
 mod layers;
 mod load;
+mod reference;
 mod section;
 mod set;
 mod source;
@@ -35,6 +37,7 @@ pub use experiment::{
 };
 pub use find::{CONFIGS_VARIABLE, Listed, find, list, root};
 pub use load::{load, load_typed, service_times};
+pub use reference::Reference;
 pub use spec::{Spec, Tier};
 pub use suggest::hint;
 pub use typed::Typed;

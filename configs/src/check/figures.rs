@@ -2,6 +2,7 @@
 
 use crate::claims::{Metric, Statistic, read};
 use crate::experiment::{FigureKind, FigureSpec, Quantity};
+use crate::form::Form;
 use crate::section::Section;
 use crate::spec::Cluster;
 use crate::suggest;
@@ -70,6 +71,7 @@ pub(crate) fn figures(root: &Section<'_, '_>, axes: &Axes<'_>) -> Vec<FigureSpec
 
 fn figure(section: &Section<'_, '_>, axes: &Axes<'_>) -> FigureSpec {
     let word = section.get("kind", values::text);
+    section.words("kind", FigureKind::ALL.map(FigureKind::name));
     let kind = FigureKind::ALL.into_iter().find(|kind| kind.name() == word).unwrap_or_else(|| {
         if !word.is_empty() {
             let hint = suggest::hint(&word, FigureKind::ALL.iter().map(|kind| kind.name()));
@@ -144,6 +146,7 @@ fn quantity(section: &Section<'_, '_>, kind: FigureKind) -> (Option<Metric>, Opt
         return (None, read::word(section, "statistic", &words, false));
     }
     for key in ["metric", "statistic"] {
+        section.note(key, || Form::of(values::text));
         if section.has(key) {
             section.problem(key, format!("{} always draws the same: leave it out", kind.name()));
         }

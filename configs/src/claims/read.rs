@@ -108,7 +108,9 @@ pub(crate) fn quantity(
 /// `starts = ["cold", …]`, or nothing for all.
 pub(crate) fn starts(section: &Section<'_, '_>) -> Vec<StartKind> {
     let mut found = Vec::new();
-    for (word, origin) in section.list("starts", values::text) {
+    let named = section.list("starts", values::text);
+    section.words("starts", StartKind::ALL.map(StartKind::name));
+    for (word, origin) in named {
         match StartKind::ALL.into_iter().find(|start| start.name() == word) {
             Some(start) => found.push(start),
             None => {
@@ -220,7 +222,9 @@ pub(crate) fn word<T: Copy>(
     needed: bool,
 ) -> Option<T> {
     let written =
-        if needed { Some(section.get(key, values::text)) } else { section.optional(key, values::text) }?;
+        if needed { Some(section.get(key, values::text)) } else { section.optional(key, values::text) };
+    section.words(key, words.iter().map(|(word, _)| word.as_str()));
+    let written = written?;
     let found = words.iter().find(|(word, _)| *word == written).map(|(_, value)| *value);
     if found.is_none() && !written.is_empty() {
         let hint = suggest::hint(&written, words.iter().map(|(word, _)| word.as_str()));
