@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 /// Write the manual pages of the command and of every subcommand.
 #[derive(Debug, Args)]
-#[command(after_help = "To read one: man FOLDER/trenvx.1. To install them: a folder of `manpath`, such as ~/.local/share/man/man1.")]
+#[command(
+    after_help = "To read one: man FOLDER/trenvx.1. To install them: a folder of `manpath`, such as ~/.local/share/man/man1."
+)]
 pub struct ManArgs {
     /// Folder to write them into; made if it is not there.
     folder: PathBuf,

@@ -14,6 +14,7 @@ pub mod claims;
 mod diagnostic;
 mod effective;
 mod experiment;
+mod figure;
 mod files;
 mod find;
 mod form;
@@ -32,9 +33,8 @@ mod units;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use experiment::{
-    ConstantNote, EffectiveValue, Experiment, FigureKind, FigureSpec, Point, Quantity, WorldKind,
-};
+pub use experiment::{ConstantNote, EffectiveValue, Experiment, FigureKind, Point, Quantity, WorldKind};
+pub use figure::{FigureSpec, Reported};
 pub use find::{CONFIGS_VARIABLE, Listed, find, list, root};
 pub use load::{load, load_typed, service_times};
 pub use reference::Reference;

@@ -11,6 +11,7 @@
 
 mod adapt;
 pub mod claims;
+pub mod compare;
 pub mod draw;
 pub mod error;
 pub mod estimate;
@@ -28,6 +29,6 @@ mod synthetic;
 
 pub use claims::{Claim, Judged, Verdict, judge};
 pub use error::{Error, Result};
-pub use figure::{FigureFile, FigureKind, FigureRequest, PaperValue, Provenance, render};
+pub use figure::{FigureFile, FigureKind, FigureSpec, Provenance, Reported, render};
 pub use input::{ExperimentData, PointData, SeedRun};
 pub use report::{ReportInput, Section, report};

@@ -150,6 +150,9 @@ impl RunSummary {
             return self.latencies[latency].value(statistic);
         }
         match (metric, statistic) {
+            (Metric::AgentCost, Statistic::Total) => {
+                cost(self.functions.values().filter_map(|f| f.agent.as_ref()))
+            }
             (Metric::Local, Statistic::Peak) => Some(self.peak_local_gib),
             (Metric::Local, Statistic::Mean) => self.mean_local_gib,
             (Metric::GibSeconds(class), Statistic::Total) => Some(self.gib_seconds[class as usize]),
@@ -209,10 +212,19 @@ impl FunctionSummary {
         match (metric, statistic) {
             (Metric::EndToEnd, _) => self.end_to_end.value(statistic),
             (Metric::Startup, _) => self.startup.value(statistic),
+            (Metric::AgentCost, Statistic::Total) => cost(self.agent.iter()),
             (_, Statistic::Total) => counted(metric, &self.outcomes, &self.starts),
             _ => None,
         }
     }
+}
+
+/// What agents' sandboxes cost over what their language model does; `None` where that is nothing.
+fn cost<'a>(agents: impl Iterator<Item = &'a AgentRecord>) -> Option<f64> {
+    let (sandbox, model) = agents.fold((0.0, 0.0), |(sandbox, model), agent| {
+        (sandbox + agent.sandbox_cost as f64, model + agent.model_cost as f64)
+    });
+    (model > 0.0).then(|| sandbox / model)
 }
 
 /// Counts and shares of invocations.

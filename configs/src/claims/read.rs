@@ -38,6 +38,10 @@ pub fn load(root: &Path) -> Result<Vec<Claim>, Diagnostics> {
 }
 
 fn claim(section: &Section<'_, '_>, experiments: &[String]) -> Claim {
+    let not_run = section.optional("not_run", values::text);
+    if not_run.is_some() {
+        return undecidable(section, not_run);
+    }
     let experiment = section.get("experiment", values::text);
     if !experiment.is_empty() && !experiments.contains(&experiment) {
         let hint = suggest::hint(&experiment, experiments.iter().map(String::as_str));
@@ -51,10 +55,34 @@ fn claim(section: &Section<'_, '_>, experiments: &[String]) -> Claim {
         paper: section.get("paper", values::text),
         source: section.get("source", values::text),
         experiment,
+        not_run,
         tier: word(section, "tier", &tiers, true).unwrap_or(Tier::Full),
         expectation: expectation(section, &measure),
         measure,
         published: section.optional("published", values::number),
+        why_yours_may_differ: section.get("why_yours_may_differ", values::text),
+    }
+}
+
+/// A sentence that nothing here can refute.
+fn undecidable(section: &Section<'_, '_>, not_run: Option<String>) -> Claim {
+    Claim {
+        id: section.get("id", values::text),
+        text: section.get("text", values::text),
+        paper: section.get("paper", values::text),
+        source: section.get("source", values::text),
+        experiment: String::new(),
+        not_run,
+        tier: Tier::Full,
+        measure: Measure {
+            metric: Metric::EndToEnd,
+            statistic: Statistic::Mean,
+            functions: Functions::Together,
+            panels: Vec::new(),
+            starts: Vec::new(),
+        },
+        expectation: Expectation::Ordering { systems: Vec::new() },
+        published: None,
         why_yours_may_differ: section.get("why_yours_may_differ", values::text),
     }
 }

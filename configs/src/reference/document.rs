@@ -157,6 +157,7 @@ fn general(header: &str) -> String {
     match parts[..] {
         ["tier", _] => named(1),
         ["override", "systems", _] => named(2),
+        ["figures", inner] if is_list => format!("figures[].{inner}[]"),
         _ if is_list => format!("{path}[]"),
         _ => path.to_owned(),
     }

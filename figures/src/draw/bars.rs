@@ -6,13 +6,13 @@ use super::canvas::{Anchor, Canvas, Lettering, Rect, width_of};
 use super::page::{self, Drawing, Panel};
 use super::rows::{self, ROW, reported};
 use super::style::{INK, Marker, SMALL};
-use crate::figure::FigureRequest;
+use crate::figure::FigureSpec;
 use crate::files::{Table, optional};
 use crate::metric::{self, Metric, Statistic};
 
 /// Largest node DRAM in use.
 pub fn peak_memory(plan: &Plan<'_>) -> Result<Drawing, String> {
-    let request = FigureRequest {
+    let request = FigureSpec {
         metric: Some(Metric::Local),
         statistic: Some(Statistic::Peak),
         starts: Vec::new(),
@@ -34,7 +34,7 @@ pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
 }
 
 /// Of which invocations, where not of all.
-pub fn which(request: &FigureRequest) -> String {
+pub fn which(request: &FigureSpec) -> String {
     match request.starts.as_slice() {
         [] => String::new(),
         starts => {
@@ -56,7 +56,7 @@ fn draw_as(
 }
 
 fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, plan: &Plan<'_>, title: &str) {
-    let paper = &plan.request.paper;
+    let paper = &plan.request.reported;
     let (metric, _) = plan.request.quantity();
     let room = page::name_room(panel.series.iter().map(|s| s.name.as_str()), cell.w);
     let plot = cell.inset(room, page::title_room(panel), 44.0, 38.0);
@@ -98,7 +98,7 @@ fn table(plan: &Plan<'_>, [column, paper]: [&'static str; 2]) -> Table {
         for series in &panel.series {
             let Some(estimate) = series.point.asked(plan.request) else { continue };
             let reported =
-                plan.request.paper.iter().find(|v| v.panel == panel.name && v.system == series.name);
+                plan.request.reported.iter().find(|v| v.panel == panel.name && v.system == series.name);
             let [value, low, high, n, estimator] = estimate.cells();
             table.push([
                 panel.name.clone(),
@@ -108,7 +108,7 @@ fn table(plan: &Plan<'_>, [column, paper]: [&'static str; 2]) -> Table {
                 high,
                 n,
                 estimator,
-                optional(reported.map(|v| v.value)),
+                optional(reported.and_then(|v| v.value)),
             ]);
         }
     }

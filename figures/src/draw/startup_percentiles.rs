@@ -9,7 +9,7 @@ use super::page::{self, Drawing, Panel, Series};
 use super::rows::{self, ROW, reported};
 use super::style::{INK, Marker, SOFT, WHITE};
 use crate::estimate::Estimate;
-use crate::figure::PaperValue;
+use crate::figure::Reported;
 use crate::files::{Table, optional};
 use crate::metric::{self, Metric, Statistic};
 use platform::records::StartKind;
@@ -32,7 +32,7 @@ fn startup(series: &Series<'_>, statistic: Statistic) -> Option<Estimate> {
     metric::over_seeds(statistic).of(&values)
 }
 
-fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, paper: &[PaperValue]) {
+fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, paper: &[Reported]) {
     let room = page::name_room(panel.series.iter().map(|s| s.name.as_str()), cell.w);
     let plot = cell.inset(room, page::title_room(panel), 50.0, 38.0);
     let plot = Rect { h: (panel.series.len().max(2) as f64) * ROW, ..plot };
@@ -81,7 +81,7 @@ fn table(plan: &Plan<'_>) -> Table {
         for series in &panel.series {
             for statistic in SHOWN {
                 let Some(estimate) = startup(series, statistic) else { continue };
-                let reported = plan.request.paper.iter().find(|v| {
+                let reported = plan.request.reported.iter().find(|v| {
                     v.panel == panel.name
                         && v.system == series.name
                         && v.statistic.unwrap_or(Statistic::P99) == statistic
@@ -97,7 +97,7 @@ fn table(plan: &Plan<'_>) -> Table {
                     high,
                     n,
                     estimator,
-                    optional(reported.map(|v| v.value)),
+                    optional(reported.and_then(|v| v.value)),
                 ]);
             }
         }
