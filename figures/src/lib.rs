@@ -23,6 +23,7 @@ pub mod metric;
 mod pictures;
 pub mod reduce;
 pub mod report;
+pub mod steady;
 pub mod summary;
 #[cfg(test)]
 mod synthetic;

@@ -3,6 +3,7 @@
 
 use crate::estimate;
 use crate::metric::{LATENCIES, Metric, PERCENTILES, Statistic, percentile};
+use crate::steady::Steadiness;
 use platform::memory::MemoryClass;
 use platform::records::{
     AgentRecord, Counters, Distribution, FunctionRecord, InvocationRecord, MemorySample, Outcome, RunRecord,
@@ -119,7 +120,7 @@ impl RunSummary {
             memory: thin(&samples),
             cores: thin_use(&cores),
             burn_in_s,
-            warnings: record.warnings.clone(),
+            warnings: record.warnings.iter().cloned().chain(unsteady(&samples, &cores, burn_in_s)).collect(),
         }
     }
 
@@ -328,6 +329,18 @@ impl Use {
     fn cores(&self) -> f64 {
         self.core_seconds / (self.to - self.from)
     }
+}
+
+/// What says that a burn-in was too short. Without one nothing is claimed to be steady.
+fn unsteady(memory: &[(f64, f64)], cores: &[Use], burn_in_s: f64) -> Vec<String> {
+    if burn_in_s <= 0.0 {
+        return Vec::new();
+    }
+    let cores: Vec<(f64, f64)> = cores.iter().map(|u| (u.from, u.cores())).collect();
+    [(memory, "node DRAM in use"), (&cores, "the use of cores")]
+        .into_iter()
+        .filter_map(|(samples, what)| Steadiness::of(samples, burn_in_s)?.warning(what))
+        .collect()
 }
 
 fn cores(samples: &[MemorySample]) -> Vec<Use> {

@@ -2,10 +2,10 @@
 
 use super::Plan;
 use super::axis::{self, Scale};
-use super::canvas::{Anchor, Canvas, Lettering, Rect, width_of};
+use super::canvas::{Anchor, Canvas, Lettering, Rect};
 use super::page::{self, Drawing, Panel};
 use super::rows::{self, ROW, reported};
-use super::style::{INK, Marker, SMALL};
+use super::style::{INK, Marker};
 use crate::figure::FigureSpec;
 use crate::files::{Table, optional};
 use crate::metric::{self, Metric, Statistic};
@@ -80,15 +80,15 @@ fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, plan: &Pla
         {
             canvas.whisker(y, low, high, 3.0);
         }
-        let mut after = x.x(estimate.top(), plot);
+        let mut marks = Vec::new();
         for value in reported(paper, panel, series) {
             canvas.marker((x.x(value, plot), y), Marker::Down, 4.2, super::style::WHITE);
             canvas.marker((x.x(value, plot), y), Marker::Down, 3.2, INK);
-            let near = (after - x.x(value, plot)).abs() < width_of("00.0", SMALL);
-            after = if near { after.max(x.x(value, plot)) } else { after };
+            marks.push(x.x(value, plot));
         }
         let value = axis::value_of(metric)(estimate.value);
-        canvas.text((after + 6.0, y), &value, Lettering::small(Anchor::Start));
+        let at = (rows::clear_of(x.x(estimate.top(), plot) + 6.0, &value, &marks), y);
+        canvas.text(at, &value, Lettering::small(Anchor::Start));
     }
 }
 

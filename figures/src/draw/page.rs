@@ -296,7 +296,7 @@ pub fn nothing(canvas: &mut Canvas<'_>, rect: Rect) {
 /// Room for names left of rows: what the longest needs, at most a share of the width.
 pub fn name_room<'a>(names: impl Iterator<Item = &'a str>, width: f64) -> f64 {
     let longest = names.map(|n| width_of(n, SMALL)).fold(0.0, f64::max);
-    (longest + 8.0).min(width * 0.4)
+    (longest + 8.0).min(width * 0.5)
 }
 
 /// A row's name, left of its row.

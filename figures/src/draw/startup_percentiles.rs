@@ -49,17 +49,19 @@ fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, paper: &[R
         page::row_name(canvas, plot.x, y, room, &series.name);
         let [low, middle, high] = SHOWN.map(|q| startup(series, q));
         draw_row(canvas, plot, x, y, series.style, [low, middle, None, high]);
-        for value in reported(paper, panel, series) {
-            canvas.marker((x.x(value, plot), y - 1.0), Marker::Down, 4.2, WHITE);
-            canvas.marker((x.x(value, plot), y - 1.0), Marker::Down, 3.2, INK);
+        let marks: Vec<f64> = reported(paper, panel, series).map(|value| x.x(value, plot)).collect();
+        for mark in &marks {
+            canvas.marker((*mark, y - 1.0), Marker::Down, 4.2, WHITE);
+            canvas.marker((*mark, y - 1.0), Marker::Down, 3.2, INK);
         }
         if high.is_none() {
             let how = Lettering::small(Anchor::Start).colour(SOFT);
             canvas.text((plot.x + 2.0, y), "only warm starts, or none", how);
         }
         if let Some(p99) = high {
-            let at = (x.x(p99.top(), plot) + 7.0, y);
-            canvas.text(at, &axis::latency(p99.value), Lettering::small(Anchor::Start));
+            let label = axis::latency(p99.value);
+            let at = (rows::clear_of(x.x(p99.top(), plot) + 7.0, &label, &marks), y);
+            canvas.text(at, &label, Lettering::small(Anchor::Start));
         }
     }
 }
