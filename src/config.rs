@@ -1,6 +1,7 @@
 //! `trenvx config`: which experiments there are, and which values are in force.
 
-use crate::common::{Folders, TierArg};
+use crate::common::{Ended, Folders, TierArg};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 /// List experiments and show the values in force.
@@ -14,6 +15,12 @@ pub struct ConfigArgs {
 enum Command {
     /// List the experiments.
     List,
+    /// Write reference.md and schema.json: every key with its type, unit, default and meaning.
+    Reference {
+        /// Only say whether they are up to date; exit with 1 if not.
+        #[arg(long)]
+        check: bool,
+    },
     /// Show every value in force for an experiment and where it was set.
     Show {
         /// Name (`e04`) or file of the experiment.
@@ -36,11 +43,34 @@ pub fn run(folders: &Folders, args: &ConfigArgs) -> anyhow::Result<()> {
                 println!("{:<14} {}\n{:<14} {}", listed.name, experiment.title, "", experiment.question);
             }
         }
+        Command::Reference { check } => reference(folders, *check)?,
         Command::Show { experiment, tier, sets } => {
             for value in folders.experiment(experiment, (*tier).into(), sets)?.effective {
                 println!("{} = {}  # {}", value.key, value.value, value.origin);
             }
         }
+    }
+    Ok(())
+}
+
+fn reference(folders: &Folders, check: bool) -> anyhow::Result<()> {
+    let root = folders.configs()?;
+    let reference = configs::Reference::of(&root)?;
+    let mut stale = Vec::new();
+    for (name, text) in [("reference.md", reference.markdown()), ("schema.json", reference.schema())] {
+        let path = root.join(name);
+        if std::fs::read_to_string(&path).is_ok_and(|kept| kept == text) {
+            continue;
+        }
+        stale.push(name);
+        if !check {
+            std::fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
+            println!("{}", path.display());
+        }
+    }
+    if check && !stale.is_empty() {
+        let message = format!("{} stale: run trenvx config reference", stale.join(" and "));
+        return Err(Ended { code: 1, message }.into());
     }
     Ok(())
 }

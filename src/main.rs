@@ -6,9 +6,12 @@
 
 mod bench;
 mod common;
+mod compare;
+mod completions;
 mod config;
 mod doctor;
 mod emu;
+mod man;
 mod measure;
 mod policies;
 mod report;
@@ -48,6 +51,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Run, draw, judge and report.
     Reproduce(reproduce::ReproduceArgs),
+    /// Compare two runs, points, experiments or stores.
+    Compare(compare::CompareArgs),
     /// List experiments and show the values in force.
     Config(config::ConfigArgs),
     /// List the systems: compositions of policies, with their sources.
@@ -58,6 +63,10 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Work with real sandboxes on this machine.
     Emu(emu::EmuArgs),
+    /// Print what a shell needs to complete commands.
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages.
+    Man(man::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -75,11 +84,17 @@ fn main() -> ExitCode {
         Command::Claims(args) => report::claims(&cli.folders, &args),
         Command::Report(args) => report::report(&cli.folders, &args),
         Command::Reproduce(args) => reproduce::run(&cli.folders, &args),
+        Command::Compare(args) => compare::run(&cli.folders, &args),
         Command::Config(args) => config::run(&cli.folders, &args),
         Command::Systems(args) => policies::systems(&args),
         Command::Policies(args) => policies::policies(&args),
         Command::Bench(args) => bench::run(&cli.folders, args),
         Command::Emu(args) => emu::run(&cli.folders, args),
+        Command::Completions(args) => {
+            completions::run(&args);
+            Ok(())
+        }
+        Command::Man(args) => man::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -311,7 +311,10 @@ fn judge(folders: &Folders, loaded: &[Loaded]) -> anyhow::Result<Vec<Judged>> {
     let data: Vec<&ExperimentData> = loaded.iter().map(|l| &l.data).collect();
     let meant: Vec<_> = claims
         .into_iter()
-        .filter(|claim| loaded.iter().any(|l| l.experiment.id == claim.experiment))
+        .filter(|claim| {
+            (claim.not_run.is_some() && loaded.len() > 1)
+                || loaded.iter().any(|l| l.experiment.id == claim.experiment)
+        })
         .collect();
     Ok(figures::judge(&meant, &data))
 }
@@ -323,8 +326,14 @@ pub fn print_verdicts(judged: &[Judged]) {
         for measured in &judged.measured {
             println!("    {}: {}; must be {}", measured.what, measured.text(), judged.bound());
         }
+        if !judged.published().is_empty() {
+            println!("    published: {} ({})", judged.published(), judged.claim.source);
+        }
         if !judged.verdict.reason().is_empty() {
             println!("    {}", judged.verdict.reason());
+        }
+        if judged.verdict != Verdict::Pass {
+            println!("    why yours may differ: {}", judged.claim.why_yours_may_differ);
         }
     }
 }

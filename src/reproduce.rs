@@ -4,12 +4,13 @@ use crate::common::{Ended, Folders};
 use crate::report;
 use crate::run::{How, execute, finish};
 use clap::Args;
+use figures::Judged;
 use runs::Plan;
 
 /// Run, draw, judge and report.
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
-    /// Names (`e04`) or files of experiments; none or `all`: every shipped one.
+    /// Names (`e04`) or files of experiments, or of claims (`c01`); none or `all`: every shipped experiment.
     experiments: Vec<String>,
     #[command(flatten)]
     how: How,
@@ -19,8 +20,16 @@ pub struct ReproduceArgs {
 /// reported at the end and does not keep the report from being written.
 pub fn run(folders: &Folders, args: &ReproduceArgs) -> anyhow::Result<()> {
     let mut experiments = Vec::new();
-    for name in folders.names(&args.experiments)? {
-        experiments.push(folders.experiment(&name, args.how.tier.into(), &args.how.sets)?);
+    let meant = Meant::of(folders, &args.experiments)?;
+    if meant.experiments.is_empty() {
+        // Claims that no experiment here can refute.
+        let claims = meant.claims.as_deref().unwrap_or_default();
+        report::print_verdicts(&figures::judge::<figures::ExperimentData>(claims, &[]));
+        return Ok(());
+    }
+    for name in &meant.experiments {
+        let name = name.as_str();
+        experiments.push(folders.experiment(name, args.how.tier.into(), &args.how.sets)?);
     }
     let mut failed = 0;
     for experiment in &experiments {
@@ -31,10 +40,58 @@ pub fn run(folders: &Folders, args: &ReproduceArgs) -> anyhow::Result<()> {
     }
     let loaded = report::reload(folders, experiments)?;
     let (path, judged) = report::write(folders, args.how.tier.into(), &loaded)?;
-    report::print_verdicts(&judged);
+    report::print_verdicts(&meant.shown(judged));
     println!("report: {}", std::path::absolute(&path).unwrap_or(path).display());
     if failed > 0 {
         return Err(Ended { code: 1, message: format!("{failed} experiments have failed runs") }.into());
     }
     Ok(())
+}
+
+/// What the words on the line stand for.
+struct Meant {
+    experiments: Vec<String>,
+    /// Claims whose verdicts are shown; `None` for those of the experiments.
+    claims: Option<Vec<figures::Claim>>,
+}
+
+impl Meant {
+    fn of(folders: &Folders, words: &[String]) -> anyhow::Result<Self> {
+        let claims = configs::claims::load(&folders.configs()?)?;
+        let named = |word: &String| claims.iter().find(|claim| claim.id == word.to_lowercase());
+        if words.is_empty()
+            || words.iter().any(|word| word == "all")
+            || !words.iter().any(|w| named(w).is_some())
+        {
+            return Ok(Self { experiments: folders.names(words)?, claims: None });
+        }
+        let mut meant = Self { experiments: Vec::new(), claims: None };
+        let mut shown: Vec<figures::Claim> = Vec::new();
+        for word in words {
+            let experiment = match named(word) {
+                Some(claim) => {
+                    shown.push(claim.clone());
+                    claim.experiment.clone()
+                }
+                None => {
+                    shown.extend(claims.iter().filter(|claim| claim.experiment == *word).cloned());
+                    word.clone()
+                }
+            };
+            if !experiment.is_empty() && !meant.experiments.contains(&experiment) {
+                meant.experiments.push(experiment);
+            }
+        }
+        meant.claims = Some(shown);
+        Ok(meant)
+    }
+
+    /// The verdicts that were asked for.
+    fn shown(&self, judged: Vec<Judged>) -> Vec<Judged> {
+        let Some(claims) = &self.claims else { return judged };
+        let of = |claim: &figures::Claim| judged.iter().find(|one| one.claim.id == claim.id).cloned();
+        let undecidable =
+            |claim: &figures::Claim| figures::judge::<figures::ExperimentData>(&[claim.clone()], &[]).pop();
+        claims.iter().filter_map(|claim| of(claim).or_else(|| undecidable(claim))).collect()
+    }
 }

@@ -23,8 +23,10 @@ pub struct Claim {
     pub paper: String,
     /// Where the published number was read.
     pub source: String,
-    /// Id of the experiment.
+    /// Id of the experiment; empty where nothing here can decide.
     pub experiment: String,
+    /// Why nothing here can decide, where that is so. Then nothing is measured or expected.
+    pub not_run: Option<String>,
     /// Smallest tier at which the experiment can decide.
     pub tier: Tier,
     /// What is measured.

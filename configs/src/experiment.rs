@@ -1,10 +1,9 @@
 //! [`Experiment`]: a checked experiment file, ready to be planned.
 
-use crate::claims::{Metric, Statistic};
+use crate::figure::FigureSpec;
 use crate::measure::Measure;
 use crate::spec::{Spec, Tier};
 use crate::typed::Typed;
-use platform::records::StartKind;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -187,41 +186,6 @@ impl FigureKind {
             Self::SweepLines => "sweep-lines",
         }
     }
-}
-
-/// One figure of an experiment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FigureSpec {
-    /// What kind.
-    pub kind: FigureKind,
-    /// File name without its ending, unique in the experiment.
-    pub name: String,
-    /// Title above the figure.
-    pub title: String,
-    /// Figure of the paper that it stands beside.
-    pub paper: Option<String>,
-    /// Only points of these panels; empty: all.
-    pub panels: Vec<String>,
-    /// Only these functions; empty: all.
-    pub functions: Vec<String>,
-    /// Only these systems, in this order; empty: all.
-    pub systems: Vec<String>,
-    /// What is drawn, where the kind leaves it open.
-    pub metric: Option<Metric>,
-    /// Which statistic of it.
-    pub statistic: Option<Statistic>,
-    /// Only invocations that got their sandbox in one of these ways; empty: all.
-    pub starts: Vec<StartKind>,
-    /// Key along which lines run.
-    pub x: Option<String>,
-    /// What the figure calls that key; made from the key if `None`.
-    pub x_title: Option<String>,
-    /// Whether that key lies on a logarithmic scale; by its values if `None`.
-    pub x_log: Option<bool>,
-    /// Axis whose values are lines, `system` if `None`.
-    pub lines: Option<String>,
-    /// Whether values lie on a logarithmic scale.
-    pub log: bool,
 }
 
 /// A constant in force and where it comes from.

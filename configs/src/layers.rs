@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 const FILES: [&str; 2] = ["machine", "profiles"];
 
 /// Keys that a panel may change; everything else is the same in all of an experiment's panels.
-const PANEL_KEYS: [&str; 13] = [
+pub(crate) const PANEL_KEYS: [&str; 13] = [
     "name",
     "cluster",
     "keep_alive",
@@ -70,9 +70,14 @@ pub(crate) struct Variant {
 impl Layers {
     /// Reads the experiment file, the base under it, what they name, and what was typed.
     pub fn read(path: &Path, typed: &Typed) -> Result<Self, Vec<Diagnostic>> {
+        Self::of_text(path, read(path).map_err(|problem| vec![problem])?, typed)
+    }
+
+    /// The same of an experiment that is not on the disk; `path` is where it would be.
+    pub fn of_text(path: &Path, text: String, typed: &Typed) -> Result<Self, Vec<Diagnostic>> {
         let mut sources = Sources::default();
         let mut problems = Vec::new();
-        let index = sources.add_file(path, read(path).map_err(|problem| vec![problem])?);
+        let index = sources.add_file(path, text);
         let mut experiment = tree::parse(&sources, index)?;
         let base = read_base(&mut sources, path, &experiment)?;
         let tiers = take_tiers(&sources, &mut experiment, &mut problems);

@@ -14,11 +14,14 @@ pub mod claims;
 mod diagnostic;
 mod effective;
 mod experiment;
+mod figure;
 mod files;
 mod find;
+mod form;
 mod layers;
 mod load;
 mod measure;
+mod reference;
 mod section;
 mod set;
 mod source;
@@ -31,12 +34,12 @@ mod units;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use experiment::{
-    ConstantNote, EffectiveValue, Experiment, FigureKind, FigureSpec, Point, Quantity, WorldKind,
-};
+pub use experiment::{ConstantNote, EffectiveValue, Experiment, FigureKind, Point, Quantity, WorldKind};
+pub use figure::{FigureSpec, Reported};
 pub use find::{CONFIGS_VARIABLE, Listed, find, list, root};
 pub use load::{load, load_typed, service_times};
 pub use measure::Measure;
+pub use reference::Reference;
 pub use spec::{Spec, Tier};
 pub use suggest::hint;
 pub use typed::Typed;

@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::effective;
 use crate::experiment::{Experiment, Point, Quantity, WorldKind};
 use crate::files::{Files, read_machine, read_profiles};
+use crate::form::Form;
 use crate::layers::{Layers, Panel, Variant};
 use crate::section::{Checker, Section};
 use crate::source::Sources;
@@ -64,7 +65,12 @@ pub fn service_times(path: &Path) -> Result<BTreeMap<String, ServiceTime>, Diagn
     if problems.is_empty() { Ok(found.service_times) } else { Err(Diagnostics::new(problems)) }
 }
 
-fn check(layers: &Layers, checker: &Checker<'_>, tier: Tier, with_typed: bool) -> Option<Experiment> {
+pub(crate) fn check(
+    layers: &Layers,
+    checker: &Checker<'_>,
+    tier: Tier,
+    with_typed: bool,
+) -> Option<Experiment> {
     let common = layers.common(tier, with_typed);
     let panels = layers.panels(&common, checker);
     let names: Vec<String> = panels.iter().map(|panel| panel.value.clone()).collect();
@@ -162,6 +168,7 @@ fn systems_of_all_tiers(layers: &Layers, root: &Section<'_, '_>) -> Vec<String> 
 fn worlds(root: &Section<'_, '_>) -> Vec<WorldKind> {
     root.required("worlds");
     let named = root.list("worlds", values::text);
+    root.words("worlds", WorldKind::ALL.map(WorldKind::name));
     if named.is_empty() {
         root.problem("worlds", "no world that could run it: write [\"sim\"], [\"emu\"] or both");
     }
@@ -180,6 +187,7 @@ fn worlds(root: &Section<'_, '_>) -> Vec<WorldKind> {
 
 fn seeds(root: &Section<'_, '_>) -> Vec<u64> {
     let Some(entry) = root.required("seeds") else { return Vec::new() };
+    root.note("seeds", || Form::list(values::whole));
     if entry.node.table().is_some() {
         let Some(section) = root.section("seeds") else { return Vec::new() };
         let (base, n) = (section.get("base", values::whole), section.get("n", values::count));

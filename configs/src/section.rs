@@ -4,6 +4,7 @@
 //! everything. Nothing with a placeholder leaves the package: problems make the load fail.
 
 use crate::diagnostic::Diagnostic;
+use crate::form::{Form, Forms};
 use crate::source::{Origin, Sources};
 use crate::suggest;
 use crate::tree::{Entry, Node, Table, Value, join};
@@ -13,11 +14,23 @@ use std::cell::RefCell;
 pub(crate) struct Checker<'s> {
     pub sources: &'s Sources,
     problems: RefCell<Vec<Diagnostic>>,
+    /// What every key that was asked for must be; only where the reference is made.
+    forms: Option<RefCell<Forms>>,
 }
 
 impl<'s> Checker<'s> {
     pub fn new(sources: &'s Sources) -> Self {
-        Self { sources, problems: RefCell::default() }
+        Self { sources, problems: RefCell::default(), forms: None }
+    }
+
+    /// One that also keeps what every key must be.
+    pub fn noting(sources: &'s Sources) -> Self {
+        Self { forms: Some(RefCell::default()), ..Self::new(sources) }
+    }
+
+    /// What keys must be, as far as any was asked for.
+    pub fn take_forms(&mut self) -> Forms {
+        self.forms.take().map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// Notes a problem with what was written at `origin`.
@@ -79,13 +92,27 @@ impl<'c, 's> Section<'c, 's> {
         entry
     }
 
+    /// Keeps what a key must be, where that is asked for.
+    pub fn note(&self, key: &str, form: impl FnOnce() -> Form) {
+        if let Some(forms) = &self.checker.forms {
+            forms.borrow_mut().add(&join(&self.path, key), form());
+        }
+    }
+
+    /// Keeps which words a key may hold.
+    pub fn words<'w>(&self, key: &str, words: impl IntoIterator<Item = &'w str>) {
+        self.note(key, || Form::Words(words.into_iter().map(str::to_owned).collect()));
+    }
+
     /// A value that must be there.
     pub fn get<T: Default>(&self, key: &'static str, parse: Parse<T>) -> T {
+        self.note(key, || Form::of(parse).needed());
         self.required(key).map(|entry| self.parse(key, &entry.node, parse)).unwrap_or_default()
     }
 
     /// A value that may be left out.
     pub fn optional<T: Default>(&self, key: &'static str, parse: Parse<T>) -> Option<T> {
+        self.note(key, || Form::of(parse));
         self.entry(key).map(|entry| self.parse(key, &entry.node, parse))
     }
 
@@ -98,6 +125,7 @@ impl<'c, 's> Section<'c, 's> {
 
     /// A list whose items are all of one kind, each with its place.
     pub fn list<T: Default>(&self, key: &'static str, parse: Parse<T>) -> Vec<(T, Origin)> {
+        self.note(key, || Form::list(parse));
         let Some(entry) = self.entry(key) else { return Vec::new() };
         match &entry.node.value {
             Value::List(items) => {
@@ -113,11 +141,13 @@ impl<'c, 's> Section<'c, 's> {
 
     /// A table inside this one.
     pub fn section(&self, key: &'static str) -> Option<Section<'c, 's>> {
+        self.note(key, || Form::Table);
         self.required(key).map(|entry| self.below(key, &entry.node))
     }
 
     /// A table inside this one that may be left out.
     pub fn optional_section(&self, key: &'static str) -> Option<Section<'c, 's>> {
+        self.note(key, || Form::Table);
         self.entry(key).map(|entry| self.below(key, &entry.node))
     }
 
@@ -127,6 +157,7 @@ impl<'c, 's> Section<'c, 's> {
 
     /// Tables in a list (`[[key]]`).
     pub fn sections(&self, key: &'static str) -> Vec<Section<'c, 's>> {
+        self.note(key, || Form::Tables);
         let Some(entry) = self.entry(key) else { return Vec::new() };
         match &entry.node.value {
             Value::List(items) => items
@@ -154,6 +185,7 @@ impl<'c, 's> Section<'c, 's> {
         key: &'static str,
         alternatives: &'static [&'static str],
     ) -> Option<(&'static str, &'c Node)> {
+        self.note(key, || Form::Choice(alternatives.to_vec()));
         let entry = self.required(key)?;
         let path = join(&self.path, key);
         let list = || alternatives.join(", ");

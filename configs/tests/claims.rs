@@ -10,8 +10,11 @@ use configs::find;
 fn every_shipped_claim_names_points_that_its_experiment_has() {
     let root = shipped();
     let all = claims::load(&root).unwrap_or_else(|error| panic!("{error}"));
-    assert!(all.len() >= 10);
+    assert!(all.len() >= 40, "every published number is a claim");
     for claim in all {
+        if claim.not_run.is_some() {
+            continue;
+        }
         let path = find(&claim.experiment, &root).unwrap_or_else(|error| panic!("{}: {error}", claim.id));
         let experiment = configs::load(&path, claim.tier, &[]).unwrap_or_else(|error| panic!("{error}"));
         for system in claim.expectation.systems() {

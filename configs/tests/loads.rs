@@ -288,3 +288,27 @@ fn the_same_run_has_the_same_canonical_form_wherever_its_data_lies() {
     assert_ne!(here, canonical("workload.file.path = \"here/b.workload\"\n"));
     assert_eq!(canonical("keep_alive.ttl = \"2 min\"\n"), canonical("keep_alive.ttl = \"120 s\"\n"));
 }
+
+#[test]
+fn what_the_paper_reports_stands_beside_a_figure_in_its_unit() {
+    let folder = Folder::new();
+    let figure = "systems = [\"criu\", \"t-cxl\"]\n[[figures]]\nkind = \"startup-percentiles\"\nname = \"a\"\ntitle = \"A\"\n";
+    let reported = |text: &str| folder.load(&format!("{figure}[[figures.reported]]\n{text}"), &[]);
+    let text = "system = \"t-cxl\"\nstatistic = \"p99\"\nvalue = \"13 ms\"\nsource = \"a note\"\n";
+    let experiment = reported(text).unwrap();
+    let one = &experiment.figures[0].reported[0];
+    assert_eq!(
+        (one.system.as_str(), one.value, one.text.as_str()),
+        ("t-cxl", Some(13.0), "t-cxl p99 13 ms (a note)")
+    );
+    for (wrong, complaint) in [
+        (text.replace("t-cxl", "t-clx"), "did you mean \"t-cxl\"?"),
+        (text.replace("\"13 ms\"", "13"), "write it in quotes"),
+        (text.replace("13 ms", "13 miles"), "neither a duration nor a size nor a share"),
+        (text.replace("system = \"t-cxl\"\n", ""), "of which system?"),
+        (text.replace("source = \"a note\"\n", ""), "\"source\" is missing"),
+    ] {
+        let message = reported(&wrong).unwrap_err().to_string();
+        assert!(message.contains(complaint), "{wrong}: {message}");
+    }
+}

@@ -1,9 +1,8 @@
 //! From an experiment and its stored runs to what this package works on.
 
-use crate::figure::FigureRequest;
 use crate::input::{ExperimentData, PointData, SeedRun};
 use crate::reduce::RunSummary;
-use configs::{Experiment, FigureSpec, Point};
+use configs::{Experiment, Point};
 use runs::StoredRun;
 
 impl ExperimentData {
@@ -16,7 +15,7 @@ impl ExperimentData {
             paper: experiment.paper.clone(),
             question: experiment.question.clone(),
             tier: experiment.tier.name().to_owned(),
-            figures: experiment.figures.iter().map(FigureRequest::of).collect(),
+            figures: experiment.figures.clone(),
             points: experiment.points.iter().map(|p| PointData::of(p, planned)).collect(),
             stand_ins: Vec::new(),
         }
@@ -62,28 +61,6 @@ impl PointData {
             planned,
             seeds: Vec::new(),
             missing: None,
-        }
-    }
-}
-
-impl FigureRequest {
-    /// A figure of an experiment file.
-    pub fn of(spec: &FigureSpec) -> Self {
-        Self {
-            title: Some(spec.title.clone()),
-            panels: spec.panels.clone(),
-            functions: spec.functions.clone(),
-            systems: spec.systems.clone(),
-            metric: spec.metric,
-            statistic: spec.statistic,
-            starts: spec.starts.clone(),
-            x: spec.x.clone(),
-            x_title: spec.x_title.clone(),
-            x_log: spec.x_log,
-            lines: spec.lines.clone(),
-            log: spec.log,
-            beside: spec.paper.clone(),
-            ..Self::new(spec.kind, &spec.name)
         }
     }
 }

@@ -151,6 +151,10 @@ pub fn judge<D: Borrow<ExperimentData>>(claims: &[Claim], experiments: &[D]) -> 
     claims
         .iter()
         .map(|claim| {
+            if let Some(reason) = claim.not_run.clone() {
+                let verdict = Verdict::NotRun { reason };
+                return Judged { claim: claim.clone(), verdict, measured: Vec::new() };
+            }
             let of_id = experiments.iter().map(Borrow::borrow).find(|e| e.id == claim.experiment);
             let found = of_id.ok_or_else(|| format!("experiment {} was not run", claim.experiment));
             let (verdict, measured) = match found.and_then(|data| Ok((data, measure(claim, data)?))) {

@@ -4,9 +4,7 @@ use crate::draw::{self, Selection};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::input::ExperimentData;
-use crate::metric::{Metric, Statistic};
-pub use configs::FigureKind;
-use platform::records::StartKind;
+pub use configs::{FigureKind, FigureSpec, Reported};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -26,98 +24,12 @@ const fn heading(kind: FigureKind) -> &'static str {
     }
 }
 
-/// A figure to draw.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FigureRequest {
-    /// Name of its files, unique within the experiment.
-    pub name: String,
-    /// What it shows.
-    pub kind: FigureKind,
-    /// Heading; made from the kind if `None`.
-    pub title: Option<String>,
-    /// Panels to show, in order; empty for all.
-    pub panels: Vec<String>,
-    /// Systems to show, in order; empty for all.
-    pub systems: Vec<String>,
-    /// Functions to show, where the kind shows functions; empty for all.
-    pub functions: Vec<String>,
-    /// What is drawn, where the kind leaves it open; end-to-end latency if `None`.
-    pub metric: Option<Metric>,
-    /// Which statistic of it; the metric's first if `None`.
-    pub statistic: Option<Statistic>,
-    /// Only invocations that got their sandbox in one of these ways; empty for all.
-    pub starts: Vec<StartKind>,
-    /// Key along which lines run; the first that has numbers if `None`.
-    pub x: Option<String>,
-    /// What the figure calls that key; made from the key if `None`.
-    pub x_title: Option<String>,
-    /// Whether that key lies on a logarithmic scale; by its values if `None`.
-    pub x_log: Option<bool>,
-    /// Axis whose values are lines; systems if `None`.
-    pub lines: Option<String>,
-    /// Whether values lie on a logarithmic scale.
-    pub log: bool,
-    /// System that others are divided by, where the kind normalises; the first if `None`.
-    pub baseline: Option<String>,
-    /// Figure of the paper that it stands beside.
-    pub beside: Option<String>,
-    /// What the paper reports, shown beside it and where possible in it.
-    pub paper: Vec<PaperValue>,
-}
-
-/// A value that the paper reports. Never an input to a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct PaperValue {
-    /// Panel; empty where there is only one.
-    pub panel: String,
-    /// System.
-    pub system: String,
-    /// Statistic, where the figure shows several.
-    #[serde(skip)]
-    pub statistic: Option<Statistic>,
-    /// The value in the figure's unit (ms, GiB).
-    pub value: f64,
-    /// For reading: `P99 start-up 13 ms (§6.2.2)`.
-    pub text: String,
-}
-
-impl FigureRequest {
-    /// A figure of everything.
-    pub fn new(kind: FigureKind, name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            kind,
-            title: None,
-            panels: Vec::new(),
-            systems: Vec::new(),
-            functions: Vec::new(),
-            metric: None,
-            statistic: None,
-            starts: Vec::new(),
-            x: None,
-            x_title: None,
-            x_log: None,
-            lines: None,
-            log: false,
-            baseline: None,
-            beside: None,
-            paper: Vec::new(),
-        }
-    }
-
-    /// What is drawn, where the kind leaves it open.
-    pub fn quantity(&self) -> (Metric, Statistic) {
-        let metric = self.metric.unwrap_or(Metric::EndToEnd);
-        let first = metric.statistics().first().copied().unwrap_or(Statistic::Total);
-        (metric, self.statistic.unwrap_or(first))
-    }
-
-    /// The heading, with the experiment's title where there is none of its own.
-    pub fn title_or(&self, experiment: &str) -> String {
-        self.title.clone().unwrap_or_else(|| match experiment {
-            "" => heading(self.kind).to_owned(),
-            _ => format!("{}: {experiment}", heading(self.kind)),
-        })
+/// The heading of a figure, with the experiment's title where there is none of its own.
+pub fn title_or(figure: &FigureSpec, experiment: &str) -> String {
+    match (figure.title.as_str(), experiment) {
+        ("", "") => heading(figure.kind).to_owned(),
+        ("", _) => format!("{}: {experiment}", heading(figure.kind)),
+        (title, _) => title.to_owned(),
     }
 }
 
@@ -148,7 +60,7 @@ pub struct FigureFile {
     /// Figure of the paper that it stands beside.
     pub beside: Option<String>,
     /// What the paper reports.
-    pub paper: Vec<PaperValue>,
+    pub reported: Vec<Reported>,
     /// The drawing itself.
     pub svg: String,
     /// Path of the drawing.
@@ -183,7 +95,7 @@ pub fn render(data: &ExperimentData, folder: &Path, provenance: &Provenance) -> 
 
 fn render_one(
     data: &ExperimentData,
-    request: &FigureRequest,
+    request: &FigureSpec,
     name: String,
     folder: &Path,
     provenance: &Provenance,
@@ -193,12 +105,12 @@ fn render_one(
         draw::draw(data, request, &selection).map_err(|why| Error::Draw { figure: name.clone(), why })?;
     let path = |ending: &str| folder.join(format!("{name}.{ending}"));
     let figure = FigureFile {
-        title: request.title_or(&data.title),
+        title: title_or(request, &data.title),
         kind: request.kind,
         caption: drawing.caption,
         notes: selection.notes.clone(),
-        beside: request.beside.clone(),
-        paper: request.paper.clone(),
+        beside: request.paper.clone(),
+        reported: request.reported.clone(),
         svg: drawing.svg,
         svg_path: path("svg"),
         csv_path: path("csv"),
@@ -219,7 +131,7 @@ struct Sidecar<'a> {
     title: &'a str,
     caption: &'a str,
     notes: &'a [String],
-    paper: &'a [PaperValue],
+    reported: &'a [Reported],
     experiment: &'a str,
     tier: &'a str,
     #[serde(flatten)]
@@ -260,7 +172,7 @@ fn sidecar(
         title: &figure.title,
         caption: &figure.caption,
         notes: &figure.notes,
-        paper: &figure.paper,
+        reported: &figure.reported,
         experiment: &data.id,
         tier: &data.tier,
         provenance,

@@ -1,7 +1,7 @@
 //! What this package is given: an experiment with its points, each with the runs of its seeds.
 
 use crate::estimate::Estimate;
-use crate::figure::FigureRequest;
+use crate::figure::FigureSpec;
 use crate::metric::{self, Metric, Statistic};
 use crate::reduce::RunSummary;
 use configs::Quantity;
@@ -22,7 +22,7 @@ pub struct ExperimentData {
     /// `kick`, `short` or `full`.
     pub tier: String,
     /// The figures to draw.
-    pub figures: Vec<FigureRequest>,
+    pub figures: Vec<FigureSpec>,
     /// The points, in the order of the plan.
     pub points: Vec<PointData>,
     /// What stood in for real hardware, one sentence each; repeated in every caption.
@@ -96,7 +96,7 @@ impl PointData {
     }
 
     /// The estimate of what a figure asks for.
-    pub fn asked(&self, request: &FigureRequest) -> Option<Estimate> {
+    pub fn asked(&self, request: &FigureSpec) -> Option<Estimate> {
         let (metric, statistic) = request.quantity();
         if request.starts.is_empty() {
             return self.estimate(metric, statistic, None);

@@ -12,6 +12,7 @@
 
 mod adapt;
 pub mod claims;
+pub mod compare;
 pub mod draw;
 pub mod error;
 pub mod estimate;
@@ -24,12 +25,13 @@ pub mod metric;
 mod pictures;
 pub mod reduce;
 pub mod report;
+pub mod steady;
 pub mod summary;
 #[cfg(test)]
 mod synthetic;
 
 pub use claims::{Claim, Judged, Verdict, judge};
 pub use error::{Error, Result};
-pub use figure::{FigureFile, FigureKind, FigureRequest, PaperValue, Provenance, render};
+pub use figure::{FigureFile, FigureKind, FigureSpec, Provenance, Reported, render};
 pub use input::{ExperimentData, PointData, SeedRun};
 pub use report::{ReportInput, Section, report};

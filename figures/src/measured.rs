@@ -37,7 +37,7 @@ pub fn render(measured: &Measurement, folder: &Path, provenance: &Provenance) ->
             caption: caption(measured, chart),
             notes: notes(measured, chart),
             beside: None,
-            paper: Vec::new(),
+            reported: Vec::new(),
             svg,
             svg_path: path("svg"),
             csv_path: path("csv"),

@@ -19,7 +19,7 @@ pub fn percentile(statistic: Statistic) -> Option<usize> {
 pub const fn unit(metric: Metric) -> &'static str {
     match metric {
         Metric::EndToEnd | Metric::Startup | Metric::Queueing | Metric::Service => "ms",
-        Metric::StartShare(_) | Metric::ColdFraction | Metric::OutcomeShare(_) => "share",
+        Metric::StartShare(_) | Metric::ColdFraction | Metric::OutcomeShare(_) | Metric::AgentCost => "share",
         Metric::Outcomes(_) => "invocations",
         Metric::Local | Metric::Pool | Metric::Memory | Metric::Class(_) => "GiB",
         Metric::GibSeconds(_) => "GiB·s",
@@ -65,6 +65,7 @@ pub fn title(metric: Metric, statistic: Statistic) -> String {
         Metric::StartShare(kind) => format!("{} starts", capitalised(kind.name())),
         Metric::Outcomes(outcome) => format!("{} invocations", capitalised(&words(outcome.name()))),
         Metric::OutcomeShare(outcome) => format!("Invocations {}", words(outcome.name())),
+        Metric::AgentCost => "Sandbox cost / model cost".into(),
         Metric::Local => of("local memory (GiB)"),
         Metric::Pool => of("pool memory (GiB)"),
         Metric::Memory => of("memory and pools (GiB)"),

@@ -16,8 +16,8 @@ fn every_kind_of_figure_is_drawn_with_all_its_text_inside() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = std::env::var_os("PICTURES").map_or_else(|| scratch.path().to_owned(), PathBuf::from);
     let mut two = experiment(&Shape { seeds: 10, ..Shape::default() });
-    two.figures[3].paper = paper("W1", &[("reap+", 29.0), ("t-cxl", 14.0)]);
-    two.figures[5].paper = paper("W1", &[("reap+", 90.0), ("faasnap+", 49.0), ("t-cxl", 13.0)]);
+    two.figures[3].reported = paper("W1", &[("reap+", 29.0), ("t-cxl", 14.0)]);
+    two.figures[5].reported = paper("W1", &[("reap+", 90.0), ("faasnap+", 49.0), ("t-cxl", 13.0)]);
     two.points[0].seeds[0].run.warnings = vec!["burn-in ends before memory is steady".into()];
     let figures = render(&two, &folder.join("two"), &Provenance::default()).unwrap();
     page(&folder, &two, &figures);

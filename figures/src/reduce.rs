@@ -3,6 +3,7 @@
 
 use crate::estimate;
 use crate::metric::{LATENCIES, Metric, PERCENTILES, Statistic, percentile};
+use crate::steady::Steadiness;
 use platform::memory::MemoryClass;
 use platform::records::{
     AgentRecord, Counters, Distribution, FunctionRecord, InvocationRecord, MemorySample, Outcome, RunRecord,
@@ -119,7 +120,7 @@ impl RunSummary {
             memory: thin(&samples),
             cores: thin_use(&cores),
             burn_in_s,
-            warnings: record.warnings.clone(),
+            warnings: record.warnings.iter().cloned().chain(unsteady(&samples, &cores, burn_in_s)).collect(),
         }
     }
 
@@ -150,6 +151,9 @@ impl RunSummary {
             return self.latencies[latency].value(statistic);
         }
         match (metric, statistic) {
+            (Metric::AgentCost, Statistic::Total) => {
+                cost(self.functions.values().filter_map(|f| f.agent.as_ref()))
+            }
             (Metric::Local, Statistic::Peak) => Some(self.peak_local_gib),
             (Metric::Local, Statistic::Mean) => self.mean_local_gib,
             (Metric::GibSeconds(class), Statistic::Total) => Some(self.gib_seconds[class as usize]),
@@ -209,10 +213,19 @@ impl FunctionSummary {
         match (metric, statistic) {
             (Metric::EndToEnd, _) => self.end_to_end.value(statistic),
             (Metric::Startup, _) => self.startup.value(statistic),
+            (Metric::AgentCost, Statistic::Total) => cost(self.agent.iter()),
             (_, Statistic::Total) => counted(metric, &self.outcomes, &self.starts),
             _ => None,
         }
     }
+}
+
+/// What agents' sandboxes cost over what their language model does; `None` where that is nothing.
+fn cost<'a>(agents: impl Iterator<Item = &'a AgentRecord>) -> Option<f64> {
+    let (sandbox, model) = agents.fold((0.0, 0.0), |(sandbox, model), agent| {
+        (sandbox + agent.sandbox_cost as f64, model + agent.model_cost as f64)
+    });
+    (model > 0.0).then(|| sandbox / model)
 }
 
 /// Counts and shares of invocations.
@@ -316,6 +329,18 @@ impl Use {
     fn cores(&self) -> f64 {
         self.core_seconds / (self.to - self.from)
     }
+}
+
+/// What says that a burn-in was too short. Without one nothing is claimed to be steady.
+fn unsteady(memory: &[(f64, f64)], cores: &[Use], burn_in_s: f64) -> Vec<String> {
+    if burn_in_s <= 0.0 {
+        return Vec::new();
+    }
+    let cores: Vec<(f64, f64)> = cores.iter().map(|u| (u.from, u.cores())).collect();
+    [(memory, "node DRAM in use"), (&cores, "the use of cores")]
+        .into_iter()
+        .filter_map(|(samples, what)| Steadiness::of(samples, burn_in_s)?.warning(what))
+        .collect()
 }
 
 fn cores(samples: &[MemorySample]) -> Vec<Use> {

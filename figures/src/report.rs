@@ -281,7 +281,7 @@ fn figure<'a>(figure: &'a FigureFile, folder: &Path) -> FigureView<'a> {
         caption: &figure.caption,
         notes: &figure.notes,
         beside: figure.beside.as_deref(),
-        paper: figure.paper.iter().map(|p| p.text.as_str()).collect(),
+        paper: figure.reported.iter().map(|p| p.text.as_str()).collect(),
         wide: figure.wide(),
         svg: &figure.svg,
         links: vec![

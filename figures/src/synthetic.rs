@@ -1,6 +1,6 @@
 //! Invented runs for tests: log-normal latencies, bursty memory. The numbers mean nothing.
 
-use crate::figure::{FigureKind, FigureRequest, PaperValue};
+use crate::figure::{FigureKind, FigureSpec, Reported};
 use crate::input::{ExperimentData, PointData, SeedRun};
 use crate::metric::{Metric, Statistic};
 use crate::reduce::{RunSummary, merge};
@@ -104,19 +104,19 @@ pub fn experiment(shape: &Shape) -> ExperimentData {
         paper: Some("Fig. 10".into()),
         question: "How much faster are invocations when sandboxes are repurposed?".into(),
         tier: "kick".into(),
-        figures: FigureKind::ALL.map(|kind| FigureRequest::new(kind, format!("e04-{}", kind.name()))).into(),
+        figures: FigureKind::ALL.map(|kind| FigureSpec::new(kind, format!("e04-{}", kind.name()))).into(),
         points: points.collect(),
         stand_ins: Vec::new(),
     }
 }
 
 /// Values that a paper might have reported.
-pub fn paper(panel: &str, values: &[(&str, f64)]) -> Vec<PaperValue> {
-    let value = |&(system, value): &(&str, f64)| PaperValue {
+pub fn paper(panel: &str, values: &[(&str, f64)]) -> Vec<Reported> {
+    let value = |&(system, value): &(&str, f64)| Reported {
         panel: panel.into(),
         system: system.into(),
         statistic: None,
-        value,
+        value: Some(value),
         text: format!("{system} {value}"),
     };
     values.iter().map(value).collect()
@@ -251,6 +251,7 @@ pub fn claim(id: &str, measure: Measure, expectation: Expectation) -> Claim {
         paper: "Fig. 11a".into(),
         source: "the paper's abstract".into(),
         experiment: "e04".into(),
+        not_run: None,
         tier: Tier::Kick,
         measure,
         expectation,

@@ -11,6 +11,7 @@ use traces::Duration;
 pub(crate) fn emu(root: &Section<'_, '_>, compared: &[System]) -> Option<(Vec<System>, EmuSpec)> {
     let section = root.section("emu")?;
     let named = section.list("systems", values::text);
+    section.words("systems", systems::names());
     let mut systems = systems::find(root.checker, "emu.systems", named);
     if systems.is_empty() {
         systems = compared.to_vec();

@@ -1,7 +1,9 @@
 //! `[[figures]]`: what is drawn from the records.
 
 use crate::claims::{Metric, Statistic, read};
-use crate::experiment::{FigureKind, FigureSpec, Quantity};
+use crate::experiment::{FigureKind, Quantity};
+use crate::figure::{FigureSpec, Reported};
+use crate::form::Form;
 use crate::section::Section;
 use crate::spec::Cluster;
 use crate::suggest;
@@ -70,6 +72,7 @@ pub(crate) fn figures(root: &Section<'_, '_>, axes: &Axes<'_>) -> Vec<FigureSpec
 
 fn figure(section: &Section<'_, '_>, axes: &Axes<'_>) -> FigureSpec {
     let word = section.get("kind", values::text);
+    section.words("kind", FigureKind::ALL.map(FigureKind::name));
     let kind = FigureKind::ALL.into_iter().find(|kind| kind.name() == word).unwrap_or_else(|| {
         if !word.is_empty() {
             let hint = suggest::hint(&word, FigureKind::ALL.iter().map(|kind| kind.name()));
@@ -102,6 +105,7 @@ fn figure(section: &Section<'_, '_>, axes: &Axes<'_>) -> FigureSpec {
         name,
         title: section.get("title", values::text),
         paper: section.optional("paper", values::text),
+        reported: reported(section, axes),
         panels: panels(section, axes.panels),
         functions: section.list("functions", values::text).into_iter().map(|(name, _)| name).collect(),
         systems: systems(section, axes.systems),
@@ -113,7 +117,59 @@ fn figure(section: &Section<'_, '_>, axes: &Axes<'_>) -> FigureSpec {
         x_log: section.optional("x_log", values::flag),
         lines,
         log: section.optional("log", values::flag).unwrap_or(false),
+        baseline: None,
     }
+}
+
+/// `[[figures.reported]]`: what the paper says, with its source.
+fn reported(section: &Section<'_, '_>, axes: &Axes<'_>) -> Vec<Reported> {
+    let mut found = Vec::new();
+    for one in section.sections("reported") {
+        let panel = one.optional("panel", values::text).unwrap_or_default();
+        if !panel.is_empty() && !axes.panels.contains(&panel) {
+            let hint = suggest::hint(&panel, axes.panels.iter().map(String::as_str));
+            one.problem("panel", format!("no panel \"{panel}\": {hint}"));
+        }
+        let system = one.optional("system", values::text).unwrap_or_default();
+        if !system.is_empty() && !axes.systems.contains(&system) {
+            let hint = suggest::hint(&system, axes.systems.iter().map(String::as_str));
+            one.problem("system", format!("\"{system}\" is no system of this experiment: {hint}"));
+        }
+        let statistics = Statistic::ALL.map(|statistic| (statistic.name().to_owned(), statistic));
+        let statistic = read::word(&one, "statistic", &statistics, false);
+        let written = one.optional("value", values::text);
+        let value = written.as_ref().and_then(|written| amount(written));
+        if value.is_none() && written.is_some() {
+            one.problem(
+                "value",
+                "neither a duration nor a size nor a share: write \"13 ms\", \"18.6 GB\" or \"61 %\"",
+            );
+        }
+        let says = one.optional("says", values::text);
+        match (&written, &says) {
+            (Some(_), _) if system.is_empty() => {
+                one.problem("value", "of which system? Write system = \"…\"")
+            }
+            (None, None) => one.problem("says", "nothing is reported: write system and value, or says"),
+            _ => {}
+        }
+        let source = one.get("source", values::text);
+        let words = [says.unwrap_or_default(), panel.clone(), system.clone()].into_iter();
+        let words = words.chain(statistic.map(|statistic: Statistic| statistic.name().to_owned()));
+        let words: Vec<String> = words.chain(written).filter(|word| !word.is_empty()).collect();
+        let text = format!("{} ({source})", words.join(" "));
+        one.finish();
+        found.push(Reported { panel, system, statistic, value, text });
+    }
+    found
+}
+
+/// In the unit of figures: ms, GiB, a share.
+fn amount(written: &str) -> Option<f64> {
+    let time = || units::DURATION.parse(written).map(|ns| ns as f64 / 1e6).ok();
+    let memory = || units::SIZE.parse(written).map(|bytes| bytes as f64 / f64::from(1 << 30)).ok();
+    let share = || written.strip_suffix('%')?.trim().parse::<f64>().ok().map(|percent| percent / 100.0);
+    time().or_else(memory).or_else(share)
 }
 
 /// `panel = "…"`: one panel, or with `*` at its end all whose names begin so.
@@ -144,6 +200,7 @@ fn quantity(section: &Section<'_, '_>, kind: FigureKind) -> (Option<Metric>, Opt
         return (None, read::word(section, "statistic", &words, false));
     }
     for key in ["metric", "statistic"] {
+        section.note(key, || Form::of(values::text));
         if section.has(key) {
             section.problem(key, format!("{} always draws the same: leave it out", kind.name()));
         }

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 /// The systems an experiment compares, in its order.
 pub(crate) fn systems(root: &Section<'_, '_>) -> Vec<System> {
     let named = root.list("systems", values::text);
+    root.words("systems", names());
     let listed = root.required("systems").is_some_and(|entry| matches!(entry.node.value, Value::List(_)));
     if listed && named.is_empty() {
         root.problem(
@@ -109,6 +110,7 @@ fn word<T: DeserializeOwned>(
     words: &[&'static str],
     target: &mut T,
 ) {
+    section.words(key, words.iter().copied());
     let Some(entry) = section.entry(key) else { return };
     let Value::Text(written) = &entry.node.value else {
         section

@@ -139,6 +139,7 @@ fn spread(section: &Section<'_, '_>) -> Spread {
     const SPREADS: [(&str, Spread); 3] =
         [("uniform", Spread::Uniform), ("poisson", Spread::Poisson), ("skewed", Spread::Skewed)];
     let word = section.get("spread", values::text);
+    section.words("spread", SPREADS.map(|(name, _)| name));
     SPREADS.iter().find(|(name, _)| *name == word).map_or_else(
         || {
             if !word.is_empty() {

@@ -22,6 +22,8 @@ pub enum Metric {
     Outcomes(Outcome),
     /// Share of measured arrivals that ended this way.
     OutcomeShare(Outcome),
+    /// What the sandboxes of completed agents cost over what their language model does, a share.
+    AgentCost,
     /// Node DRAM in use over the cluster, GiB.
     Local,
     /// Memory of the pools in use, one copy for all that share it, GiB. Its peak is the sum of the
@@ -130,7 +132,7 @@ impl Metric {
         all.extend(StartKind::ALL.map(Self::StartShare));
         all.extend(Outcome::ALL.map(Self::Outcomes));
         all.extend(Outcome::ALL.map(Self::OutcomeShare));
-        all.extend([Self::Local, Self::Pool, Self::Memory]);
+        all.extend([Self::AgentCost, Self::Local, Self::Pool, Self::Memory]);
         all.extend(MemoryClass::ALL.map(Self::Class));
         all.extend(MemoryClass::ALL.map(Self::GibSeconds));
         all.push(Self::Cores);
@@ -156,6 +158,7 @@ impl Metric {
             Self::StartShare(start) => format!("start_share.{}", start.name()),
             Self::Outcomes(outcome) => format!("outcomes.{}", outcome.name()),
             Self::OutcomeShare(outcome) => format!("outcome_share.{}", outcome.name()),
+            Self::AgentCost => "agent_cost".into(),
             Self::Local => "local".into(),
             Self::Pool => "pool".into(),
             Self::Memory => "memory".into(),
@@ -183,7 +186,12 @@ impl Metric {
     pub const fn per_function(self) -> bool {
         matches!(
             self,
-            Self::EndToEnd | Self::Startup | Self::ColdFraction | Self::Outcomes(_) | Self::OutcomeShare(_)
+            Self::EndToEnd
+                | Self::Startup
+                | Self::ColdFraction
+                | Self::Outcomes(_)
+                | Self::OutcomeShare(_)
+                | Self::AgentCost
         )
     }
 

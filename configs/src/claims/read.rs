@@ -38,6 +38,10 @@ pub fn load(root: &Path) -> Result<Vec<Claim>, Diagnostics> {
 }
 
 fn claim(section: &Section<'_, '_>, experiments: &[String]) -> Claim {
+    let not_run = section.optional("not_run", values::text);
+    if not_run.is_some() {
+        return undecidable(section, not_run);
+    }
     let experiment = section.get("experiment", values::text);
     if !experiment.is_empty() && !experiments.contains(&experiment) {
         let hint = suggest::hint(&experiment, experiments.iter().map(String::as_str));
@@ -51,10 +55,34 @@ fn claim(section: &Section<'_, '_>, experiments: &[String]) -> Claim {
         paper: section.get("paper", values::text),
         source: section.get("source", values::text),
         experiment,
+        not_run,
         tier: word(section, "tier", &tiers, true).unwrap_or(Tier::Full),
         expectation: expectation(section, &measure),
         measure,
         published: section.optional("published", values::number),
+        why_yours_may_differ: section.get("why_yours_may_differ", values::text),
+    }
+}
+
+/// A sentence that nothing here can refute.
+fn undecidable(section: &Section<'_, '_>, not_run: Option<String>) -> Claim {
+    Claim {
+        id: section.get("id", values::text),
+        text: section.get("text", values::text),
+        paper: section.get("paper", values::text),
+        source: section.get("source", values::text),
+        experiment: String::new(),
+        not_run,
+        tier: Tier::Full,
+        measure: Measure {
+            metric: Metric::EndToEnd,
+            statistic: Statistic::Mean,
+            functions: Functions::Together,
+            panels: Vec::new(),
+            starts: Vec::new(),
+        },
+        expectation: Expectation::Ordering { systems: Vec::new() },
+        published: None,
         why_yours_may_differ: section.get("why_yours_may_differ", values::text),
     }
 }
@@ -108,7 +136,9 @@ pub(crate) fn quantity(
 /// `starts = ["cold", …]`, or nothing for all.
 pub(crate) fn starts(section: &Section<'_, '_>) -> Vec<StartKind> {
     let mut found = Vec::new();
-    for (word, origin) in section.list("starts", values::text) {
+    let named = section.list("starts", values::text);
+    section.words("starts", StartKind::ALL.map(StartKind::name));
+    for (word, origin) in named {
         match StartKind::ALL.into_iter().find(|start| start.name() == word) {
             Some(start) => found.push(start),
             None => {
@@ -220,7 +250,9 @@ pub(crate) fn word<T: Copy>(
     needed: bool,
 ) -> Option<T> {
     let written =
-        if needed { Some(section.get(key, values::text)) } else { section.optional(key, values::text) }?;
+        if needed { Some(section.get(key, values::text)) } else { section.optional(key, values::text) };
+    section.words(key, words.iter().map(|(word, _)| word.as_str()));
+    let written = written?;
     let found = words.iter().find(|(word, _)| *word == written).map(|(_, value)| *value);
     if found.is_none() && !written.is_empty() {
         let hint = suggest::hint(&written, words.iter().map(|(word, _)| word.as_str()));

@@ -97,3 +97,11 @@ fn a_claim_about_some_starts_leaves_the_others_out() {
     assert_eq!(of("faasd"), Verdict::Pass);
     assert!(of("t-cxl").reason().starts_with("no seed has"), "t-cxl has no cold starts");
 }
+
+#[test]
+fn a_sentence_that_nothing_can_refute_is_not_run_and_says_why() {
+    let claim =
+        Claim { not_run: Some("a step cost".into()), experiment: String::new(), ..saving(at_least(0.4)) };
+    let judged = judge(&[claim], &[experiment(&Shape::default())]).remove(0);
+    assert_eq!((judged.verdict.name(), judged.verdict.reason()), ("NOT-RUN", "a step cost"));
+}

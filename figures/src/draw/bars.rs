@@ -2,17 +2,17 @@
 
 use super::Plan;
 use super::axis::{self, Scale};
-use super::canvas::{Anchor, Canvas, Lettering, Rect, width_of};
+use super::canvas::{Anchor, Canvas, Lettering, Rect};
 use super::page::{self, Drawing, Panel};
 use super::rows::{self, ROW, reported};
-use super::style::{INK, Marker, SMALL};
-use crate::figure::FigureRequest;
+use super::style::{INK, Marker};
+use crate::figure::FigureSpec;
 use crate::files::{Table, optional};
 use crate::metric::{self, Metric, Statistic};
 
 /// Largest node DRAM in use.
 pub fn peak_memory(plan: &Plan<'_>) -> Result<Drawing, String> {
-    let request = FigureRequest {
+    let request = FigureSpec {
         metric: Some(Metric::Local),
         statistic: Some(Statistic::Peak),
         starts: Vec::new(),
@@ -34,7 +34,7 @@ pub fn draw(plan: &Plan<'_>) -> Result<Drawing, String> {
 }
 
 /// Of which invocations, where not of all.
-pub fn which(request: &FigureRequest) -> String {
+pub fn which(request: &FigureSpec) -> String {
     match request.starts.as_slice() {
         [] => String::new(),
         starts => {
@@ -56,7 +56,7 @@ fn draw_as(
 }
 
 fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, plan: &Plan<'_>, title: &str) {
-    let paper = &plan.request.paper;
+    let paper = &plan.request.reported;
     let (metric, _) = plan.request.quantity();
     let room = page::name_room(panel.series.iter().map(|s| s.name.as_str()), cell.w);
     let plot = cell.inset(room, page::title_room(panel), 44.0, 38.0);
@@ -80,15 +80,15 @@ fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, plan: &Pla
         {
             canvas.whisker(y, low, high, 3.0);
         }
-        let mut after = x.x(estimate.top(), plot);
+        let mut marks = Vec::new();
         for value in reported(paper, panel, series) {
             canvas.marker((x.x(value, plot), y), Marker::Down, 4.2, super::style::WHITE);
             canvas.marker((x.x(value, plot), y), Marker::Down, 3.2, INK);
-            let near = (after - x.x(value, plot)).abs() < width_of("00.0", SMALL);
-            after = if near { after.max(x.x(value, plot)) } else { after };
+            marks.push(x.x(value, plot));
         }
         let value = axis::value_of(metric)(estimate.value);
-        canvas.text((after + 6.0, y), &value, Lettering::small(Anchor::Start));
+        let at = (rows::clear_of(x.x(estimate.top(), plot) + 6.0, &value, &marks), y);
+        canvas.text(at, &value, Lettering::small(Anchor::Start));
     }
 }
 
@@ -98,7 +98,7 @@ fn table(plan: &Plan<'_>, [column, paper]: [&'static str; 2]) -> Table {
         for series in &panel.series {
             let Some(estimate) = series.point.asked(plan.request) else { continue };
             let reported =
-                plan.request.paper.iter().find(|v| v.panel == panel.name && v.system == series.name);
+                plan.request.reported.iter().find(|v| v.panel == panel.name && v.system == series.name);
             let [value, low, high, n, estimator] = estimate.cells();
             table.push([
                 panel.name.clone(),
@@ -108,7 +108,7 @@ fn table(plan: &Plan<'_>, [column, paper]: [&'static str; 2]) -> Table {
                 high,
                 n,
                 estimator,
-                optional(reported.map(|v| v.value)),
+                optional(reported.and_then(|v| v.value)),
             ]);
         }
     }

@@ -84,7 +84,7 @@ fn draw_panel(canvas: &mut Canvas<'_>, area: Rect, plan: &Plan<'_>, panel: &Pane
     if names.is_empty() {
         return page::nothing(canvas, area);
     }
-    let room = page::name_room(panel.series.iter().map(|s| s.name.as_str()), 200.0);
+    let room = page::name_room(panel.series.iter().map(|s| s.name.as_str()), 280.0);
     let cells = page::grid(area.inset(room, 0.0, 16.0, 0.0), COLUMNS, names.len(), (22.0, 0.0));
     for (which, (function, cell)) in names.iter().zip(cells).enumerate() {
         let plot = Rect { y: cell.y + 18.0, h: cell_height(panel) - 40.0, ..cell };

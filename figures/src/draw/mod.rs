@@ -19,7 +19,7 @@ pub mod style;
 mod sweep;
 mod sweep_lines;
 
-use crate::figure::{FigureKind, FigureRequest};
+use crate::figure::{FigureKind, FigureSpec, title_or};
 use crate::input::ExperimentData;
 use page::Page;
 pub(crate) use page::{Drawing, Selection};
@@ -27,7 +27,7 @@ pub(crate) use page::{Drawing, Selection};
 /// Draws what was asked for, from the points that exist.
 pub(crate) fn draw(
     data: &ExperimentData,
-    request: &FigureRequest,
+    request: &FigureSpec,
     selection: &Selection<'_>,
 ) -> Result<Drawing, String> {
     let what = Plan { data, request, selection };
@@ -50,14 +50,14 @@ pub(crate) fn draw(
 /// What every kind of figure is given.
 struct Plan<'a> {
     data: &'a ExperimentData,
-    request: &'a FigureRequest,
+    request: &'a FigureSpec,
     selection: &'a Selection<'a>,
 }
 
 impl Plan<'_> {
     /// The frame, with one legend entry per system.
     fn page(&self, width: f64, mark: page::LegendMark, caption: &str) -> Page {
-        let title = self.request.title_or(&self.data.title);
+        let title = title_or(self.request, &self.data.title);
         Page {
             width,
             label: format!("{title}. {caption}"),

@@ -2,7 +2,7 @@
 
 use super::canvas::{Anchor, Canvas, Lettering, Rect, Stroke, fit, paint, width_of, wrap};
 use super::style::{self, ALERT, Colour, INK, SMALL, SOFT, SeriesStyle, TEXT};
-use crate::figure::FigureRequest;
+use crate::figure::FigureSpec;
 use crate::files::Table;
 use crate::input::{ExperimentData, PointData, Shortfall};
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ pub struct Series<'a> {
 
 impl<'a> Selection<'a> {
     /// The points a request asks for: all panels and systems, or those it names.
-    pub fn of(data: &'a ExperimentData, request: &FigureRequest) -> Self {
+    pub fn of(data: &'a ExperimentData, request: &FigureSpec) -> Self {
         let mut lacking = BTreeMap::new();
         let panel_names = if request.panels.is_empty() {
             first_seen(data.points.iter().map(|p| p.panel.as_str()))
@@ -296,7 +296,7 @@ pub fn nothing(canvas: &mut Canvas<'_>, rect: Rect) {
 /// Room for names left of rows: what the longest needs, at most a share of the width.
 pub fn name_room<'a>(names: impl Iterator<Item = &'a str>, width: f64) -> f64 {
     let longest = names.map(|n| width_of(n, SMALL)).fold(0.0, f64::max);
-    (longest + 8.0).min(width * 0.4)
+    (longest + 8.0).min(width * 0.5)
 }
 
 /// A row's name, left of its row.

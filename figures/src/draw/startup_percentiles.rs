@@ -9,7 +9,7 @@ use super::page::{self, Drawing, Panel, Series};
 use super::rows::{self, ROW, reported};
 use super::style::{INK, Marker, SOFT, WHITE};
 use crate::estimate::Estimate;
-use crate::figure::PaperValue;
+use crate::figure::Reported;
 use crate::files::{Table, optional};
 use crate::metric::{self, Metric, Statistic};
 use platform::records::StartKind;
@@ -32,7 +32,7 @@ fn startup(series: &Series<'_>, statistic: Statistic) -> Option<Estimate> {
     metric::over_seeds(statistic).of(&values)
 }
 
-fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, paper: &[PaperValue]) {
+fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, paper: &[Reported]) {
     let room = page::name_room(panel.series.iter().map(|s| s.name.as_str()), cell.w);
     let plot = cell.inset(room, page::title_room(panel), 50.0, 38.0);
     let plot = Rect { h: (panel.series.len().max(2) as f64) * ROW, ..plot };
@@ -49,17 +49,19 @@ fn draw_panel(canvas: &mut Canvas<'_>, cell: Rect, panel: &Panel<'_>, paper: &[P
         page::row_name(canvas, plot.x, y, room, &series.name);
         let [low, middle, high] = SHOWN.map(|q| startup(series, q));
         draw_row(canvas, plot, x, y, series.style, [low, middle, None, high]);
-        for value in reported(paper, panel, series) {
-            canvas.marker((x.x(value, plot), y - 1.0), Marker::Down, 4.2, WHITE);
-            canvas.marker((x.x(value, plot), y - 1.0), Marker::Down, 3.2, INK);
+        let marks: Vec<f64> = reported(paper, panel, series).map(|value| x.x(value, plot)).collect();
+        for mark in &marks {
+            canvas.marker((*mark, y - 1.0), Marker::Down, 4.2, WHITE);
+            canvas.marker((*mark, y - 1.0), Marker::Down, 3.2, INK);
         }
         if high.is_none() {
             let how = Lettering::small(Anchor::Start).colour(SOFT);
             canvas.text((plot.x + 2.0, y), "only warm starts, or none", how);
         }
         if let Some(p99) = high {
-            let at = (x.x(p99.top(), plot) + 7.0, y);
-            canvas.text(at, &axis::latency(p99.value), Lettering::small(Anchor::Start));
+            let label = axis::latency(p99.value);
+            let at = (rows::clear_of(x.x(p99.top(), plot) + 7.0, &label, &marks), y);
+            canvas.text(at, &label, Lettering::small(Anchor::Start));
         }
     }
 }
@@ -81,7 +83,7 @@ fn table(plan: &Plan<'_>) -> Table {
         for series in &panel.series {
             for statistic in SHOWN {
                 let Some(estimate) = startup(series, statistic) else { continue };
-                let reported = plan.request.paper.iter().find(|v| {
+                let reported = plan.request.reported.iter().find(|v| {
                     v.panel == panel.name
                         && v.system == series.name
                         && v.statistic.unwrap_or(Statistic::P99) == statistic
@@ -97,7 +99,7 @@ fn table(plan: &Plan<'_>) -> Table {
                     high,
                     n,
                     estimator,
-                    optional(reported.map(|v| v.value)),
+                    optional(reported.and_then(|v| v.value)),
                 ]);
             }
         }

@@ -212,13 +212,13 @@ fn scale(placed: &[Placed<'_>], log: Option<bool>) -> Scale {
 mod tests {
     use super::*;
 
-    use crate::figure::{FigureKind, FigureRequest, Provenance, render};
+    use crate::figure::{FigureKind, FigureSpec, Provenance, render};
     use crate::input::ExperimentData;
     use crate::metric::{Metric, Statistic};
     use crate::synthetic::{Shape, experiment};
 
     /// Rows of a figure of a synthetic experiment whose panels have these values of `key`.
-    fn rows(key: &str, values: [f64; 4], request: FigureRequest) -> Vec<String> {
+    fn rows(key: &str, values: [f64; 4], request: FigureSpec) -> Vec<String> {
         let shape =
             Shape { panels: vec!["a", "b", "c", "d"], systems: vec!["faasd", "t-cxl"], ..Shape::default() };
         let mut data = ExperimentData { figures: vec![request], ..experiment(&shape) };
@@ -232,11 +232,11 @@ mod tests {
         csv.lines().skip(1).map(|row| row.split(',').take(4).collect::<Vec<_>>().join(",")).collect()
     }
 
-    fn request() -> FigureRequest {
-        FigureRequest {
+    fn request() -> FigureSpec {
+        FigureSpec {
             metric: Some(Metric::Local),
             statistic: Some(Statistic::Peak),
-            ..FigureRequest::new(FigureKind::SweepLines, "f")
+            ..FigureSpec::new(FigureKind::SweepLines, "f")
         }
     }
 
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn other_axes_can_be_lines_and_systems_cells() {
-        let request = FigureRequest { lines: Some("panel".into()), ..request() };
+        let request = FigureSpec { lines: Some("panel".into()), ..request() };
         let rows = rows("cluster.nodes", [1.0, 1.0, 2.0, 2.0], request);
         assert_eq!(
             rows,

@@ -102,3 +102,30 @@ fn two_figures_of_one_name_are_an_error() {
     let error = render(&data, folder.path(), &Provenance::default()).unwrap_err();
     assert!(matches!(error, Error::DuplicateFigure { .. }));
 }
+
+#[test]
+fn names_of_systems_are_whole() {
+    let long = vec!["t-reuse+cgroup", "trenvx-vm-own-browser"];
+    let files = files_of(&experiment(&Shape { systems: long.clone(), ..Shape::default() }));
+    for kind in [FigureKind::LatencyPercentiles, FigureKind::PeakMemory, FigureKind::StartupPercentiles] {
+        for system in &long {
+            let svg = &files[&format!("e04-{}.svg", kind.name())];
+            assert!(svg.contains(system), "{kind:?}: {system} is cut off");
+        }
+    }
+}
+
+#[test]
+fn the_papers_values_are_marked_and_no_label_hides_one() {
+    let mut data =
+        experiment(&Shape { panels: vec![""], systems: vec!["reap+", "t-cxl"], ..Shape::default() });
+    data.figures.retain(|figure| figure.kind == FigureKind::PeakMemory);
+    let without = files_of(&data);
+    data.figures[0].reported = crate::synthetic::paper("", &[("t-cxl", 17.5)]);
+    let with = files_of(&data);
+    let polygons =
+        |files: &BTreeMap<String, String>| files["e04-peak-memory.svg"].matches("<polygon").count();
+    assert!(polygons(&with) > polygons(&without), "no mark is drawn");
+    assert!(with["e04-peak-memory.svg"].contains("reported in the paper"));
+    assert!(with["e04-peak-memory.csv"].lines().any(|row| row.contains("t-cxl") && row.ends_with(",17.5")));
+}
