@@ -75,9 +75,14 @@ pub enum Error {
     /// The sandbox could not be made.
     #[error(transparent)]
     Sandbox(#[from] crate::sandbox::Error),
-    /// The function did not answer.
-    #[error("the function did not answer: {0}")]
-    Silent(#[from] crate::sandbox::channel::Failure),
+    /// A function did not answer, or wrongly.
+    #[error("{function}: {what}")]
+    Wrong {
+        /// Its name.
+        function: String,
+        /// What was wrong.
+        what: String,
+    },
 }
 
 impl Error {

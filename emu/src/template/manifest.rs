@@ -34,6 +34,20 @@ pub struct Manifest {
     pub areas: Vec<Area>,
     /// Its open files, ascending.
     pub descriptors: Vec<Descriptor>,
+    /// Files that it has written itself and still uses: they are written again.
+    pub own_files: Vec<OwnFile>,
+}
+
+/// A file that the function wrote.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnFile {
+    /// Path inside.
+    pub path: String,
+    /// Its mode.
+    pub mode: u32,
+    /// Its content, in hexadecimal digits.
+    pub content: String,
 }
 
 /// What must be the same where a template is attached.
@@ -222,8 +236,10 @@ pub enum AreaKind {
         path: String,
         /// Byte of the file at `start`.
         offset: u64,
-        /// Mapped shared, without the right to write.
+        /// Mapped shared.
         shared: bool,
+        /// With the right to write what is shared: only files of its own.
+        writes: bool,
     },
     /// A page of the kernel, such as the vdso, which is moved here.
     Kernel {
@@ -316,8 +332,6 @@ pub enum File {
         flags: u32,
         /// Place in it.
         offset: u64,
-        /// Its content, in hexadecimal digits, where the function wrote it itself: it is written again.
-        content: Option<String>,
     },
     /// One end of a pipe whose other end is the process's, too.
     Pipe {

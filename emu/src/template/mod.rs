@@ -28,8 +28,10 @@ mod machine;
 pub mod manifest;
 pub mod pages;
 pub mod store;
+mod subject;
 
 pub use attach::{Attached, Backing, ENTRY, Prepared, ROUTINE};
 pub use capture::{Request, capture};
 pub use error::Error;
 pub use store::{Store, Template};
+pub use subject::Subject;

@@ -13,7 +13,7 @@ use super::program::{Numbers, Places};
 use super::report::UNREADY;
 use crate::sandbox::steps::now;
 use crate::sandbox::{GIVEN, Inside, Routine};
-use crate::template::manifest::Descriptor;
+use crate::template::manifest::{Descriptor, OwnFile};
 use crate::template::pages::PAGE;
 
 /// Name of the routine.
@@ -38,8 +38,9 @@ pub(super) struct Plan {
     pub(super) cwd: String,
     pub(super) umask: u32,
     pub(super) executable: String,
-    /// Paths of mapped files.
-    pub(super) files: Vec<String>,
+    /// Paths of mapped files, and whether what is shared is written.
+    pub(super) files: Vec<(String, bool)>,
+    pub(super) own_files: Vec<OwnFile>,
     pub(super) descriptors: Vec<Descriptor>,
     /// With a page server: the features that are asked of userfaultfd.
     pub(super) faults: Option<u64>,
@@ -72,9 +73,12 @@ fn become_template(inside: &mut Inside<'_>, began: u64) -> Result<std::convert::
     block_signals();
     let numbers = plan.numbers;
     move_given(numbers, plan.faults)?;
-    for (nth, path) in plan.files.iter().enumerate() {
+    for file in &plan.own_files {
+        files::write_own(file)?;
+    }
+    for (nth, (path, writes)) in plan.files.iter().enumerate() {
         let file =
-            files::open(path, libc::O_RDONLY).map_err(|error| format!("cannot open {path}: {error}"))?;
+            files::open(path, if *writes { libc::O_RDWR } else { libc::O_RDONLY }).map_err(|error| format!("cannot open {path}: {error}"))?;
         files::place(file, numbers.file(nth))?;
     }
     let executable = &plan.executable;

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::program::Numbers;
-use crate::template::manifest::{Descriptor, File, from_hex};
+use crate::template::manifest::{Descriptor, File, OwnFile, from_hex};
 
 /// Opens a file.
 pub(super) fn open(path: &str, flags: i32) -> io::Result<RawFd> {
@@ -86,14 +86,8 @@ pub(super) fn restore(descriptors: &[Descriptor], numbers: Numbers) -> Result<()
 
 fn make(file: &File) -> io::Result<RawFd> {
     match file {
-        File::Path { path, flags, offset, content } => {
-            let made = match content {
-                None => open(path, *flags as i32)?,
-                Some(content) => {
-                    write_file(path, content)?;
-                    open(path, *flags as i32)?
-                }
-            };
+        File::Path { path, flags, offset } => {
+            let made = open(path, *flags as i32)?;
             if *offset > 0 {
                 // SAFETY: numbers.
                 unsafe { libc::lseek(made, *offset as libc::off_t, libc::SEEK_SET) };
@@ -202,13 +196,18 @@ fn write_all(to: RawFd, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn write_file(path: &str, content: &str) -> io::Result<()> {
-    let bytes = from_hex(content).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let made = open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC)?;
-    let written = write_all(made, &bytes);
-    // SAFETY: our own number.
-    unsafe { libc::close(made) };
-    written
+/// Writes a file of the template's own, in folders that are made where they are not there.
+pub(super) fn write_own(file: &OwnFile) -> Result<(), String> {
+    let bytes = from_hex(&file.content).ok_or_else(|| format!("the content of {} is damaged", file.path))?;
+    let written = (|| {
+        if let Some(folder) = std::path::Path::new(&file.path).parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(&file.path, bytes)?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(file.mode);
+        std::fs::set_permissions(&file.path, mode)
+    })();
+    written.map_err(|error| format!("cannot write {} again: {error}", file.path))
 }
 
 /// Flags of the open file that can be set later.

@@ -107,6 +107,7 @@ impl Prepared {
             executable: manifest.process.executable.clone(),
             files: program.files.clone(),
             descriptors: manifest.descriptors.clone(),
+            own_files: manifest.own_files.clone(),
             faults: backing.is_served().then_some(features),
         };
         let step = |what: &str| Error::step(format!("{what} the program of {}", template.id()));
@@ -160,7 +161,7 @@ impl Prepared {
             Some(used) => manager.repurpose_with(used, &program, &given)?,
         };
         drop(status);
-        match self.wait(&report.into(), &sandbox)? {
+        match self.wait(&report.into())? {
             Outcome::Runs(steps, first, last) => Ok(Attached { sandbox, steps, moments: (first, last) }),
             Outcome::Failed(entry, result) => {
                 let reason = io::Error::from_raw_os_error((-result).clamp(0, 4095) as i32);
@@ -179,7 +180,7 @@ impl Prepared {
     }
 
     /// The record of the process; nothing when it ended.
-    fn wait(&self, report: &OwnedFd, sandbox: &Sandbox) -> Result<Outcome, Error> {
+    fn wait(&self, report: &OwnedFd) -> Result<Outcome, Error> {
         let end = Instant::now() + PATIENCE;
         let mut record = [0; 1024];
         loop {
@@ -195,7 +196,6 @@ impl Prepared {
             }
             let got = rustix::io::read(report, &mut record);
             let got = got.map_err(|errno| Error::step("read the report")(errno.into()))?;
-            let _ = sandbox;
             return Ok(report::read(&record[..got]));
         }
     }

@@ -159,8 +159,8 @@ pub(super) struct Program {
     pub(super) image: Vec<u8>,
     pub(super) places: Places,
     pub(super) numbers: Numbers,
-    /// Paths of mapped files, in the order of their descriptors.
-    pub(super) files: Vec<String>,
+    /// Paths of mapped files, in the order of their descriptors, and whether they are written.
+    pub(super) files: Vec<(String, bool)>,
     /// What each entry is for, by its address.
     labels: Vec<(u64, String)>,
     /// What a page server must have.
@@ -199,7 +199,7 @@ struct Builder<'a> {
     image: Vec<u8>,
     numbers: Numbers,
     places: Places,
-    files: Vec<String>,
+    files: Vec<(String, bool)>,
     table: Vec<Entry>,
     labels: Vec<(u64, String)>,
     regions: Vec<Region>,
@@ -378,9 +378,9 @@ impl<'a> Builder<'a> {
                         self.mmap(area.start, bytes, protection, flags, -1, 0, "memory");
                     }
                 }
-                AreaKind::File { path, offset, shared } => {
+                AreaKind::File { path, offset, shared, writes } => {
                     let flags = libc::MAP_FIXED | if *shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
-                    let number = self.file(path);
+                    let number = self.file(path, *writes);
                     if !covers || *shared {
                         self.mmap(area.start, bytes, protection, flags, number, *offset, path);
                     }
@@ -450,10 +450,10 @@ impl<'a> Builder<'a> {
         self.entry(libc::SYS_mmap as u32, EQUALS, &arguments, at, label);
     }
 
-    fn file(&mut self, path: &str) -> i32 {
-        let known = self.files.iter().position(|known| known == path);
+    fn file(&mut self, path: &str, writes: bool) -> i32 {
+        let known = self.files.iter().position(|known| known.0 == path && known.1 == writes);
         let nth = known.unwrap_or_else(|| {
-            self.files.push(path.to_owned());
+            self.files.push((path.to_owned(), writes));
             self.files.len() - 1
         });
         self.numbers.file(nth)

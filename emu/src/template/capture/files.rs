@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::sandbox::{Ends, Function};
 use crate::template::error::Error;
-use crate::template::manifest::{Descriptor, File, to_hex};
+use crate::template::manifest::{Descriptor, File, OwnFile, to_hex};
 
 /// Largest file of the function's own that is carried along, bytes.
 const CARRIED: u64 = 1 << 20;
@@ -28,6 +28,31 @@ const OPTIONS: [(i32, i32); 3] = [
     (libc::SOL_SOCKET, libc::SO_REUSEPORT),
     (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
 ];
+
+/// The content of a file that the function wrote itself; `None` for one that its layers have.
+///
+/// # Errors
+/// If it is too large to be carried along.
+pub(super) fn own(path: &str, function: &Function) -> Result<Option<OwnFile>, Error> {
+    let inside = Path::new("upper").join(path.trim_start_matches('/'));
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(function.writable(), &inside, flags, Mode::empty()) else {
+        return Ok(None);
+    };
+    let file = std::fs::File::from(file);
+    let metadata = file.metadata().map_err(Error::file("look at", &inside))?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    if metadata.len() > CARRIED {
+        let what = format!("its own file {path} has {} bytes: more than {CARRIED}", metadata.len());
+        return Err(Error::Uncapturable(what));
+    }
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut &file, &mut bytes).map_err(Error::file("read", &inside))?;
+    let mode = metadata.mode() & 0o7777;
+    Ok(Some(OwnFile { path: path.to_owned(), mode, content: to_hex(&bytes) }))
+}
 
 /// Describes every descriptor of a function's process, ascending.
 pub(super) fn capture(pid: pid_t, function: &Function) -> Result<Vec<Descriptor>, Error> {
@@ -48,7 +73,7 @@ pub(super) fn capture(pid: pid_t, function: &Function) -> Result<Vec<Descriptor>
         let same = all[..nth].iter().find(|other| other.target == seen.target && seen.is_same(other));
         let file = match same {
             Some(other) => File::Same { number: other.number },
-            None => seen.file(&all, function, &mut pipes)?,
+            None => seen.file(&all, function.ends(), &mut pipes)?,
         };
         let close_on_exec = seen.flags & libc::O_CLOEXEC as u32 != 0;
         found.push(Descriptor { number: seen.number, close_on_exec, file });
@@ -106,10 +131,9 @@ impl Seen {
     fn file(
         &self,
         all: &[Self],
-        function: &Function,
+        ends: Ends,
         pipes: &mut BTreeMap<String, u32>,
     ) -> Result<File, Error> {
-        let ends = function.ends();
         match self.target.as_str() {
             "anon_inode:[eventfd]" => Ok(self.event()),
             "anon_inode:[eventpoll]" => self.epoll(all),
@@ -126,7 +150,7 @@ impl Seen {
                 }
                 self.socket()
             }
-            target if target.starts_with('/') => self.named(target, function, ends),
+            target if target.starts_with('/') => self.named(target, ends),
             _ => Err(self.refuse("is of a kind that cannot be made again")),
         }
     }
@@ -220,7 +244,7 @@ impl Seen {
         Ok(bytes)
     }
 
-    fn named(&self, target: &str, function: &Function, ends: Ends) -> Result<File, Error> {
+    fn named(&self, target: &str, ends: Ends) -> Result<File, Error> {
         let path = self.path();
         let metadata = std::fs::metadata(&path).map_err(Error::file("look at", &path))?;
         if (metadata.dev(), metadata.ino()) == ends.log {
@@ -233,28 +257,8 @@ impl Seen {
         if !(kind.is_file() || kind.is_dir() || kind.is_char_device()) {
             return Err(self.refuse("is neither file, folder nor device"));
         }
-        let content = if kind.is_file() { self.own(target, function)? } else { None };
         let offset = if kind.is_file() { self.offset } else { 0 };
-        Ok(File::Path { path: target.to_owned(), flags: self.open_flags(), offset, content })
-    }
-
-    /// The content of a file that the function wrote itself.
-    fn own(&self, target: &str, function: &Function) -> Result<Option<String>, Error> {
-        let inside = Path::new("upper").join(target.trim_start_matches('/'));
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(file) = rustix::fs::openat(function.writable(), &inside, flags, Mode::empty()) else {
-            return Ok(None);
-        };
-        let file = std::fs::File::from(file);
-        let length = file.metadata().map_err(Error::file("look at", &inside))?.len();
-        if length > CARRIED {
-            return Err(
-                self.refuse(&format!("is a file of its own with {length} bytes: more than {CARRIED}"))
-            );
-        }
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut &file, &mut bytes).map_err(Error::file("read", &inside))?;
-        Ok(Some(to_hex(&bytes)))
+        Ok(File::Path { path: target.to_owned(), flags: self.open_flags(), offset })
     }
 
     fn socket(&self) -> Result<File, Error> {

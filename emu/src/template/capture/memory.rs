@@ -189,15 +189,14 @@ fn kind(pid: i32, mapping: &Mapping) -> Result<Option<AreaKind>, String> {
             if name.ends_with(" (deleted)") || name.starts_with("/memfd:") || name.starts_with("/SYSV") {
                 return refuse("is memory that is shared, or a file that has no name any more");
             }
-            if mapping.shared && (mapping.has("wr") || mapping.has("mw")) {
-                return refuse("is a file that it writes by mapping it shared");
-            }
             let inside = format!("/proc/{pid}/root{name}");
             match std::fs::metadata(&inside) {
                 Ok(metadata) if metadata.is_file() => {}
                 _ => return refuse("is of a file that is not in its root"),
             }
-            Ok(Some(AreaKind::File { path: name.to_owned(), offset: mapping.offset, shared: mapping.shared }))
+            let writes = mapping.shared && (mapping.has("wr") || mapping.has("mw"));
+            let (offset, shared) = (mapping.offset, mapping.shared);
+            Ok(Some(AreaKind::File { path: name.to_owned(), offset, shared, writes }))
         }
         _ => refuse("is of a kind that is not known"),
     }

@@ -22,7 +22,8 @@ use self::tracer::Tracer;
 use super::error::Error;
 use super::machine;
 use super::manifest::{
-    AreaKind, IntervalTimer, Machine, Manifest, MemoryMap, Pages, Process, SignalAction, VERSION, to_hex,
+    Area, AreaKind, Descriptor, File, IntervalTimer, Machine, Manifest, MemoryMap, OwnFile, Pages, Process,
+    SignalAction, VERSION, to_hex,
 };
 use super::store::{Store, Template};
 use crate::sandbox::Function;
@@ -83,6 +84,7 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
     for mapping in &mappings {
         areas.extend(memory.area(mapping, &process.executable)?);
     }
+    let own_files = own_files(function, &areas, &descriptors)?;
     let writes_to_kernel = areas.iter().any(|area| {
         matches!(area.kind, AreaKind::Kernel { .. }) && area.protection & libc::PROT_WRITE as u32 != 0
     });
@@ -105,8 +107,39 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
         threads,
         areas,
         descriptors,
+        own_files,
     };
     partial.finish(&pages, &table, &manifest)
+}
+
+/// Files of its own that it has open or mapped.
+fn own_files(
+    function: &Function,
+    areas: &[Area],
+    descriptors: &[Descriptor],
+) -> Result<Vec<OwnFile>, Error> {
+    let mapped = areas.iter().filter_map(|area| match &area.kind {
+        AreaKind::File { path, writes, .. } => Some((path.as_str(), *writes)),
+        _ => None,
+    });
+    let open = descriptors.iter().filter_map(|descriptor| match &descriptor.file {
+        File::Path { path, .. } => Some((path.as_str(), false)),
+        _ => None,
+    });
+    let mut found = Vec::new();
+    for (path, writes) in mapped.chain(open) {
+        match files::own(path, function)? {
+            Some(file) => found.push(file),
+            None if writes => {
+                let what = format!("it writes {path} by mapping it shared, and that is not a file of its own");
+                return Err(Error::Uncapturable(what));
+            }
+            None => {}
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
 }
 
 /// Waits until every thread sleeps and nothing has used the processor for some looks.
