@@ -24,11 +24,13 @@ pub mod attach;
 pub mod capture;
 mod error;
 pub mod groups;
+pub mod inspect;
 mod machine;
 pub mod manifest;
 pub mod pages;
 pub mod store;
 mod subject;
+pub mod usage;
 
 pub use attach::{Attached, Backing, ENTRY, Prepared, ROUTINE};
 pub use capture::{Request, capture};
