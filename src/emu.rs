@@ -1,6 +1,7 @@
 //! `trenvx emu`: the real world.
 
 mod bench;
+mod bench_template;
 mod clean;
 mod functions;
 mod sandbox;
@@ -40,6 +41,6 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Clean(args) => clean::run(&args),
         Command::Template(args) => template::run(folders, args),
         Command::Functions(args) => functions::run(folders, &args),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => bench::run(folders, args),
     }
 }

@@ -48,7 +48,10 @@ pub fn describe(template: &Template) -> String {
     line("executable", manifest.process.executable.clone());
     line("kernel", manifest.machine.kernel.clone());
     line("mapped", format!("{:.1} MiB in {} areas", mib(sizes.mapped), manifest.areas.len()));
-    line("pages", format!("{:.1} MiB, {:.2} MiB of them copied at attach", mib(sizes.held), mib(sizes.copied)));
+    line(
+        "pages",
+        format!("{:.1} MiB, {:.2} MiB of them copied at attach", mib(sizes.held), mib(sizes.copied)),
+    );
     line("runs", manifest.areas.iter().map(|area| area.runs.len()).sum::<usize>().to_string());
     for class in [Class::Runtime, Class::Library, Class::Function] {
         let areas = manifest.areas.iter().filter(|area| area.class == class);

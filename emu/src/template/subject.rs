@@ -69,7 +69,11 @@ impl Subject {
             return Err(self.wrong(sandbox, &format!("it refused: {}", answer["error"])));
         }
         let faults = input.faults(&answer["output"]);
-        if faults.is_empty() { Ok(answer["output"].take()) } else { Err(self.wrong(sandbox, &faults.join("; "))) }
+        if faults.is_empty() {
+            Ok(answer["output"].take())
+        } else {
+            Err(self.wrong(sandbox, &faults.join("; ")))
+        }
     }
 
     /// Boots it, calls it `warm_ups` times, and captures it.

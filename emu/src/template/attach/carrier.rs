@@ -77,8 +77,8 @@ fn become_template(inside: &mut Inside<'_>, began: u64) -> Result<std::convert::
         files::write_own(file)?;
     }
     for (nth, (path, writes)) in plan.files.iter().enumerate() {
-        let file =
-            files::open(path, if *writes { libc::O_RDWR } else { libc::O_RDONLY }).map_err(|error| format!("cannot open {path}: {error}"))?;
+        let file = files::open(path, if *writes { libc::O_RDWR } else { libc::O_RDONLY })
+            .map_err(|error| format!("cannot open {path}: {error}"))?;
         files::place(file, numbers.file(nth))?;
     }
     let executable = &plan.executable;

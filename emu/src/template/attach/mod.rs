@@ -153,7 +153,9 @@ impl Prepared {
             (Some(server), true) => given.extend([server.socket, server.device]),
             (None, false) => {}
             _ => {
-                return Err(self.failed("a page server is needed with the backings fault, and only with them"));
+                return Err(
+                    self.failed("a page server is needed with the backings fault, and only with them")
+                );
             }
         }
         let sandbox = match used {

@@ -128,12 +128,7 @@ impl Seen {
         PathBuf::from(format!("/proc/{}/fd/{}", self.pid, self.number))
     }
 
-    fn file(
-        &self,
-        all: &[Self],
-        ends: Ends,
-        pipes: &mut BTreeMap<String, u32>,
-    ) -> Result<File, Error> {
+    fn file(&self, all: &[Self], ends: Ends, pipes: &mut BTreeMap<String, u32>) -> Result<File, Error> {
         match self.target.as_str() {
             "anon_inode:[eventfd]" => Ok(self.event()),
             "anon_inode:[eventpoll]" => self.epoll(all),

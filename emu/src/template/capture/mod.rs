@@ -113,11 +113,7 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
 }
 
 /// Files of its own that it has open or mapped.
-fn own_files(
-    function: &Function,
-    areas: &[Area],
-    descriptors: &[Descriptor],
-) -> Result<Vec<OwnFile>, Error> {
+fn own_files(function: &Function, areas: &[Area], descriptors: &[Descriptor]) -> Result<Vec<OwnFile>, Error> {
     let mapped = areas.iter().filter_map(|area| match &area.kind {
         AreaKind::File { path, writes, .. } => Some((path.as_str(), *writes)),
         _ => None,
@@ -131,7 +127,8 @@ fn own_files(
         match files::own(path, function)? {
             Some(file) => found.push(file),
             None if writes => {
-                let what = format!("it writes {path} by mapping it shared, and that is not a file of its own");
+                let what =
+                    format!("it writes {path} by mapping it shared, and that is not a file of its own");
                 return Err(Error::Uncapturable(what));
             }
             None => {}
