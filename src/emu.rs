@@ -1,9 +1,11 @@
 //! `trenvx emu`: the real world.
 
 mod bench;
+mod bench_template;
 mod clean;
 mod functions;
 mod sandbox;
+mod template;
 
 use crate::common::Folders;
 use clap::{Args, Subcommand};
@@ -21,6 +23,8 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     /// Remove everything that killed managers have left: processes, cgroups, links, folders.
     Clean(clean::CleanArgs),
+    /// Capture, attach and look at memory templates.
+    Template(template::TemplateArgs),
     /// List and check the benchmark functions.
     Functions(functions::FunctionsArgs),
     /// Measure the real world.
@@ -35,7 +39,8 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Sandbox(args) => sandbox::run(args),
         Command::Clean(args) => clean::run(&args),
+        Command::Template(args) => template::run(folders, args),
         Command::Functions(args) => functions::run(folders, &args),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => bench::run(folders, args),
     }
 }

@@ -245,7 +245,7 @@ impl Samples {
     }
 }
 
-fn quantiles(mut times: Vec<Duration>) -> Quantiles {
+pub(crate) fn quantiles(mut times: Vec<Duration>) -> Quantiles {
     times.sort_unstable();
     let at = |part: f64| {
         let place = ((times.len() as f64 * part).ceil() as usize).clamp(1, times.len()) - 1;

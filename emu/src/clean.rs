@@ -116,6 +116,7 @@ pub fn clean() -> io::Result<Report> {
         let _ = fs::remove_file(label.lock());
     }
     remove_probes(&mut report)?;
+    remove_templates(&mut report);
     if report.living.is_empty() {
         let own = Path::new(labels::RUN).join("cgroup2");
         if own.exists() {
@@ -124,6 +125,20 @@ pub fn clean() -> io::Result<Report> {
         }
     }
     Ok(report)
+}
+
+/// Templates in memory that somebody was writing who was killed.
+fn remove_templates(report: &mut Report) {
+    let folder = Path::new(crate::template::store::DRAM);
+    if !folder.is_dir() {
+        return;
+    }
+    match crate::template::Store::open(folder).and_then(|store| store.remove_leavings()) {
+        Ok(removed) => {
+            report.removed.extend(removed.iter().map(|path| format!("template {}", path.display())));
+        }
+        Err(error) => report.failed.push(error.to_string()),
+    }
 }
 
 /// Cgroups of probes of the doctor, which are named after the probe's process, when that was killed.

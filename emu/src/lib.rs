@@ -14,6 +14,7 @@
 compile_error!("the emulator, and with it the command, needs Linux");
 
 pub mod bench_sandbox;
+pub mod bench_template;
 pub mod clean;
 pub mod doctor;
 pub mod functions;

@@ -17,6 +17,8 @@ pub struct BenchArgs {
 enum Command {
     /// New and repurposed sandboxes, step by step.
     Sandbox(SandboxArgs),
+    /// Starts from a template beside cold starts and other ways.
+    Template(super::bench_template::TemplateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -53,8 +55,11 @@ fn mode(name: &str) -> Result<Way, String> {
 ///
 /// # Errors
 /// If a sandbox cannot be made.
-pub fn run(args: BenchArgs) -> anyhow::Result<()> {
-    let Command::Sandbox(args) = args.command;
+pub fn run(folders: &crate::common::Folders, args: BenchArgs) -> anyhow::Result<()> {
+    let args = match args.command {
+        Command::Sandbox(args) => args,
+        Command::Template(args) => return super::bench_template::run(folders, &args),
+    };
     let mut config = Config::new(Mode::New);
     if let Some(base) = args.base {
         config.base = Base::Image(base);

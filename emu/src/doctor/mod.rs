@@ -25,7 +25,7 @@ pub use checks::facilities;
 pub use host::Host;
 pub use machine::Machine;
 pub use report::{Check, Group, Report, Status};
-pub use skip::{skip, skip_without};
+pub use skip::{lacking, skip, skip_without};
 
 /// Examines this machine: describes it and runs every check. Takes a second or two.
 #[must_use]

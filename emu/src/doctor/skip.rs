@@ -17,14 +17,20 @@ const SKIPS: &str = "TRENVX_SKIPS";
 /// ```
 #[must_use]
 pub fn skip_without(facilities: &[&str]) -> bool {
-    let host = Host::this();
-    let wanted = checks::ALL.iter().filter(|probe| facilities.contains(&probe.facility));
-    let found: Vec<_> = wanted.map(|probe| probe.examine(&host)).collect();
-    let Some(reason) = Report::reason_among(&found, facilities) else {
+    let Some(reason) = lacking(facilities) else {
         return false;
     };
     skip(&reason);
     true
+}
+
+/// Why one of `facilities` is not OK on this machine; checks only these.
+#[must_use]
+pub fn lacking(facilities: &[&str]) -> Option<String> {
+    let host = Host::this();
+    let wanted = checks::ALL.iter().filter(|probe| facilities.contains(&probe.facility));
+    let found: Vec<_> = wanted.map(|probe| probe.examine(&host)).collect();
+    Report::reason_among(&found, facilities)
 }
 
 /// Says why the calling test skips itself, and adds a line to the list that `scripts/test` shows at the end.

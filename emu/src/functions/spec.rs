@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::sandbox::{Limits, Program};
+
 use super::{Error, Inputs, Language, Manifest, Places, stage};
 
 /// A function whose files were found: what to execute, with what, in what, within which limits.
@@ -27,6 +29,23 @@ pub struct FunctionSpec {
     pub threads: u32,
     /// Its inputs, with the memory limit of the copy that each belongs to and with what answers must be.
     pub inputs: Inputs,
+}
+
+impl FunctionSpec {
+    /// As a sandbox starts it. Limits are loose, as the published platform's: what it accounts is the declared
+    /// memory, what stops a function is an accident.
+    #[must_use]
+    pub fn program(self) -> Program {
+        let Self { argv, env, cwd, layers, pids, name, .. } = self;
+        Program {
+            env: env.into_iter().collect(),
+            cwd: cwd.display().to_string(),
+            layers,
+            limits: Limits { pids: Some(pids), ..Limits::default() },
+            hostname: name,
+            ..Program::new(argv)
+        }
+    }
 }
 
 /// Folder of a function's files in a sandbox.

@@ -188,6 +188,7 @@ impl Init {
         let (root, channel, log) = (next()?, next()?, next()?);
         let cgroup = if order.into_cgroup { Some(next()?) } else { None };
         let migrations = (0..order.migrations).map(|_| next()).collect::<Result<Vec<_>, _>>()?;
+        let given = (0..order.given).map(|_| next()).collect::<Result<Vec<_>, _>>()?;
         let Keep { mounts, ipc, uts, .. } = order.keep;
         let later = !self.kept.is_empty();
         if order.confinement.drop_capabilities {
@@ -218,13 +219,14 @@ impl Init {
                 channel,
                 log,
                 migrations,
+                given,
                 kept: &self.kept,
                 status: status_inside.into(),
             });
             // SAFETY: ends the child without our exit handlers.
             unsafe { libc::_exit(127) };
         }
-        drop((status_inside, root, channel, log, migrations));
+        drop((status_inside, root, channel, log, migrations, given));
         let process = process.expect("a parent gets the descriptor");
         let fault = read_fault(&status)?;
         let runs = now();

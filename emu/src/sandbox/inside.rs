@@ -10,10 +10,11 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::BpfProgram;
 
 use super::nursery::{Entries, Routine};
-use super::program::{Confinement, Start};
+use super::program::{Confinement, GIVEN, Start};
 use super::steps::now;
 use super::wire::{At, Fault, StartOrder};
 
@@ -52,6 +53,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) log: OwnedFd,
     /// Member files to write oneself into.
     pub(crate) migrations: Vec<OwnedFd>,
+    /// For a routine.
+    pub(crate) given: Vec<OwnedFd>,
     /// Namespaces of the sandbox's first function that are entered.
     pub(crate) kept: &'a [OwnedFd],
     /// A fault is written here; it closes when the function runs.
@@ -75,6 +78,13 @@ impl Inside<'_> {
     pub fn seal(&mut self) -> Result<(), seccompiler::Error> {
         self.filter.take().map_or(Ok(()), super::seccomp::install)
     }
+
+    /// The filter that the function is to have, for a routine that installs it in all threads of a process that it
+    /// restores.
+    #[must_use]
+    pub fn filter(&self) -> Option<&BpfProgram> {
+        self.filter
+    }
 }
 
 /// Turns the new process into the function. Returns only what went wrong.
@@ -94,7 +104,8 @@ pub(crate) fn become_function(inputs: &Inputs<'_>) -> Fault {
 }
 
 fn enter(inputs: &Inputs<'_>) -> Result<Fault, Fault> {
-    let Inputs { order, entries, filter, moments, root, channel, log, migrations, kept, status } = inputs;
+    let Inputs { order, entries, filter, moments, root, channel, log, migrations, given, kept, status } =
+        inputs;
     let note = |moment: Moment| moments[moment as usize].store(now(), Ordering::Relaxed);
     note(Moment::Born);
     let confinement = &order.confinement;
@@ -140,8 +151,8 @@ fn enter(inputs: &Inputs<'_>) -> Result<Fault, Fault> {
         Start::Exec { .. } => None,
         Start::Call { entry, .. } => Some(find(entries, entry).at("find the routine")?),
     };
-    take_descriptors(channel, log, status, order.close_descriptors)?;
-    give_up_privileges(confinement)?;
+    take_descriptors(channel, log, status, given, order.close_descriptors)?;
+    give_up_privileges(confinement, routine.is_some_and(|routine| routine.restores))?;
     note(Moment::Confined);
     let seals_itself = routine.is_some_and(|routine| routine.seals_itself);
     if confinement.seccomp && !seals_itself {
@@ -254,6 +265,9 @@ fn become_user(user: u32) -> Result<(), Fault> {
     rustix::thread::set_thread_res_uid(uid, uid, uid).at("become the user")
 }
 
+/// Choosing the numbers of threads; being told of forks under a userfaultfd.
+const RESTORING: CapabilitySet = CapabilitySet::CHECKPOINT_RESTORE.union(CapabilitySet::SYS_PTRACE);
+
 /// Descriptors that stay: 0, 1, 2, and the status pipe here until exec.
 const KEPT_STATUS: RawFd = 3;
 
@@ -262,15 +276,18 @@ fn take_descriptors(
     channel: &OwnedFd,
     log: &OwnedFd,
     status: &OwnedFd,
+    given: &[OwnedFd],
     close_others: bool,
 ) -> Result<(), Fault> {
     // Out of the way of the numbers that are about to be taken.
     let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 64).at("move a descriptor");
     let first_status = status.as_raw_fd();
     let (channel, log, status) = (high(channel)?, high(log)?, high(status)?);
-    for (from, to, flags) in
-        [(&channel, 0, 0), (&channel, 1, 0), (&log, 2, 0), (&status, KEPT_STATUS, libc::O_CLOEXEC)]
-    {
+    let given = given.iter().map(high).collect::<Result<Vec<_>, _>>()?;
+    let usual = [(&channel, 0, 0), (&channel, 1, 0), (&log, 2, 0), (&status, KEPT_STATUS, libc::O_CLOEXEC)];
+    let last = GIVEN + given.len() as RawFd;
+    let beside = given.iter().zip(GIVEN..last).map(|(given, number)| (given, number, libc::O_CLOEXEC));
+    for (from, to, flags) in usual.into_iter().chain(beside) {
         // SAFETY: both are numbers of this process's table; values that own the overwritten numbers are
         // never dropped, because this process leaves through exec or _exit.
         if unsafe { libc::dup3(from.as_raw_fd(), to, flags) } < 0 {
@@ -278,7 +295,7 @@ fn take_descriptors(
         }
     }
     let highest_status = status.as_raw_fd();
-    std::mem::forget((channel, log, status));
+    std::mem::forget((channel, log, status, given));
     if !close_others {
         // Only for suites; but the pipe must close when the function runs.
         for copy in [first_status, highest_status] {
@@ -288,7 +305,7 @@ fn take_descriptors(
         return Ok(());
     }
     // SAFETY: as above.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, KEPT_STATUS + 1, libc::c_uint::MAX, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, last, libc::c_uint::MAX, 0) };
     if result < 0 { Err(last_error()).at("close descriptors") } else { Ok(()) }
 }
 
@@ -306,16 +323,22 @@ pub(super) fn drop_bounding_set() {
     }
 }
 
-fn give_up_privileges(confinement: &Confinement) -> Result<(), Fault> {
+/// `restores`: keeps what a routine needs that fills this process with the threads of another
+/// ([`Routine::restores`]) and gives it up itself.
+fn give_up_privileges(confinement: &Confinement, restores: bool) -> Result<(), Fault> {
     if confinement.drop_capabilities {
         drop_bounding_set();
+    }
+    if restores {
+        rustix::thread::set_keep_capabilities(true).at("keep capabilities")?;
     }
     if !confinement.user_namespace && confinement.user != 0 {
         become_user(confinement.user)?;
     }
     if confinement.drop_capabilities {
-        let none = rustix::thread::CapabilitySet::empty();
-        let sets = rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
+        let none = CapabilitySet::empty();
+        let left = if restores { RESTORING } else { none };
+        let sets = CapabilitySets { effective: left, permitted: left, inheritable: none };
         rustix::thread::set_capabilities(None, sets).at("drop capabilities")?;
         rustix::thread::set_no_new_privs(true).at("set no_new_privs")?;
     } else if confinement.seccomp {

@@ -147,11 +147,41 @@ pub struct Function {
     pub channel: Channel,
     /// What it writes to descriptor 2.
     pub log: Log,
+    ends: Ends,
     writable: OwnedFd,
     confinement: Confinement,
 }
 
+/// Which files the function's ends of its channel and log are, by their numbers in the kernel: how they are told
+/// from what it opened itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Inode of its socket.
+    pub channel: u64,
+    /// Device and inode of its log.
+    pub log: (u64, u64),
+}
+
+impl Ends {
+    fn of(channel: &OwnedFd, log: &OwnedFd) -> io::Result<Self> {
+        let (channel, log) = (rustix::fs::fstat(channel)?, rustix::fs::fstat(log)?);
+        Ok(Self { channel: channel.st_ino, log: (log.st_dev, log.st_ino) })
+    }
+}
+
 impl Function {
+    /// Its ends of channel and log.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        self.ends
+    }
+
+    /// The file system of its writable layer, in whose folder `upper` lies what it wrote.
+    #[must_use]
+    pub fn writable(&self) -> BorrowedFd<'_> {
+        self.writable.as_fd()
+    }
+
     /// Its number in the host, while it lives.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
@@ -436,11 +466,20 @@ impl Manager {
     /// # Errors
     /// The step that failed. What had been made is destroyed.
     pub fn create(&self, program: &Program) -> Result<Sandbox, Error> {
+        self.create_with(program, &[])
+    }
+
+    /// As [`Self::create`], for a routine that is given descriptors: it finds them at [`super::GIVEN`] and the numbers
+    /// after it, to be closed by `exec`.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_with(&self, program: &Program, given: &[BorrowedFd<'_>]) -> Result<Sandbox, Error> {
         let shared = &self.shared;
         let began = now();
         let mut steps = Steps::default();
         let mut parts = Parts { number: shared.take_number()?, ..Parts::default() };
-        match shared.create(&mut parts, program, &mut steps) {
+        match shared.create(&mut parts, program, given, &mut steps) {
             Ok((function, first)) => {
                 steps.whole = std::time::Duration::from_nanos(now() - began);
                 shared.state().statistics.created += 1;
@@ -465,10 +504,23 @@ impl Manager {
     ///
     /// # Errors
     /// [`Error::Unclean`] if the sandbox is not as when new, or the step that failed. The sandbox is destroyed.
-    pub fn repurpose(&self, mut sandbox: Sandbox, program: &Program) -> Result<Sandbox, Error> {
+    pub fn repurpose(&self, sandbox: Sandbox, program: &Program) -> Result<Sandbox, Error> {
+        self.repurpose_with(sandbox, program, &[])
+    }
+
+    /// As [`Self::repurpose`], with descriptors for a routine as in [`Self::create_with`].
+    ///
+    /// # Errors
+    /// As [`Self::repurpose`].
+    pub fn repurpose_with(
+        &self,
+        mut sandbox: Sandbox,
+        program: &Program,
+        given: &[BorrowedFd<'_>],
+    ) -> Result<Sandbox, Error> {
         let began = now();
         let mut steps = Steps::default();
-        self.shared.repurpose(&mut sandbox, program, &mut steps)?;
+        self.shared.repurpose(&mut sandbox, program, given, &mut steps)?;
         steps.whole = std::time::Duration::from_nanos(now() - began);
         sandbox.steps = steps;
         self.shared.state().statistics.repurposed += 1;
@@ -567,6 +619,7 @@ impl Shared {
         &self,
         parts: &mut Parts,
         program: &Program,
+        given: &[BorrowedFd<'_>],
         steps: &mut Steps,
     ) -> Result<(Function, Fingerprint), Error> {
         let kernel = &*self.kernel;
@@ -616,7 +669,7 @@ impl Shared {
             order = Order::default();
             before.clear();
         }
-        let function = self.start(parts, program, order, &before, false, steps)?.0;
+        let function = self.start(parts, (program, given), order, &before, false, steps)?.0;
         Ok((function, first))
     }
 
@@ -625,7 +678,13 @@ impl Shared {
         matches!(self.config.mode, Mode::Repurpose | Mode::Setns)
     }
 
-    fn repurpose(&self, sandbox: &mut Sandbox, program: &Program, steps: &mut Steps) -> Result<(), Error> {
+    fn repurpose(
+        &self,
+        sandbox: &mut Sandbox,
+        program: &Program,
+        given: &[BorrowedFd<'_>],
+        steps: &mut Steps,
+    ) -> Result<(), Error> {
         let kernel = &*self.kernel;
         let number = sandbox.parts.number;
         let at = |step| move |source| Error::Step { number, step, source };
@@ -649,7 +708,7 @@ impl Shared {
         set_limits_soon(kernel, cgroup, &limits, &old).map_err(at("set its limits"))?;
         steps.note(Step::SetLimits, since);
         sandbox.limits = limits;
-        let (function, answer) = self.start(&sandbox.parts, program, order, &[], true, steps)?;
+        let (function, answer) = self.start(&sandbox.parts, (program, given), order, &[], true, steps)?;
         self.judge(sandbox, &answer)?;
         sandbox.function = Some(function);
         if self.config.resets(Reset::Counters) {
@@ -708,7 +767,7 @@ impl Shared {
     fn start(
         &self,
         parts: &Parts,
-        program: &Program,
+        (program, given): (&Program, &[BorrowedFd<'_>]),
         mut order: Order,
         before: &[OwnedFd],
         used: bool,
@@ -738,6 +797,7 @@ impl Shared {
             keep,
             into_cgroup,
             migrations: migrations.len(),
+            given: given.len(),
             keyring: self.config.resets(Reset::Keyring),
             close_descriptors: self.config.resets(Reset::Descriptors),
         });
@@ -747,11 +807,19 @@ impl Shared {
             descriptors.push(cgroup.folder.as_fd());
         }
         descriptors.extend(migrations.iter().map(AsFd::as_fd));
+        descriptors.extend(given);
+        let ends = Ends::of(&theirs, &log_theirs).map_err(at("look at its channel"))?;
         let (answer, process) = self.order(parts, &order, &descriptors, steps)?;
         let process = process
             .ok_or_else(|| parts.fault("learn its process", io::Error::from_raw_os_error(libc::EPROTO)))?;
-        let function =
-            Function { process, channel, log, writable: root.writable, confinement: program.confinement };
+        let function = Function {
+            process,
+            channel,
+            log,
+            ends,
+            writable: root.writable,
+            confinement: program.confinement,
+        };
         Ok((function, answer))
     }
 

@@ -54,10 +54,10 @@ pub use error::Error;
 pub use fingerprint::{Fingerprint, Part};
 pub use inside::Inside;
 pub use labels::Label;
-pub use manager::{Birth, Config, Function, LimitMet, MOST, Manager, Mode, Reset, Sandbox, Statistics};
+pub use manager::{Birth, Config, Ends, Function, LimitMet, MOST, Manager, Mode, Reset, Sandbox, Statistics};
 pub use nursery::{Entries, Routine, enter_if_asked};
 pub use pool::{Origin, Pool, Tenant};
-pub use program::{Confinement, Limits, Program, Start};
+pub use program::{Confinement, GIVEN, Limits, Program, Start};
 pub use routines::ROUTINES;
 pub use steps::{Step, Steps};
 

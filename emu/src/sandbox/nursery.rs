@@ -22,6 +22,17 @@ pub struct Routine {
     pub run: fn(&mut Inside<'_>) -> i32,
     /// It installs the filter for system calls itself ([`Inside::seal`]), after what functions may not do.
     pub seals_itself: bool,
+    /// It keeps the capabilities that choosing thread numbers and a userfaultfd take (`CAP_CHECKPOINT_RESTORE`,
+    /// `CAP_SYS_PTRACE`) until it has used them, and then gives them up itself.
+    pub restores: bool,
+}
+
+impl Routine {
+    /// A routine that is a function from its first instruction.
+    #[must_use]
+    pub const fn plain(run: fn(&mut Inside<'_>) -> i32) -> Self {
+        Self { run, seals_itself: false, restores: false }
+    }
 }
 
 /// Routines by name.

@@ -3,8 +3,9 @@
 use super::inside::Inside;
 use super::nursery::{Entries, Routine};
 
-/// `pause`: does nothing, for measurements of everything before, and as a process that a template engine fills.
-pub const ROUTINES: Entries = &[("pause", Routine { run: pause, seals_itself: false })];
+/// `pause` does nothing, for measurements of everything before. `attach` becomes the process of a template.
+pub const ROUTINES: Entries =
+    &[("pause", Routine::plain(pause)), (crate::template::ENTRY, crate::template::ROUTINE)];
 
 fn pause(_: &mut Inside<'_>) -> i32 {
     loop {

@@ -20,7 +20,7 @@ use super::steps::Step;
 /// Longest message, bytes: arguments and environment of a program must fit.
 const LONGEST: usize = 128 << 10;
 /// Most descriptors with one message.
-const DESCRIPTORS: usize = 8;
+const DESCRIPTORS: usize = 16;
 
 /// Asks the nursery for a new init. With it comes the end of the control socket that the init is to hold.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub struct Order {
     /// Compare the network namespace with how it was at first.
     pub check: Option<CheckOrder>,
     /// Start a function. Descriptors: root tree, channel, log; then the cgroup if it is born in one, or the
-    /// files of its migrations.
+    /// files of its migrations; then what a routine is given.
     pub start: Option<StartOrder>,
 }
 
@@ -98,6 +98,8 @@ pub struct StartOrder {
     pub into_cgroup: bool,
     /// So many files come along that the new process writes itself into, to move to its cgroups after birth.
     pub migrations: usize,
+    /// So many descriptors come along that a routine finds from [`super::GIVEN`] on.
+    pub given: usize,
     /// A new session keyring.
     pub keyring: bool,
     /// Close every descriptor but the three.

@@ -7,8 +7,8 @@ use serde_json::Value;
 use traces::Workload;
 
 use super::error::Refused;
-use crate::functions::{self, FunctionSpec, Input, Places};
-use crate::sandbox::{Base, Limits, Program};
+use crate::functions::{self, Input, Places};
+use crate::sandbox::{Base, Program};
 
 /// A function that real sandboxes can run: what is started, what it is asked, what it must answer.
 #[derive(Clone, Debug)]
@@ -96,21 +96,7 @@ impl Catalog for Installed {
             _ => &spec.inputs.second,
         };
         let (input, expect) = (input.input.clone(), Some(input.clone()));
-        Ok(Real { program: program(spec), input, expect })
-    }
-}
-
-/// A function as a sandbox starts it. Limits are loose, as the published platform's: what it accounts is the
-/// declared memory, what stops a function is an accident.
-fn program(spec: FunctionSpec) -> Program {
-    let FunctionSpec { argv, env, cwd, layers, pids, name, .. } = spec;
-    Program {
-        env: BTreeMap::from_iter(env),
-        cwd: cwd.display().to_string(),
-        layers,
-        limits: Limits { pids: Some(pids), ..Limits::default() },
-        hostname: name,
-        ..Program::new(argv)
+        Ok(Real { program: spec.program(), input, expect })
     }
 }
 

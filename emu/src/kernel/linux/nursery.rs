@@ -24,6 +24,9 @@ impl Nursery {
         let child = Command::new(launcher)
             .arg(nursery_argument())
             .env_clear()
+            // A process that is filled with another's memory must not have the kernel write to a place of its old
+            // one, so the C library registers none.
+            .env("GLIBC_TUNABLES", "glibc.pthread.rseq=0")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()?;

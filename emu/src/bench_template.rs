@@ -1,0 +1,436 @@
+//! What a start from a template costs, beside the ways that it competes with, in the same run.
+//!
+//! Every start happens in a used sandbox, which is repurposed for it, and is timed from the manager's call. Engines
+//! take turns, so that a disturbance of the machine meets all of them. *Ready* is when the function waits for a
+//! request; *first reply* includes the first request, with its checked answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::bench_sandbox::Quantiles;
+use crate::sandbox::steps::now;
+use crate::sandbox::{Config, Limits, Manager, Program, Sandbox};
+use crate::template::{Backing, Error, Prepared, Store, Subject, Template, inspect, usage};
+
+mod synthetic;
+
+pub use synthetic::synthetic;
+
+/// How long an answer may take.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// How a function comes to be ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// A template by private mappings.
+    Attach,
+    /// A template, copied.
+    AttachCopy,
+    /// Executed and initialised.
+    Cold,
+    /// Forked from a process of the same function that waits in the sandbox: CPython with one thread only.
+    Zygote,
+    /// Restored by CRIU from its own images.
+    Criu,
+    /// The same, with pages on demand.
+    CriuLazy,
+}
+
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Attach, Self::AttachCopy, Self::Cold, Self::Zygote, Self::Criu, Self::CriuLazy];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attach => "attach",
+            Self::AttachCopy => "attach-copy",
+            Self::Cold => "cold",
+            Self::Zygote => "zygote",
+            Self::Criu => "criu",
+            Self::CriuLazy => "criu-lazy",
+        }
+    }
+}
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Launcher and base image.
+    pub config: Config,
+    /// Where templates are put.
+    pub store: Store,
+    /// Functions.
+    pub subjects: Vec<Subject>,
+    /// Engines to compare.
+    pub engines: Vec<Engine>,
+    /// Starts of each function by each engine; a tenth of it, at least 3, by those that take long.
+    pub starts: usize,
+    /// Calls before a function is captured.
+    pub warm_ups: u32,
+}
+
+/// One function by one engine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Function.
+    pub function: String,
+    /// Engine.
+    pub engine: Engine,
+    /// Why there are no figures.
+    pub not_run: Option<String>,
+    /// Starts that were timed; each answered rightly.
+    pub starts: usize,
+    /// Pages of the template, bytes.
+    pub footprint_bytes: u64,
+    /// Threads of the template.
+    pub threads: usize,
+    /// The sandbox: from the call until the new process is the engine's.
+    pub sandbox: Quantiles,
+    /// The engine: from there until the function can go on.
+    pub engine_time: Quantiles,
+    /// From the call until the function waits for a request.
+    pub ready: Quantiles,
+    /// From the request to its reply.
+    pub reply: Quantiles,
+    /// From the call to the first reply.
+    pub first_reply: Quantiles,
+    /// Steps of an attach: medians, microseconds.
+    pub steps: BTreeMap<&'static str, f64>,
+    /// After the first reply: memory of its own, median, bytes.
+    pub private_bytes: u64,
+    /// After the first reply: its share of all memory, median, bytes.
+    pub proportional_bytes: u64,
+}
+
+/// What one start gave.
+#[derive(Clone, Debug, Default)]
+struct Sample {
+    sandbox: u64,
+    engine: u64,
+    ready: u64,
+    reply: u64,
+    steps: Vec<(&'static str, Duration)>,
+    private: u64,
+    proportional: u64,
+}
+
+/// Measures everything.
+///
+/// # Errors
+/// If a function cannot be started, captured or attached, or answers wrongly.
+pub fn run(settings: &Settings) -> Result<Vec<Row>, Error> {
+    let manager = Manager::start(settings.config.clone())?;
+    let mut rows = Vec::new();
+    for subject in &settings.subjects {
+        let mut bench = Bench::new(&manager, settings, subject)?;
+        let mut samples: Vec<Vec<Sample>> = settings.engines.iter().map(|_| Vec::new()).collect();
+        let reasons: Vec<_> = settings.engines.iter().map(|engine| bench.refuses(*engine)).collect();
+        let few = (settings.starts / 10).max(3);
+        for nth in 0..settings.starts {
+            for ((engine, samples), reason) in settings.engines.iter().zip(&mut samples).zip(&reasons) {
+                let seldom = matches!(engine, Engine::Cold | Engine::AttachCopy) && nth >= few;
+                if reason.is_none() && !seldom {
+                    samples.push(bench.start(*engine)?);
+                }
+            }
+        }
+        let (held, threads) = {
+            let manifest = bench.template.manifest();
+            (inspect::sizes(manifest).held, manifest.threads.len())
+        };
+        for ((engine, samples), reason) in settings.engines.iter().zip(samples).zip(reasons) {
+            rows.push(row(&subject.name, *engine, reason, &samples, held, threads));
+        }
+        bench.end();
+    }
+    Ok(rows)
+}
+
+/// One function.
+struct Bench<'a> {
+    manager: &'a Manager,
+    subject: &'a Subject,
+    template: Template,
+    map: Prepared,
+    copy: Prepared,
+    zygote: Option<Sandbox>,
+    /// A used sandbox.
+    used: Option<Sandbox>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(manager: &'a Manager, settings: &Settings, subject: &'a Subject) -> Result<Self, Error> {
+        let (used, template) = subject.capture(manager, &settings.store, settings.warm_ups)?;
+        let map = Prepared::new(&template, Backing::Map)?;
+        let copy = Prepared::new(&template, Backing::Copy)?;
+        manager.prepare(&subject.program);
+        manager.settle();
+        Ok(Self { manager, subject, template, map, copy, zygote: None, used: Some(used) })
+    }
+
+    fn end(self) {
+        drop((self.zygote, self.used));
+        self.manager.settle();
+    }
+
+    /// Why an engine cannot run this function here.
+    fn refuses(&mut self, engine: Engine) -> Option<String> {
+        match engine {
+            Engine::Attach | Engine::AttachCopy | Engine::Cold => None,
+            Engine::Zygote => match synthetic::zygote(self.subject) {
+                Some(program) if self.template.manifest().threads.len() == 1 => {
+                    match self.start_zygote(&program) {
+                        Ok(()) => None,
+                        Err(error) => Some(error.to_string()),
+                    }
+                }
+                _ => Some("only CPython with one thread can be forked".into()),
+            },
+            Engine::Criu | Engine::CriuLazy => {
+                let state = crate::doctor::lacking(&["criu"]);
+                Some(state.unwrap_or_else(|| "restoring by CRIU inside a sandbox is not built".into()))
+            }
+        }
+    }
+
+    fn start_zygote(&mut self, program: &Program) -> Result<(), Error> {
+        let mut sandbox = self.manager.create(program)?;
+        self.subject.ready(&mut sandbox)?;
+        self.zygote = Some(sandbox);
+        Ok(())
+    }
+
+    fn start(&mut self, engine: Engine) -> Result<Sample, Error> {
+        match engine {
+            Engine::Attach => self.attach(true),
+            Engine::AttachCopy => self.attach(false),
+            Engine::Cold => self.cold(),
+            _ => self.fork(),
+        }
+    }
+
+    fn attach(&mut self, map: bool) -> Result<Sample, Error> {
+        let prepared = if map { &self.map } else { &self.copy };
+        let used = self.used.take();
+        let began = now();
+        let attached = prepared.start(self.manager, used, &self.subject.program, None)?;
+        let ready = now();
+        let (first, last) = attached.moments;
+        let steps = attached.steps;
+        let mut sample = Sample {
+            sandbox: first.saturating_sub(began),
+            engine: last.saturating_sub(first),
+            ready: ready - began,
+            steps: vec![
+                ("files", steps.files),
+                ("program", steps.program),
+                ("unmap", steps.unmap),
+                ("map", steps.map),
+                ("threads", steps.threads),
+                ("seal", steps.seal),
+            ],
+            ..Sample::default()
+        };
+        self.first_call(attached.sandbox, &mut sample)?;
+        Ok(sample)
+    }
+
+    fn cold(&mut self) -> Result<Sample, Error> {
+        let used = self.used.take();
+        let began = now();
+        let mut sandbox = match used {
+            Some(used) => self.manager.repurpose(used, &self.subject.program)?,
+            None => self.manager.create(&self.subject.program)?,
+        };
+        let made = now();
+        self.subject.ready(&mut sandbox)?;
+        let ready = now();
+        let mut sample =
+            Sample { sandbox: made - began, engine: ready - made, ready: ready - began, ..Sample::default() };
+        self.first_call(sandbox, &mut sample)?;
+        Ok(sample)
+    }
+
+    /// The first call, and what the process holds after it.
+    fn first_call(&mut self, mut sandbox: Sandbox, sample: &mut Sample) -> Result<(), Error> {
+        let called = now();
+        self.subject.call(&mut sandbox, &self.subject.inputs.base)?;
+        sample.reply = now() - called;
+        let pid = sandbox.function().and_then(crate::sandbox::Function::pid);
+        if let Some(memory) = pid.and_then(|pid| usage::of(pid).ok()) {
+            (sample.private, sample.proportional) = (memory.private_bytes, memory.proportional_bytes);
+        }
+        self.used = Some(sandbox);
+        // The next start finds a root, as it would on a platform that is not starting all the time.
+        self.manager.settle();
+        Ok(())
+    }
+
+    /// A fork answers the request itself: there is no moment at which it waits.
+    fn fork(&mut self) -> Result<Sample, Error> {
+        let subject = self.subject;
+        let zygote = self.zygote.as_mut().expect("a zygote that was started");
+        let began = now();
+        subject.call(zygote, &subject.inputs.base)?;
+        let ended = now();
+        let channel = &mut zygote.function_mut().expect("a zygote that has just answered").channel;
+        let failed = |what: String| Error::Wrong { function: subject.name.clone(), what };
+        let line = channel.line(WITHIN).map_err(|failure| failed(failure.to_string()))?;
+        let memory: Value = serde_json::from_slice(&line).map_err(|error| failed(error.to_string()))?;
+        let kib = |name: &str| memory[name].as_u64().unwrap_or(0) << 10;
+        Ok(Sample {
+            reply: ended - began,
+            private: kib("private_kib"),
+            proportional: kib("proportional_kib"),
+            ..Sample::default()
+        })
+    }
+}
+
+fn row(
+    function: &str,
+    engine: Engine,
+    not_run: Option<String>,
+    samples: &[Sample],
+    footprint_bytes: u64,
+    threads: usize,
+) -> Row {
+    let of = |part: fn(&Sample) -> u64| {
+        crate::bench_sandbox::quantiles(
+            samples.iter().map(|sample| Duration::from_nanos(part(sample))).collect(),
+        )
+    };
+    let median = |part: fn(&Sample) -> u64| {
+        let mut values: Vec<u64> = samples.iter().map(part).collect();
+        values.sort_unstable();
+        values.get(values.len() / 2).copied().unwrap_or(0)
+    };
+    let mut steps: BTreeMap<&'static str, Vec<Duration>> = BTreeMap::new();
+    for (name, time) in samples.iter().flat_map(|sample| &sample.steps) {
+        steps.entry(name).or_default().push(*time);
+    }
+    Row {
+        function: function.to_owned(),
+        engine,
+        not_run,
+        starts: samples.len(),
+        footprint_bytes,
+        threads,
+        sandbox: of(|sample| sample.sandbox),
+        engine_time: of(|sample| sample.engine),
+        ready: of(|sample| sample.ready),
+        reply: of(|sample| sample.reply),
+        first_reply: of(|sample| sample.ready + sample.reply),
+        steps: steps
+            .into_iter()
+            .map(|(name, times)| (name, crate::bench_sandbox::quantiles(times).median_us))
+            .collect(),
+        private_bytes: median(|sample| sample.private),
+        proportional_bytes: median(|sample| sample.proportional),
+    }
+}
+
+/// The rows as text.
+#[must_use]
+pub fn table(rows: &[Row]) -> String {
+    let mut text = format!(
+        "{:<20} {:<12} {:>6} {:>8} {:>4} {:>9} {:>17} {:>9} {:>17} {:>9} {:>9} {:>8}\n",
+        "function",
+        "engine",
+        "starts",
+        "MiB",
+        "thr",
+        "sandbox",
+        "engine [P99]",
+        "reply",
+        "to reply [P99]",
+        "private",
+        "PSS",
+        "cold/it"
+    );
+    let ms = |us: f64| format!("{:.2}", us / 1e3);
+    let both = |times: Quantiles| format!("{:.2} [{:.2}]", times.median_us / 1e3, times.p99_us / 1e3);
+    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+    for row in rows {
+        text.push_str(&format!("{:<20} {:<12} ", row.function, row.engine.name()));
+        if let Some(reason) = &row.not_run {
+            text.push_str(&format!("NOT-RUN {reason}\n"));
+            continue;
+        }
+        let cold = rows.iter().find(|other| other.function == row.function && other.engine == Engine::Cold);
+        let ratio = cold.filter(|cold| cold.starts > 0).map_or("-".into(), |cold| {
+            format!("{:.1}", cold.first_reply.median_us / row.first_reply.median_us)
+        });
+        text.push_str(&format!(
+            "{:>6} {:>8} {:>4} {:>9} {:>17} {:>9} {:>17} {:>9} {:>9} {:>8}\n",
+            row.starts,
+            mib(row.footprint_bytes),
+            row.threads,
+            ms(row.sandbox.median_us),
+            both(row.engine_time),
+            ms(row.reply.median_us),
+            both(row.first_reply),
+            mib(row.private_bytes),
+            mib(row.proportional_bytes),
+            ratio,
+        ));
+    }
+    text.push_str("times in ms: medians; memory in MiB after the first reply\n\nsteps of an attach, us\n");
+    let names = ["files", "program", "unmap", "map", "threads", "seal"];
+    text.push_str(&format!("{:<20} {:<12}", "function", "engine"));
+    names.iter().for_each(|name| text.push_str(&format!(" {name:>9}")));
+    text.push('\n');
+    for row in rows.iter().filter(|row| !row.steps.is_empty()) {
+        text.push_str(&format!("{:<20} {:<12}", row.function, row.engine.name()));
+        for name in names {
+            text.push_str(&format!(" {:>9.1}", row.steps.get(name).copied().unwrap_or(0.0)));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The rows as comma-separated values: one line each, times in microseconds.
+#[must_use]
+pub fn csv(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "function,engine,not_run,starts,footprint_bytes,threads,sandbox_us,sandbox_p99_us,engine_us,engine_p99_us,\
+         ready_us,ready_p99_us,reply_us,reply_p99_us,first_reply_us,first_reply_p99_us,private_bytes,\
+         proportional_bytes\n",
+    );
+    for row in rows {
+        let reason = row.not_run.clone().unwrap_or_default().replace('"', "'");
+        let mut words = vec![
+            row.function.clone(),
+            row.engine.name().to_owned(),
+            format!("\"{reason}\""),
+            row.starts.to_string(),
+            row.footprint_bytes.to_string(),
+            row.threads.to_string(),
+        ];
+        for times in [row.sandbox, row.engine_time, row.ready, row.reply, row.first_reply] {
+            words.extend([format!("{:.1}", times.median_us), format!("{:.1}", times.p99_us)]);
+        }
+        words.extend([row.private_bytes.to_string(), row.proportional_bytes.to_string()]);
+        text.push_str(&words.join(","));
+        text.push('\n');
+    }
+    text
+}
+
+/// Loose limits for functions whose memory is the point.
+fn roomy(program: Program) -> Program {
+    Program { limits: Limits { memory_bytes: Some(8 << 30), ..program.limits }, ..program }
+}
+
+/// An input whose answer must hold `value` at `/n`.
+fn input(value: u64) -> Value {
+    json!({ "input": {}, "expect": [{ "at": "/n", "equal": value }] })
+}

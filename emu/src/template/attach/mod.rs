@@ -1,0 +1,204 @@
+//! Attach: a new process of a sandbox becomes the process of a template, without copying its memory.
+//!
+//! ```text
+//! manager    Prepared::new    once for a template: the program as a file in memory
+//!            Prepared::start  a new or used sandbox, whose process calls the routine `attach`
+//! carrier    opens files, makes descriptors, maps the program, fills in what only it knows, and enters it
+//! program    takes its own memory away, maps the template's, makes the threads, gives up privileges, goes on
+//! ```
+//!
+//! Nobody traces anybody: the manager only sends the order and reads the report.
+
+mod carrier;
+mod files;
+mod frame;
+mod interpreter;
+mod program;
+mod report;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::MemfdFlags;
+
+use self::carrier::Plan;
+pub use self::carrier::{ENTRY, ROUTINE};
+pub use self::program::{Backing, HandOver, Region, RegionKind};
+use self::report::Outcome;
+pub use self::report::Steps;
+use super::error::Error;
+use super::store::Template;
+use crate::sandbox::{Function, Manager, Program, Sandbox, Start};
+
+/// How long an attach may take before it is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Events that a page server is told of: forks, moved, dropped and removed memory.
+const EVENTS: u64 = 0x2 | 0x4 | 0x8 | 0x40;
+/// Missing and minor faults of memory that is a file in memory.
+const SHARED: u64 = 0x20 | 0x400;
+
+/// A template that is ready to be attached: everything that can be done once has been done.
+#[derive(Debug)]
+pub struct Prepared {
+    id: String,
+    backing: Backing,
+    program: program::Program,
+    /// The image and the plan.
+    file: OwnedFd,
+    pages: OwnedFd,
+}
+
+/// A function that came from a template.
+#[derive(Debug)]
+pub struct Attached {
+    /// Where it runs.
+    pub sandbox: Sandbox,
+    /// What each step took.
+    pub steps: Steps,
+    /// When the carrier ran its first instruction, and the program its last before the template's; ns of the
+    /// monotonic clock.
+    pub moments: (u64, u64),
+}
+
+impl Attached {
+    /// The function.
+    #[must_use]
+    pub fn function(&mut self) -> &mut Function {
+        self.sandbox.function_mut().expect("an attached sandbox has its function")
+    }
+}
+
+/// What serves the pages of a process, where they are not mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct Server<'a> {
+    /// A socket that keeps messages apart. The process sends a [`HandOver`] as JSON with its userfaultfd, and goes on
+    /// when it has read one byte.
+    pub socket: BorrowedFd<'a>,
+    /// `/dev/userfaultfd`.
+    pub device: BorrowedFd<'a>,
+    /// With [`Backing::FaultShared`]: the cache, a file in memory laid out as the file of pages.
+    pub cache: Option<BorrowedFd<'a>>,
+}
+
+impl Prepared {
+    /// Prepares a template.
+    ///
+    /// # Errors
+    /// If it cannot be attached on this machine.
+    pub fn new(template: &Template, backing: Backing) -> Result<Self, Error> {
+        template.check_machine()?;
+        let manifest = template.manifest();
+        let program = program::Program::new(manifest, backing)
+            .map_err(|what| Error::Damaged { id: template.id().to_owned(), what })?;
+        let mut features = EVENTS;
+        if backing == Backing::FaultShared {
+            features |= SHARED;
+        }
+        let plan = Plan {
+            at: program.at,
+            length: program.image.len() as u64,
+            places: program.places.clone(),
+            numbers: program.numbers,
+            cwd: manifest.process.cwd.clone(),
+            umask: manifest.process.umask,
+            executable: manifest.process.executable.clone(),
+            files: program.files.clone(),
+            descriptors: manifest.descriptors.clone(),
+            own_files: manifest.own_files.clone(),
+            faults: backing.is_served().then_some(features),
+        };
+        let step = |what: &str| Error::step(format!("{what} the program of {}", template.id()));
+        let file = rustix::fs::memfd_create("trenvx-program", MemfdFlags::CLOEXEC)
+            .map_err(|errno| step("make")(errno.into()))?;
+        let mut file = File::from(file);
+        let plan = serde_json::to_vec(&plan).map_err(|error| step("write")(io::Error::other(error)))?;
+        file.write_all(&program.image).and_then(|()| file.write_all(&plan)).map_err(step("write"))?;
+        let pages = template.open_pages()?;
+        Ok(Self { id: template.id().to_owned(), backing, program, file: file.into(), pages: pages.into() })
+    }
+
+    /// How its pages become reachable.
+    #[must_use]
+    pub fn backing(&self) -> Backing {
+        self.backing
+    }
+
+    /// What a page server must have for it.
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.program.regions
+    }
+
+    /// Attaches in a new sandbox, or in a used one, which is repurposed. `program` says everything about the sandbox
+    /// but what runs: that is the template.
+    ///
+    /// # Errors
+    /// If the sandbox cannot be made, or the process could not become the template's: the step, with the reason.
+    pub fn start(
+        &self,
+        manager: &Manager,
+        used: Option<Sandbox>,
+        program: &Program,
+        server: Option<Server<'_>>,
+    ) -> Result<Attached, Error> {
+        let (report, status) = io::pipe().map_err(Error::step("make a pipe"))?;
+        let args = vec![self.program.image.len().to_string(), self.program.numbers.status().to_string()];
+        let program = Program { start: Start::Call { entry: ENTRY.to_owned(), args }, ..program.clone() };
+        let pages = server.and_then(|server| server.cache).unwrap_or(self.pages.as_fd());
+        let mut given = vec![status.as_fd(), self.file.as_fd(), pages];
+        match (server, self.backing.is_served()) {
+            (Some(server), true) => given.extend([server.socket, server.device]),
+            (None, false) => {}
+            _ => {
+                return Err(
+                    self.failed("a page server is needed with the backings fault, and only with them")
+                );
+            }
+        }
+        let sandbox = match used {
+            None => manager.create_with(&program, &given)?,
+            Some(used) => manager.repurpose_with(used, &program, &given)?,
+        };
+        drop(status);
+        match self.wait(&report.into())? {
+            Outcome::Runs(steps, first, last) => Ok(Attached { sandbox, steps, moments: (first, last) }),
+            Outcome::Failed(entry, result) => {
+                let reason = io::Error::from_raw_os_error((-result).clamp(0, 4095) as i32);
+                let label = self.program.label(entry);
+                Err(self.failed(&format!("{label}: result {result} ({reason})")))
+            }
+            Outcome::Unready(text) => Err(self.failed(&text)),
+            Outcome::Nothing => {
+                Err(self.failed("the process ended without a word: a signal, or it ran out of memory"))
+            }
+        }
+    }
+
+    fn failed(&self, what: &str) -> Error {
+        Error::Attach { id: self.id.clone(), what: what.to_owned() }
+    }
+
+    /// The record of the process; nothing when it ended.
+    fn wait(&self, report: &OwnedFd) -> Result<Outcome, Error> {
+        let end = Instant::now() + PATIENCE;
+        let mut record = [0; 1024];
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(self.failed(&format!("it did not end within {PATIENCE:?}")));
+            }
+            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            match poll(&mut [PollFd::new(report, PollFlags::IN)], Some(&left)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(errno) => return Err(Error::step("wait for the new process")(errno.into())),
+            }
+            let got = rustix::io::read(report, &mut record);
+            let got = got.map_err(|errno| Error::step("read the report")(errno.into()))?;
+            return Ok(report::read(&record[..got]));
+        }
+    }
+}

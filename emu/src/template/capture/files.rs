@@ -1,0 +1,354 @@
+//! The open files of a process.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use libc::pid_t;
+use rustix::fs::{Mode, OFlags};
+
+use crate::sandbox::{Ends, Function};
+use crate::template::error::Error;
+use crate::template::manifest::{Descriptor, File, OwnFile, to_hex};
+
+/// Largest file of the function's own that is carried along, bytes.
+const CARRIED: u64 = 1 << 20;
+/// Flags that only count when a file is opened.
+const AT_OPEN: u32 = (libc::O_CLOEXEC | libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC | libc::O_NOCTTY) as u32;
+/// `struct tcp_info`: where the length of the queue is, for a socket that listens.
+const QUEUE: usize = 28;
+/// A queue as long as the kernel allows, where it does not tell.
+const LONG_QUEUE: u32 = 4096;
+
+/// Options of listening sockets that are carried along.
+const OPTIONS: [(i32, i32); 3] = [
+    (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+    (libc::SOL_SOCKET, libc::SO_REUSEPORT),
+    (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+];
+
+/// The content of a file that the function wrote itself; `None` for one that its layers have.
+///
+/// # Errors
+/// If it is too large to be carried along.
+pub(super) fn own(path: &str, function: &Function) -> Result<Option<OwnFile>, Error> {
+    let inside = Path::new("upper").join(path.trim_start_matches('/'));
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(function.writable(), &inside, flags, Mode::empty()) else {
+        return Ok(None);
+    };
+    let file = std::fs::File::from(file);
+    let metadata = file.metadata().map_err(Error::file("look at", &inside))?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    if metadata.len() > CARRIED {
+        let what = format!("its own file {path} has {} bytes: more than {CARRIED}", metadata.len());
+        return Err(Error::Uncapturable(what));
+    }
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut &file, &mut bytes).map_err(Error::file("read", &inside))?;
+    let mode = metadata.mode() & 0o7777;
+    Ok(Some(OwnFile { path: path.to_owned(), mode, content: to_hex(&bytes) }))
+}
+
+/// Describes every descriptor of a function's process, ascending.
+pub(super) fn capture(pid: pid_t, function: &Function) -> Result<Vec<Descriptor>, Error> {
+    let folder = PathBuf::from(format!("/proc/{pid}/fd"));
+    let listed = std::fs::read_dir(&folder).map_err(Error::file("list", &folder))?;
+    let mut numbers: Vec<i32> =
+        listed.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    let mut all = Vec::new();
+    for number in numbers {
+        let path = folder.join(number.to_string());
+        let target = std::fs::read_link(&path).map_err(Error::file("read", &path))?;
+        all.push(Seen::new(pid, number, target.to_string_lossy().into_owned())?);
+    }
+    let mut pipes = BTreeMap::new();
+    let mut found: Vec<Descriptor> = Vec::new();
+    for (nth, seen) in all.iter().enumerate() {
+        let same = all[..nth].iter().find(|other| other.target == seen.target && seen.is_same(other));
+        let file = match same {
+            Some(other) => File::Same { number: other.number },
+            None => seen.file(&all, function.ends(), &mut pipes)?,
+        };
+        let close_on_exec = seen.flags & libc::O_CLOEXEC as u32 != 0;
+        found.push(Descriptor { number: seen.number, close_on_exec, file });
+    }
+    Ok(found)
+}
+
+/// A descriptor as the kernel shows it.
+struct Seen {
+    pid: pid_t,
+    number: i32,
+    target: String,
+    flags: u32,
+    offset: u64,
+    information: String,
+}
+
+impl Seen {
+    fn new(pid: pid_t, number: i32, target: String) -> Result<Self, Error> {
+        let path = PathBuf::from(format!("/proc/{pid}/fdinfo/{number}"));
+        let information = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        let mut seen = Self { pid, number, target, flags: 0, offset: 0, information };
+        seen.flags = u32::from_str_radix(seen.field("flags:").unwrap_or("0"), 8).unwrap_or(0);
+        seen.offset = seen.field("pos:").and_then(|text| text.parse().ok()).unwrap_or(0);
+        Ok(seen)
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        self.information.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+    }
+
+    fn refuse(&self, why: &str) -> Error {
+        Error::Uncapturable(format!("descriptor {} ({}) {why}", self.number, self.target))
+    }
+
+    /// Whether both are one open file.
+    fn is_same(&self, other: &Self) -> bool {
+        const KCMP_FILE: i32 = 0;
+        // SAFETY: takes numbers only.
+        let result = unsafe {
+            libc::syscall(libc::SYS_kcmp, self.pid, self.pid, KCMP_FILE, self.number, other.number)
+        };
+        result == 0
+    }
+
+    /// Flags to open it with.
+    fn open_flags(&self) -> u32 {
+        self.flags & !AT_OPEN
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", self.pid, self.number))
+    }
+
+    fn file(&self, all: &[Self], ends: Ends, pipes: &mut BTreeMap<String, u32>) -> Result<File, Error> {
+        match self.target.as_str() {
+            "anon_inode:[eventfd]" => Ok(self.event()),
+            "anon_inode:[eventpoll]" => self.epoll(all),
+            "anon_inode:[timerfd]" => self.timer(),
+            "anon_inode:[signalfd]" => {
+                let mask = self.field("sigmask:").and_then(|text| u64::from_str_radix(text, 16).ok());
+                let mask = mask.ok_or_else(|| self.refuse("does not tell its signals"))?;
+                Ok(File::Signals { mask, flags: self.flags & (libc::O_NONBLOCK | libc::O_CLOEXEC) as u32 })
+            }
+            target if target.starts_with("pipe:") => self.pipe(all, pipes),
+            target if target.starts_with("socket:") => {
+                if target == format!("socket:[{}]", ends.channel) {
+                    return Ok(File::Channel { flags: self.open_flags() });
+                }
+                self.socket()
+            }
+            target if target.starts_with('/') => self.named(target, ends),
+            _ => Err(self.refuse("is of a kind that cannot be made again")),
+        }
+    }
+
+    fn event(&self) -> File {
+        let count = self.field("eventfd-count:").and_then(|text| u64::from_str_radix(text, 16).ok());
+        let semaphore = u32::from(self.field("eventfd-semaphore:") == Some("1"));
+        let flags = self.flags & (libc::O_NONBLOCK | libc::O_CLOEXEC) as u32;
+        File::Event { count: count.unwrap_or(0), flags: flags | semaphore }
+    }
+
+    fn epoll(&self, all: &[Self]) -> Result<File, Error> {
+        let mut members = BTreeMap::new();
+        for line in self.information.lines().filter(|line| line.starts_with("tfd:")) {
+            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+            let after = |name: &str| {
+                let at = words.iter().position(|word| *word == name)?;
+                words.get(at + 1).copied()
+            };
+            let member: Option<i32> = after("tfd:").and_then(|text| text.parse().ok());
+            let events = after("events:").and_then(|text| u32::from_str_radix(text, 16).ok());
+            let data = after("data:").and_then(|text| u64::from_str_radix(text, 16).ok());
+            let (Some(member), Some(events), Some(data)) = (member, events, data) else {
+                return Err(self.refuse("shows a member in an unknown form"));
+            };
+            if !all.iter().any(|seen| seen.number == member) {
+                return Err(self.refuse(&format!("watches descriptor {member}, which is closed")));
+            }
+            members.insert(member, (events, data));
+        }
+        Ok(File::Epoll { members })
+    }
+
+    fn timer(&self) -> Result<File, Error> {
+        let number = |name: &str| self.field(name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let time = |name: &str| -> Option<u64> {
+            let text = self.field(name)?.trim_matches(['(', ')']);
+            let (seconds, nanoseconds) = text.split_once(',')?;
+            let part = |text: &str| text.trim().parse::<u64>().ok();
+            Some(part(seconds)? * 1_000_000_000 + part(nanoseconds)?)
+        };
+        let (Some(value_ns), Some(interval_ns)) = (time("it_value:"), time("it_interval:")) else {
+            return Err(self.refuse("shows its time in an unknown form"));
+        };
+        Ok(File::Timer {
+            clock: number("clockid:") as i32,
+            flags: self.flags & (libc::O_NONBLOCK | libc::O_CLOEXEC) as u32,
+            value_ns,
+            interval_ns,
+            ticks: number("ticks:"),
+        })
+    }
+
+    fn pipe(&self, all: &[Self], pipes: &mut BTreeMap<String, u32>) -> Result<File, Error> {
+        let ends: Vec<bool> =
+            all.iter().filter(|seen| seen.target == self.target).map(|seen| seen.writes()).collect();
+        if !(ends.contains(&true) && ends.contains(&false)) {
+            return Err(self.refuse("is a pipe whose other end is not the process's"));
+        }
+        let next = pipes.len() as u32;
+        let first = !pipes.contains_key(&self.target);
+        let pipe = *pipes.entry(self.target.clone()).or_insert(next);
+        let content = if first { self.waiting().map_err(Error::step("read a pipe"))? } else { Vec::new() };
+        Ok(File::Pipe { pipe, writes: self.writes(), flags: self.flags, content: to_hex(&content) })
+    }
+
+    fn writes(&self) -> bool {
+        self.flags & libc::O_ACCMODE as u32 == libc::O_WRONLY as u32
+    }
+
+    /// Bytes that wait in a pipe, without taking them out.
+    fn waiting(&self) -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let ours = rustix::fs::open(self.path(), flags, Mode::empty())?;
+        let waiting = rustix::io::ioctl_fionread(&ours)?;
+        let mut bytes = vec![0; waiting as usize];
+        if waiting > 0 {
+            let (reader, writer) = io::pipe()?;
+            let room = i32::try_from(waiting).unwrap_or(i32::MAX).max(1 << 16);
+            // SAFETY: numbers; a pipe that stays smaller makes the copy below short, which is seen.
+            unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, room) };
+            // SAFETY: both are pipes that live during the call.
+            let copied = unsafe {
+                libc::tee(ours.as_raw_fd(), writer.as_raw_fd(), waiting as usize, libc::SPLICE_F_NONBLOCK)
+            };
+            if copied < 0 || copied as u64 != waiting {
+                return Err(io::Error::other(format!("{copied} of {waiting} bytes could be copied")));
+            }
+            io::Read::read_exact(&mut io::BufReader::new(reader), &mut bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    fn named(&self, target: &str, ends: Ends) -> Result<File, Error> {
+        let path = self.path();
+        let metadata = std::fs::metadata(&path).map_err(Error::file("look at", &path))?;
+        if (metadata.dev(), metadata.ino()) == ends.log {
+            return Ok(File::Log);
+        }
+        if target.ends_with(" (deleted)") || target.starts_with("/memfd:") {
+            return Err(self.refuse("is a file that has no name any more"));
+        }
+        let kind = metadata.file_type();
+        if !(kind.is_file() || kind.is_dir() || kind.is_char_device()) {
+            return Err(self.refuse("is neither file, folder nor device"));
+        }
+        let offset = if kind.is_file() { self.offset } else { 0 };
+        Ok(File::Path { path: target.to_owned(), flags: self.open_flags(), offset })
+    }
+
+    fn socket(&self) -> Result<File, Error> {
+        let ours = self.borrow().map_err(Error::step(format!("look at descriptor {}", self.number)))?;
+        let option = |level: i32, name: i32| -> Option<i32> {
+            let (mut value, mut length) = (0_i32, 4_u32);
+            // SAFETY: room for four bytes, as its length says.
+            let got = unsafe {
+                libc::getsockopt(ours.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length)
+            };
+            (got == 0).then_some(value)
+        };
+        let one = |name: i32| option(libc::SOL_SOCKET, name).map(|value| value as u32);
+        let (Some(family), Some(kind), Some(protocol)) =
+            (one(libc::SO_DOMAIN), one(libc::SO_TYPE), one(libc::SO_PROTOCOL))
+        else {
+            return Err(self.refuse("does not tell its kind"));
+        };
+        let flags = self.flags & !AT_OPEN;
+        let address = address(&ours).map_err(Error::step("read the address of a socket"))?;
+        let listens = one(libc::SO_ACCEPTCONN) == Some(1);
+        let known = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].contains(&(family as i32));
+        if listens && known {
+            let options = OPTIONS
+                .iter()
+                .filter(|(level, _)| *level == libc::SOL_SOCKET || family == libc::AF_INET6 as u32)
+                .filter_map(|(level, name)| Some((*level, *name, option(*level, *name).filter(|v| *v != 0)?)))
+                .collect();
+            return Ok(File::Listener {
+                family,
+                kind,
+                protocol,
+                flags,
+                address: to_hex(&address),
+                backlog: queue(&ours).unwrap_or(LONG_QUEUE),
+                options,
+            });
+        }
+        let named = address.iter().skip(2).any(|byte| *byte != 0);
+        let connected = peer(&ours);
+        if connected || named || !known {
+            return Err(self.refuse("is a socket that is connected or bound"));
+        }
+        Ok(File::Socket { family, kind, protocol, flags })
+    }
+
+    /// A copy of the descriptor.
+    fn borrow(&self) -> io::Result<OwnedFd> {
+        let pid = rustix::process::Pid::from_raw(self.pid).ok_or_else(|| io::Error::other("no process"))?;
+        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+        // SAFETY: numbers only.
+        let got =
+            unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_fd().as_raw_fd(), self.number, 0) };
+        if got < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a new descriptor of ours.
+        Ok(unsafe { OwnedFd::from_raw_fd(got as i32) })
+    }
+}
+
+fn address(socket: &OwnedFd) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 128];
+    let mut length = bytes.len() as u32;
+    // SAFETY: room for as many bytes as its length says.
+    let got = unsafe { libc::getsockname(socket.as_raw_fd(), bytes.as_mut_ptr().cast(), &raw mut length) };
+    if got < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    bytes.truncate(length as usize);
+    Ok(bytes)
+}
+
+/// Whether it has a peer.
+fn peer(socket: &OwnedFd) -> bool {
+    let mut bytes = [0; 128];
+    let mut length = bytes.len() as u32;
+    // SAFETY: room for as many bytes as its length says.
+    unsafe { libc::getpeername(socket.as_raw_fd(), bytes.as_mut_ptr().cast(), &raw mut length) == 0 }
+}
+
+/// How many connections may wait for a TCP socket.
+fn queue(socket: &OwnedFd) -> Option<u32> {
+    let mut bytes = [0_u8; 256];
+    let mut length = bytes.len() as u32;
+    // SAFETY: room for as many bytes as its length says.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            bytes.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let word = bytes.get(QUEUE..QUEUE + 4)?;
+    (got == 0).then(|| u32::from_le_bytes(word.try_into().expect("four bytes")))
+}

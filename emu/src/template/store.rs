@@ -1,0 +1,381 @@
+//! Where templates are kept: one folder for a tier, in it one folder for each template, named by its identity.
+//!
+//! ```text
+//! STORE/ID/manifest.json  pages  pages.table         whole, and never changed
+//! STORE/.partial-PID-N/                              being written, or left by somebody who was killed
+//! ```
+//!
+//! A folder gets its name only when everything in it is on disk. Processes that are attached to a template keep its
+//! pages when its folder is removed.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::error::Error;
+use super::machine;
+use super::manifest::{MANIFEST, Manifest, VERSION};
+use super::pages::{ABSENT, PAGE, PAGES, PageHash, PageTable, TABLE};
+
+/// The folder of the tier of local memory.
+pub const DRAM: &str = "/dev/shm/trenvx-templates";
+/// How folders begin that are being written.
+pub const PARTIAL: &str = ".partial-";
+/// Length of an identity: the first half of a hash, in hexadecimal digits.
+const ID: usize = 32;
+
+/// A folder of templates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    folder: PathBuf,
+}
+
+/// One template of a store, checked against its identity but for the pages themselves ([`Self::verify`]).
+#[derive(Clone, Debug)]
+pub struct Template {
+    id: String,
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+/// What pages are in a store, and how many of them are alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Sharing {
+    /// Pages of all templates.
+    pub pages: u64,
+    /// Of these, such as are in the same template before.
+    pub duplicates_within: u64,
+    /// Of the others, such as are in an earlier template.
+    pub duplicates_across: u64,
+    /// Bytes of one copy of each.
+    pub unique_bytes: u64,
+    /// For each template: its identity, function, pages, duplicates within, duplicates of earlier templates.
+    pub templates: Vec<SharingRow>,
+}
+
+/// One template's part of a [`Sharing`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SharingRow {
+    /// Identity.
+    pub id: String,
+    /// Function.
+    pub function: String,
+    /// Pages that it holds.
+    pub pages: u64,
+    /// Of these, such as it holds more than once.
+    pub duplicates_within: u64,
+    /// Of the others, such as an earlier template holds.
+    pub duplicates_across: u64,
+}
+
+impl Store {
+    /// Opens the store in a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(folder).map_err(Error::file("make", folder))?;
+        // Templates hold the memory of functions.
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+            .map_err(Error::file("close", folder))?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Names of all templates, sorted. They may be damaged.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn ids(&self) -> Result<Vec<String>, Error> {
+        let listed = fs::read_dir(&self.folder).map_err(Error::file("list", &self.folder))?;
+        let names = listed.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut ids: Vec<String> = names.filter(|name| is_id(name)).collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// The template whose identity begins so.
+    ///
+    /// # Errors
+    /// If there is none or more than one, or it is damaged.
+    pub fn find(&self, id: &str) -> Result<Template, Error> {
+        let mut found = self.ids()?.into_iter().filter(|known| known.starts_with(id));
+        match (found.next(), found.next()) {
+            (Some(id), None) => Template::load(&self.folder.join(&id), &id),
+            _ => Err(Error::Unknown { id: id.to_owned(), folder: self.folder.clone() }),
+        }
+    }
+
+    /// Removes a template. Processes that are attached to it do not notice.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be removed.
+    pub fn remove(&self, id: &str) -> Result<(), Error> {
+        let folder = self.folder.join(id);
+        if !is_id(id) || !folder.is_dir() {
+            return Err(Error::Unknown { id: id.to_owned(), folder: self.folder.clone() });
+        }
+        // Nobody finds half of one.
+        let going = self.partial();
+        fs::rename(&folder, &going).map_err(Error::file("remove", &folder))?;
+        fs::remove_dir_all(&going).map_err(Error::file("remove", &going))
+    }
+
+    /// Finds pages that are alike, in all templates.
+    ///
+    /// # Errors
+    /// If a template is damaged.
+    pub fn sharing(&self) -> Result<Sharing, Error> {
+        let mut sharing = Sharing::default();
+        // Page → the last template that had it.
+        let mut seen: HashMap<PageHash, usize> = HashMap::new();
+        for (nth, id) in self.ids()?.into_iter().enumerate() {
+            let template = self.find(&id)?;
+            let mut row =
+                SharingRow { id, function: template.manifest.function.clone(), ..SharingRow::default() };
+            for hash in template.table()?.hashes().iter().filter(|hash| **hash != ABSENT) {
+                row.pages += 1;
+                match seen.insert(*hash, nth) {
+                    Some(last) if last == nth => row.duplicates_within += 1,
+                    Some(_) => row.duplicates_across += 1,
+                    None => {}
+                }
+            }
+            sharing.pages += row.pages;
+            sharing.duplicates_within += row.duplicates_within;
+            sharing.duplicates_across += row.duplicates_across;
+            sharing.templates.push(row);
+        }
+        sharing.unique_bytes = (seen.len() * PAGE) as u64;
+        Ok(sharing)
+    }
+
+    /// Begins a template: a folder that nobody finds yet.
+    pub(super) fn begin(&self) -> Result<Partial, Error> {
+        self.remove_leavings()?;
+        let folder = self.partial();
+        fs::create_dir(&folder).map_err(Error::file("make", &folder))?;
+        Ok(Partial { folder, store: self.clone(), done: false })
+    }
+
+    /// Removes what processes that were killed left unfinished; its names.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    pub fn remove_leavings(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut removed = Vec::new();
+        let listed = fs::read_dir(&self.folder).map_err(Error::file("list", &self.folder))?;
+        for entry in listed.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let pid = name.strip_prefix(PARTIAL).and_then(|rest| rest.split('-').next());
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                fs::remove_dir_all(entry.path()).map_err(Error::file("remove", &entry.path()))?;
+                removed.push(entry.path());
+            }
+        }
+        Ok(removed)
+    }
+
+    fn partial(&self) -> PathBuf {
+        static NTH: AtomicU32 = AtomicU32::new(0);
+        let nth = NTH.fetch_add(1, Ordering::Relaxed);
+        self.folder.join(format!("{PARTIAL}{}-{nth}", std::process::id()))
+    }
+}
+
+/// A template that is being written. Dropped before [`Self::finish`], it is removed.
+#[derive(Debug)]
+pub(super) struct Partial {
+    folder: PathBuf,
+    store: Store,
+    done: bool,
+}
+
+impl Partial {
+    /// The file of pages, to be written.
+    pub(super) fn pages(&self) -> Result<File, Error> {
+        let path = self.folder.join(PAGES);
+        let file = File::options().create_new(true).read(true).write(true).open(&path);
+        file.map_err(Error::file("make", &path))
+    }
+
+    /// Writes table and manifest and gives the folder its name.
+    pub(super) fn finish(
+        mut self,
+        pages: &File,
+        table: &PageTable,
+        manifest: &Manifest,
+    ) -> Result<Template, Error> {
+        let path = self.folder.join(TABLE);
+        table.write(&path).map_err(Error::file("write", &path))?;
+        pages.sync_all().map_err(Error::file("write", &self.folder.join(PAGES)))?;
+        let bytes = serde_json::to_vec_pretty(manifest)
+            .map_err(|error| Error::step("write the manifest")(io::Error::other(error)))?;
+        let path = self.folder.join(MANIFEST);
+        let written = File::create_new(&path).and_then(|mut file| {
+            file.write_all(&bytes)?;
+            file.sync_all()
+        });
+        written.map_err(Error::file("write", &path))?;
+        let id = identity(&bytes);
+        let target = self.store.folder.join(&id);
+        let folder = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        folder.map_err(Error::file("write", &self.folder))?;
+        match fs::rename(&self.folder, &target) {
+            // The same process state was captured before: what is there is the same, byte for byte.
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {
+            }
+            result => {
+                result.map_err(Error::file("finish", &target))?;
+                self.done = true;
+            }
+        }
+        let store = File::open(&self.store.folder).and_then(|folder| folder.sync_all());
+        store.map_err(Error::file("write", &self.store.folder))?;
+        Template::load(&target, &id)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.done {
+            // What cannot be removed is found by the next one who begins, and by `clean`.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+impl Template {
+    fn load(folder: &Path, id: &str) -> Result<Self, Error> {
+        let damaged = |what: String| Error::Damaged { id: id.to_owned(), what };
+        let path = folder.join(MANIFEST);
+        let mut bytes = Vec::new();
+        File::open(&path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(Error::file("read", &path))?;
+        if identity(&bytes) != id {
+            return Err(damaged(format!("its manifest is that of {}", identity(&bytes))));
+        }
+        let version: Versioned =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if version.version != VERSION {
+            return Err(damaged(format!(
+                "its manifest has version {}, and this program reads {VERSION}: capture it again",
+                version.version
+            )));
+        }
+        let manifest = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let template = Self { id: id.to_owned(), folder: folder.to_owned(), manifest };
+        let length =
+            fs::metadata(folder.join(PAGES)).map_err(Error::file("read", &folder.join(PAGES)))?.len();
+        let least = template.manifest.pages.span * PAGE as u64;
+        if length < least {
+            return Err(damaged(format!("its pages have {length} bytes, and should have {least}")));
+        }
+        Ok(template)
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What it says of its process.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its file of pages.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open_pages(&self) -> Result<File, Error> {
+        let path = self.folder.join(PAGES);
+        File::open(&path).map_err(Error::file("open", &path))
+    }
+
+    /// Its table of hashes, checked against the manifest.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn table(&self) -> Result<PageTable, Error> {
+        let table = PageTable::read(&self.folder.join(TABLE))
+            .map_err(|source| Error::Table { id: self.id.clone(), source })?;
+        let pages = &self.manifest.pages;
+        if table.root().to_hex().as_str() != pages.root {
+            let what = format!("its table is not the one that its manifest names, {}", pages.root);
+            return Err(Error::Damaged { id: self.id.clone(), what });
+        }
+        Ok(table)
+    }
+
+    /// Reads every page and compares it with the table.
+    ///
+    /// # Errors
+    /// The first page that is wrong.
+    pub fn verify(&self) -> Result<(), Error> {
+        let table = self.table()?;
+        let file = self.open_pages()?;
+        let mut page = [0; PAGE];
+        for number in 0..table.hashes().len() as u64 {
+            file.read_exact_at(&mut page, number * PAGE as u64).map_err(Error::file("read", &self.folder))?;
+            if !table.matches(number, &page) {
+                let what = format!("page {number} is not what its table says");
+                return Err(Error::Damaged { id: self.id.clone(), what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it can be attached on this machine.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn check_machine(&self) -> Result<(), Error> {
+        let foreign = |what: String| Error::Foreign { id: self.id.clone(), what };
+        let theirs = &self.manifest.machine;
+        let ours = machine::this().map_err(Error::step("learn what this machine is"))?;
+        if theirs.vdso != ours.vdso {
+            return Err(foreign(format!(
+                "it was captured on kernel {}, whose vdso differs from that of {}",
+                theirs.kernel, ours.kernel
+            )));
+        }
+        if theirs.features & !ours.features != 0 {
+            return Err(foreign(format!(
+                "its processor had register sets {:#x}, and this one has {:#x}",
+                theirs.features, ours.features
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+fn identity(manifest: &[u8]) -> String {
+    blake3::hash(manifest).to_hex()[..ID].to_owned()
+}
+
+fn is_id(name: &str) -> bool {
+    name.len() == ID && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}

@@ -1,0 +1,92 @@
+//! `trenvx emu bench template`: what a start from a template costs.
+
+use std::path::PathBuf;
+
+use ::emu::bench_template::{Engine, Settings, csv, run as measure, synthetic, table};
+use ::emu::functions::{self, Places};
+use ::emu::sandbox::{Base, Config, Mode};
+use ::emu::template::{Store, Subject, store};
+use clap::{Args, ValueEnum};
+
+use crate::common::{Ended, Folders};
+
+#[derive(Debug, Args)]
+pub struct TemplateArgs {
+    /// Functions; `sized-N`: one in Python that holds N MiB.
+    #[arg(value_name = "NAME", default_values_t = ["hello-world".to_owned(), "crypto".to_owned()])]
+    functions: Vec<String>,
+    /// Starts of each function by each engine; a tenth by those that take long.
+    #[arg(long, default_value_t = 100)]
+    starts: usize,
+    /// Calls before a function is captured.
+    #[arg(long, default_value_t = 3)]
+    warmups: u32,
+    /// Only these engines (attach, attach-copy, cold, zygote, criu, criu-lazy); default: all.
+    #[arg(long = "engine", value_name = "NAME", value_parser = engine)]
+    engines: Vec<Engine>,
+    /// Folder of templates; default: in memory.
+    #[arg(long, value_name = "DIR", default_value = store::DRAM)]
+    store: PathBuf,
+    /// A table for people, or rows to keep.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// Aligned columns.
+    Table,
+    /// One line per row.
+    Csv,
+    /// One record per row.
+    Json,
+}
+
+fn engine(name: &str) -> Result<Engine, String> {
+    Engine::ALL.into_iter().find(|engine| engine.name() == name).ok_or_else(|| {
+        let known: Vec<&str> = Engine::ALL.iter().map(|engine| engine.name()).collect();
+        format!("the engines are {}", known.join(", "))
+    })
+}
+
+/// Runs `trenvx emu bench template`.
+///
+/// # Errors
+/// If a function is not set up, cannot be captured or answers wrongly.
+pub fn run(folders: &Folders, args: &TemplateArgs) -> anyhow::Result<()> {
+    let places = Places::here(&folders.out)?;
+    let layers = places.out.join("functions-sized");
+    let lacking = |error: functions::Error| -> anyhow::Error {
+        if error.needs_setup() {
+            return Ended { code: 3, message: error.to_string() }.into();
+        }
+        error.into()
+    };
+    let mut subjects = Vec::new();
+    for name in &args.functions {
+        subjects.push(match name.strip_prefix("sized-").map(str::parse) {
+            Some(mib) => synthetic(mib?, &layers)?,
+            None => {
+                let manifest = functions::find(&places, name).map_err(lacking)?;
+                Subject::from(manifest.locate(&places).map_err(lacking)?)
+            }
+        });
+    }
+    let mut config = Config::new(Mode::Repurpose);
+    config.base = Base::Image(places.image());
+    let engines = if args.engines.is_empty() { Engine::ALL.to_vec() } else { args.engines.clone() };
+    let rows = measure(&Settings {
+        config,
+        store: Store::open(&args.store)?,
+        subjects,
+        engines,
+        starts: args.starts,
+        warm_ups: args.warmups,
+    })?;
+    match args.format {
+        Format::Table => print!("{}", table(&rows)),
+        Format::Csv => print!("{}", csv(&rows)),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! `trenvx emu template`: memory templates of functions.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use ::emu::functions::{self, Places};
+use ::emu::sandbox::{Base, Config, Manager, Mode};
+use ::emu::template::{self, Backing, Prepared, Store, Subject, store};
+
+use crate::common::{Ended, Folders};
+
+/// Memory templates: functions that have started, kept to be attached.
+#[derive(Debug, Args)]
+pub struct TemplateArgs {
+    /// Folder of templates; default: in memory.
+    #[arg(long, global = true, value_name = "DIR", default_value = store::DRAM)]
+    store: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a function in a sandbox, call it some times, and capture it.
+    Capture {
+        /// The function.
+        function: String,
+        /// Calls before it is captured.
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        warmups: u32,
+    },
+    /// Attach a template in a sandbox, call it, and print replies and times.
+    Attach {
+        /// The template, or how its name begins.
+        id: String,
+        /// Calls.
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        calls: u32,
+        /// Input of each call, as JSON; default: the function's base input, whose answer is checked.
+        #[arg(long, value_name = "JSON")]
+        input: Option<String>,
+        /// How its pages become reachable.
+        #[arg(long, value_enum, default_value_t = By::Map)]
+        by: By,
+    },
+    /// Show what a template holds.
+    Inspect {
+        /// The template, or how its name begins.
+        id: String,
+        /// Its whole manifest, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare two templates page by page.
+    Diff {
+        /// One template.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// Read every page of a template and compare it with its hash.
+    Verify {
+        /// The template; default: all.
+        id: Option<String>,
+    },
+    /// List the templates, and how many of their pages are alike.
+    List {
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a template. Functions that are attached to it keep its pages.
+    Remove {
+        /// The template, or how its name begins.
+        id: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum By {
+    /// Private mappings: shared until written.
+    Map,
+    /// Copies.
+    Copy,
+}
+
+/// Runs `trenvx emu template`.
+///
+/// # Errors
+/// What is wrong with the template or the function.
+pub fn run(folders: &Folders, args: TemplateArgs) -> anyhow::Result<()> {
+    let store = Store::open(&args.store)?;
+    match args.command {
+        Command::Capture { function, warmups } => capture(folders, &store, &function, warmups),
+        Command::Attach { id, calls, input, by } => {
+            let by = match by {
+                By::Map => Backing::Map,
+                By::Copy => Backing::Copy,
+            };
+            attach(folders, &store.find(&id)?, calls, input.as_deref(), by)
+        }
+        Command::Inspect { id, json } => {
+            let template = store.find(&id)?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(template.manifest())?);
+            } else {
+                print!("{}", template::inspect::describe(&template));
+            }
+            Ok(())
+        }
+        Command::Diff { one, other } => {
+            let difference = template::inspect::compare(&store.find(&one)?, &store.find(&other)?)?;
+            println!("{}", serde_json::to_string_pretty(&difference)?);
+            Ok(())
+        }
+        Command::Verify { id } => verify(&store, id),
+        Command::List { json } => list(&store, json),
+        Command::Remove { id } => {
+            let id = store.find(&id).map(|template| template.id().to_owned()).unwrap_or(id);
+            store.remove(&id)?;
+            println!("removed {id}");
+            Ok(())
+        }
+    }
+}
+
+fn manager(places: &Places) -> anyhow::Result<Manager> {
+    let mut config = Config::new(Mode::Repurpose);
+    config.base = Base::Image(places.image());
+    Ok(Manager::start(config)?)
+}
+
+fn subject(places: &Places, name: &str) -> anyhow::Result<Subject> {
+    let lacking = |error: functions::Error| -> anyhow::Error {
+        if error.needs_setup() {
+            return Ended { code: 3, message: error.to_string() }.into();
+        }
+        error.into()
+    };
+    let manifest = functions::find(places, name).map_err(lacking)?;
+    Ok(Subject::from(manifest.locate(places).map_err(lacking)?))
+}
+
+fn capture(folders: &Folders, store: &Store, name: &str, warmups: u32) -> anyhow::Result<()> {
+    let places = Places::here(&folders.out)?;
+    let subject = subject(&places, name)?;
+    let manager = manager(&places)?;
+    let (_, template) = subject.capture(&manager, store, warmups)?;
+    print!("{}", template::inspect::describe(&template));
+    Ok(())
+}
+
+fn attach(
+    folders: &Folders,
+    template: &template::Template,
+    calls: u32,
+    input: Option<&str>,
+    by: Backing,
+) -> anyhow::Result<()> {
+    let places = Places::here(&folders.out)?;
+    let subject = subject(&places, &template.manifest().function)?;
+    let stated: Option<Value> =
+        input.map(|text| serde_json::from_str(text).context("the input is not JSON")).transpose()?;
+    let manager = manager(&places)?;
+    let prepared = Prepared::new(template, by)?;
+    // A used sandbox, as a platform has them.
+    let used = subject.boot(&manager)?;
+    manager.prepare(&subject.program);
+    manager.settle();
+    let began = Instant::now();
+    let mut attached = prepared.start(&manager, Some(used), &subject.program, None)?;
+    let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
+    println!("{}", json!({ "attached_ms": ms(began), "steps": attached.steps }));
+    for _ in 0..calls {
+        let called = Instant::now();
+        let output = match &stated {
+            None => subject.call(&mut attached.sandbox, &subject.inputs.base)?,
+            Some(input) => {
+                let within = std::time::Duration::from_secs(60);
+                attached.function().channel.request(input, within)?
+            }
+        };
+        println!("{}", json!({ "reply_ms": ms(called), "since_start_ms": ms(began), "output": output }));
+    }
+    if let Some(pid) = attached.function().pid() {
+        println!("{}", json!({ "memory": template::usage::of(pid)? }));
+    }
+    Ok(())
+}
+
+fn verify(store: &Store, id: Option<String>) -> anyhow::Result<()> {
+    let ids = match id {
+        Some(id) => vec![id],
+        None => store.ids()?,
+    };
+    let mut bad = 0;
+    for id in ids {
+        match store.find(&id).and_then(|template| template.verify()) {
+            Ok(()) => println!("{id} ok"),
+            Err(error) => {
+                bad += 1;
+                println!("{error}");
+            }
+        }
+    }
+    if bad > 0 {
+        return Err(Ended { code: 1, message: format!("{bad} templates are damaged") }.into());
+    }
+    Ok(())
+}
+
+fn list(store: &Store, as_json: bool) -> anyhow::Result<()> {
+    let sharing = store.sharing()?;
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&sharing)?);
+        return Ok(());
+    }
+    println!("{:<33} {:<20} {:>9} {:>10} {:>10}", "template", "function", "pages", "alike", "elsewhere");
+    for row in &sharing.templates {
+        println!(
+            "{:<33} {:<20} {:>9} {:>10} {:>10}",
+            row.id, row.function, row.pages, row.duplicates_within, row.duplicates_across
+        );
+    }
+    let mib = sharing.unique_bytes as f64 / f64::from(1 << 20);
+    println!("{} pages, {mib:.1} MiB when each is kept once", sharing.pages);
+    Ok(())
+}
