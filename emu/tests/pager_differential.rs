@@ -9,11 +9,12 @@ use emu::pager::lab::{Arena, Process};
 use emu::pager::source::faulty::{Fault, Faulty};
 use emu::pager::source::spec::{OpenSource, SourceSpec};
 use emu::pager::source::{PageSource, SourceError};
-use emu::pager::{Options, Prefetch};
+use emu::pager::{Client, Options, Prefetch};
 use emu::template::pages::PageTable;
 use pager_common::{MODES, NEEDS, PAGES, Place};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 const SEEDS: u64 = 4;
 
@@ -23,6 +24,21 @@ fn programs(seed: u64) -> [Program; 2] {
         Program { seed, steps: 400, threads: 1, maps: true, forks: true },
         Program { seed, steps: 250, threads: 4, maps: true, forks: false },
     ]
+}
+
+/// Runs a program in a process that is served.
+#[track_caller]
+fn served(client: &Client, place: &Place, program: Program, options: Options) -> u64 {
+    let (mut process, attachment) =
+        Process::attached(client, &place.template, PAGES, 4, options).unwrap();
+    match process.run(&Task::Program(program)) {
+        Ok(done) => done.hash,
+        Err(error) => {
+            let fate = attachment.fate(Duration::from_millis(200));
+            process.child.kill();
+            panic!("{error}: {:?}, {fate:?}, {options:?}, {program:?}", process.child.wait())
+        }
+    }
 }
 
 fn plain(place: &Place, program: Program, parts: usize) -> u64 {
@@ -51,9 +67,8 @@ fn a_program_reads_the_same_under_every_source_and_mode() {
             for (program, hash) in &expected {
                 let k = [1, 16, 64][program.seed as usize % 3];
                 let options = Options { batch: k, ..Options::new(mode) };
-                let (process, _) = Process::attached(&client, &place.template, PAGES, 4, options).unwrap();
-                let done = process.run(&Task::Program(*program)).unwrap();
-                assert_eq!(done.hash, *hash, "{source}, {mode:?}, {k} at a fault, {program:?}");
+                let found = served(&client, &place, *program, options);
+                assert_eq!(found, *hash, "{source}, {mode:?}, {k} at a fault, {program:?}");
             }
         }
         assert_eq!(client.report().unwrap().counts.ended, 0);
@@ -70,13 +85,11 @@ fn it_reads_the_same_while_pages_are_filled_in_the_background() {
     for mode in MODES {
         for program in (10..10 + SEEDS).flat_map(programs) {
             let options = Options { background: true, batch: 4, ..Options::new(mode) };
-            let (process, _) = Process::attached(&client, &place.template, PAGES, 4, options).unwrap();
-            let done = process.run(&Task::Program(program)).unwrap();
-            assert_eq!(done.hash, plain(&place, program, 4), "{mode:?}, {program:?}");
+            let found = served(&client, &place, program, options);
+            assert_eq!(found, plain(&place, program, 4), "{mode:?}, {program:?}");
             let options = Options { prefetch: Prefetch::All, ..Options::new(mode) };
-            let (process, _) = Process::attached(&client, &place.template, PAGES, 4, options).unwrap();
-            let done = process.run(&Task::Program(program)).unwrap();
-            assert_eq!(done.hash, plain(&place, program, 4), "prefetched, {mode:?}, {program:?}");
+            let found = served(&client, &place, program, options);
+            assert_eq!(found, plain(&place, program, 4), "prefetched, {mode:?}, {program:?}");
         }
     }
 }
@@ -102,10 +115,8 @@ fn it_reads_the_same_from_a_source_that_fails_and_corrupts() {
     let (_server, client) = place.serve_with(config);
     for mode in MODES {
         for program in (20..20 + SEEDS).flat_map(programs) {
-            let (process, _) =
-                Process::attached(&client, &place.template, PAGES, 4, Options::new(mode)).unwrap();
-            let done = process.run(&Task::Program(program)).unwrap();
-            assert_eq!(done.hash, plain(&place, program, 4), "{mode:?}, {program:?}");
+            let found = served(&client, &place, program, Options::new(mode));
+            assert_eq!(found, plain(&place, program, 4), "{mode:?}, {program:?}");
         }
     }
     let spoilt = client.report().unwrap().source("faulty file");

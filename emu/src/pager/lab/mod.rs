@@ -28,6 +28,9 @@ use super::uffd::{Uffd, feature, track};
 use crate::sandbox::wire;
 use crate::template::pages::{PAGE, PAGES};
 
+/// How long a task may take that somebody waits for.
+const WITHIN: Duration = Duration::from_secs(20);
+
 /// How the arena gets its pages.
 #[derive(Clone, Debug)]
 pub enum Arena {
@@ -154,10 +157,10 @@ impl Process {
     /// Gives it a task and waits.
     ///
     /// # Errors
-    /// If it ends or does not finish within a minute.
+    /// If it ends or does not finish within 20 seconds.
     pub fn run(&self, task: &Task) -> io::Result<Done> {
         self.begin(task)?;
-        self.finish(Duration::from_secs(60))?
+        self.finish(WITHIN)?
             .ok_or_else(|| io::Error::other("the process has ended during its task"))
     }
 }

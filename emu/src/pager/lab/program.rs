@@ -153,9 +153,25 @@ impl<'a> Thread<'a> {
         let most = self.draw(6) + 1;
         let row = self.row(page, most);
         let Some(address) = self.pages[page] else { return };
-        if row > self.spare_left {
+        // Twice, for the case that they must move one by one.
+        if row * 2 > self.spare_left {
             return;
         }
+        self.spare_left -= row * 2;
+        if self.move_row(page, address, row) {
+            return;
+        }
+        // Neighbours that came from different places are different mappings, which do not move together.
+        for at in 0..row {
+            let moved = self.move_row(page + at, address.wrapping_add(at * PAGE), 1);
+            assert!(moved, "mremap: {}", std::io::Error::last_os_error());
+        }
+    }
+
+    fn move_row(&mut self, page: usize, address: *mut u8, row: usize) -> bool {
+        let target = self.spare;
+        // Not used again, whatever becomes of it.
+        self.spare = self.spare.wrapping_add(row * PAGE);
         // SAFETY: the target is spare, the source only this thread's.
         let to = unsafe {
             libc::mremap(
@@ -163,15 +179,16 @@ impl<'a> Thread<'a> {
                 row * PAGE,
                 row * PAGE,
                 libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
-                self.spare.cast::<libc::c_void>(),
+                target.cast::<libc::c_void>(),
             )
         };
-        assert!(to != libc::MAP_FAILED, "mremap: {}", std::io::Error::last_os_error());
-        for (at, entry) in self.pages[page..page + row].iter_mut().enumerate() {
-            *entry = Some(to.cast::<u8>().wrapping_add(at * PAGE));
+        if to == libc::MAP_FAILED {
+            return false;
         }
-        self.spare = self.spare.wrapping_add(row * PAGE);
-        self.spare_left -= row;
+        for (at, entry) in self.pages[page..page + row].iter_mut().enumerate() {
+            *entry = Some(target.wrapping_add(at * PAGE));
+        }
+        true
     }
 
     /// A child reads some pages and says what it saw by how it ends; what it writes, the parent must not see.
