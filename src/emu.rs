@@ -4,6 +4,7 @@ mod bench;
 mod clean;
 mod functions;
 mod sandbox;
+mod serve;
 
 use crate::common::Folders;
 use clap::{Args, Subcommand};
@@ -23,6 +24,8 @@ enum Command {
     Clean(clean::CleanArgs),
     /// List and check the benchmark functions.
     Functions(functions::FunctionsArgs),
+    /// Serve the pages of templates.
+    Serve(serve::ServeArgs),
     /// Measure the real world.
     Bench(bench::BenchArgs),
 }
@@ -36,6 +39,7 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Sandbox(args) => sandbox::run(args),
         Command::Clean(args) => clean::run(&args),
         Command::Functions(args) => functions::run(folders, &args),
+        Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(args),
     }
 }

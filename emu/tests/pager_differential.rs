@@ -29,8 +29,7 @@ fn programs(seed: u64) -> [Program; 2] {
 /// Runs a program in a process that is served.
 #[track_caller]
 fn served(client: &Client, place: &Place, program: Program, options: Options) -> u64 {
-    let (mut process, attachment) =
-        Process::attached(client, &place.template, PAGES, 4, options).unwrap();
+    let (mut process, attachment) = Process::attached(client, &place.template, PAGES, 4, options).unwrap();
     match process.run(&Task::Program(program)) {
         Ok(done) => done.hash,
         Err(error) => {
@@ -52,10 +51,8 @@ fn a_program_reads_the_same_under_every_source_and_mode() {
         return;
     }
     let place = Place::new();
-    let expected: Vec<(Program, u64)> = (0..SEEDS)
-        .flat_map(programs)
-        .map(|program| (program, plain(&place, program, 4)))
-        .collect();
+    let expected: Vec<(Program, u64)> =
+        (0..SEEDS).flat_map(programs).map(|program| (program, plain(&place, program, 4))).collect();
     // The programs differ, or the comparison says nothing.
     let mut hashes: Vec<u64> = expected.iter().map(|(_, hash)| *hash).collect();
     hashes.sort_unstable();

@@ -38,8 +38,7 @@ fn batches_stay_in_their_regions_and_bring_what_follows_the_fault() {
     }
     let place = Place::of(random_pages(3, 64, 0));
     let (_server, client) = place.serve(&["dram"]);
-    let (process, _) =
-        Process::attached(&client, &place.template, 64, 4, batch(Mode::Private, 512)).unwrap();
+    let (process, _) = Process::attached(&client, &place.template, 64, 4, batch(Mode::Private, 512)).unwrap();
     // In the middle of the second region of sixteen pages.
     process.run(&Task::Touch(Touch::all(20, 1))).unwrap();
     assert_eq!(client.report().unwrap().counts.copied_pages, 12);
@@ -74,9 +73,7 @@ fn fifty_processes_share_every_page() {
     config.threads = 2;
     let (_server, client) = place.serve_with(config);
     let processes: Vec<_> = (0..50)
-        .map(|_| {
-            Process::attached(&client, &place.template, PAGES, 1, batch(Mode::Shared, 8)).unwrap().0
-        })
+        .map(|_| Process::attached(&client, &place.template, PAGES, 1, batch(Mode::Shared, 8)).unwrap().0)
         .collect();
     for process in &processes {
         process.begin(&touch(0, PAGES)).unwrap();
@@ -105,8 +102,7 @@ fn a_recorded_working_set_is_there_before_the_process_runs() {
     for mode in MODES {
         let (server, client) = place.serve(&["dram"]);
         let options = Options { record: true, ..Options::new(mode) };
-        let (process, attachment) =
-            Process::attached(&client, &place.template, PAGES, 2, options).unwrap();
+        let (process, attachment) = Process::attached(&client, &place.template, PAGES, 2, options).unwrap();
         for task in [Touch::all(40, 10), Touch::all(200, 3), Touch::all(53, 1)] {
             process.run(&Task::Touch(task)).unwrap();
         }
@@ -146,7 +142,9 @@ fn the_rest_is_filled_while_nothing_happens() {
         return;
     }
     let place = Place::new();
-    for (mode, source) in [(Mode::Private, "dram"), (Mode::Shared, "dram,latency=30us"), (Mode::Private, "file")] {
+    for (mode, source) in
+        [(Mode::Private, "dram"), (Mode::Shared, "dram,latency=30us"), (Mode::Private, "file")]
+    {
         let (_server, client) = place.serve(&[source]);
         let options = Options { background: true, ..Options::new(mode) };
         let (process, _) = Process::attached(&client, &place.template, PAGES, 2, options).unwrap();

@@ -17,6 +17,58 @@ pub struct BenchArgs {
 enum Command {
     /// New and repurposed sandboxes, step by step.
     Sandbox(SandboxArgs),
+    /// Page faults, served by the page server and by the bare kernel.
+    Pager(PagerArgs),
+}
+
+#[derive(Debug, Args)]
+struct PagerArgs {
+    /// Pages of the arena.
+    #[arg(long, default_value_t = 8192, value_parser = clap::value_parser!(u32).range(64..))]
+    pages: u32,
+    /// Rounds, of which a row is the median.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Where the server's threads run.
+    #[arg(long = "placement", value_enum, value_name = "NAME", default_values = ["same", "other", "spin"])]
+    placements: Vec<super::serve::Placement>,
+    /// Pages at a fault.
+    #[arg(long = "batch", value_name = "K", value_delimiter = ',', default_value = "1,16,64")]
+    batches: Vec<usize>,
+    /// Sources; default: dram, file, and dram with a stated latency of 6 us.
+    #[arg(long = "source", value_name = "SOURCE")]
+    sources: Vec<String>,
+    /// A table for people, or JSON to keep.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    /// Aligned columns.
+    Table,
+    /// One record per row.
+    Json,
+}
+
+fn pager(args: PagerArgs) -> anyhow::Result<()> {
+    use ::emu::bench_pager::{Settings, run, table};
+    let mut settings = Settings {
+        pages: args.pages as usize,
+        rounds: args.rounds.max(1),
+        placements: args.placements.into_iter().map(Into::into).collect(),
+        batches: args.batches,
+        ..Settings::default()
+    };
+    if !args.sources.is_empty() {
+        settings.sources = args.sources;
+    }
+    let rows = run(&settings)?;
+    match args.format {
+        Format::Table => print!("{}", table(&rows)),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+    }
+    Ok(())
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +106,10 @@ fn mode(name: &str) -> Result<Way, String> {
 /// # Errors
 /// If a sandbox cannot be made.
 pub fn run(args: BenchArgs) -> anyhow::Result<()> {
-    let Command::Sandbox(args) = args.command;
+    let args = match args.command {
+        Command::Sandbox(args) => args,
+        Command::Pager(args) => return pager(args),
+    };
     let mut config = Config::new(Mode::New);
     if let Some(base) = args.base {
         config.base = Base::Image(base);

@@ -36,7 +36,9 @@ pub enum ClientError {
         error: io::Error,
     },
     /// It has gone.
-    #[error("the page server is gone: the processes that it served are killed; start it again and attach anew")]
+    #[error(
+        "the page server is gone: the processes that it served are killed; start it again and attach anew"
+    )]
     Gone,
     /// It does not answer.
     #[error("the page server has not answered within {} s", WITHIN.as_secs())]
@@ -296,12 +298,19 @@ fn watch(inner: &Inner) {
             }
             Answer::Forked { attachment, parent } => {
                 // The child is killed with its parent's way of killing, which the manager may have widened to both.
-                let held = Held { kill: Box::new(|| {}), fate: channel().0, uffds: descriptors, parent: Some(parent) };
+                let held = Held {
+                    kill: Box::new(|| {}),
+                    fate: channel().0,
+                    uffds: descriptors,
+                    parent: Some(parent),
+                };
                 state.held.insert(attachment, held);
             }
             answer => {
                 // Before the asker hears of it, so that the process is never without a watcher.
-                if let (Answer::Attached { attachment, .. }, Some(held)) = (&answer, state.asked.remove(&reply.id)) {
+                if let (Answer::Attached { attachment, .. }, Some(held)) =
+                    (&answer, state.asked.remove(&reply.id))
+                {
                     state.held.insert(*attachment, held);
                 }
                 if let Some(waiting) = state.waiting.remove(&reply.id) {

@@ -65,13 +65,8 @@ pub mod feature {
 
     /// What the page server needs of a descriptor that is handed to it. `EVENT_FORK` asks for `CAP_SYS_PTRACE`
     /// in whoever agrees on it.
-    pub const SERVED: u64 = EVENT_FORK
-        | EVENT_REMAP
-        | EVENT_REMOVE
-        | EVENT_UNMAP
-        | MISSING_SHMEM
-        | MINOR_SHMEM
-        | POISON;
+    pub const SERVED: u64 =
+        EVENT_FORK | EVENT_REMAP | EVENT_REMOVE | EVENT_UNMAP | MISSING_SHMEM | MINOR_SHMEM | POISON;
 }
 
 /// Which faults of a range are told. Bits of the kernel's `UFFDIO_REGISTER_MODE_…`.
@@ -259,9 +254,14 @@ impl Uffd {
     pub fn open(features: u64) -> io::Result<Self> {
         let make = |flags: i32| {
             // SAFETY: takes flags by value and makes a descriptor.
-            let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK | flags) };
+            let fd =
+                unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK | flags) };
             // SAFETY: the system call has just made it.
-            if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) }) }
+            if fd < 0 {
+                Err(io::Error::last_os_error())
+            } else {
+                Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+            }
         };
         let user_mode_only = 1;
         let made = Self(make(0).or_else(|_| make(user_mode_only))?);
@@ -363,9 +363,8 @@ impl Uffd {
     pub fn read(&self, into: &mut Events) -> rustix::io::Result<()> {
         into.filled = 0;
         // SAFETY: the room is valid for writes of its size, and only as much is trusted as the kernel has filled.
-        let got = unsafe {
-            libc::read(self.0.as_raw_fd(), into.room.as_mut_ptr().cast(), size_of_val(&into.room))
-        };
+        let got =
+            unsafe { libc::read(self.0.as_raw_fd(), into.room.as_mut_ptr().cast(), size_of_val(&into.room)) };
         if got < 0 {
             return match last_errno() {
                 Errno::AGAIN | Errno::INTR => Ok(()),
@@ -478,7 +477,9 @@ mod tests {
             return;
         }
         let Ok(uffd) = Uffd::open(feature::WP_ASYNC | feature::WP_UNPOPULATED) else {
-            return crate::doctor::skip("this kernel has no asynchronous write protection (Linux 6.7 or later)");
+            return crate::doctor::skip(
+                "this kernel has no asynchronous write protection (Linux 6.7 or later)",
+            );
         };
         let mut arena = Mapping::anonymous(PAGES * PAGE).unwrap();
         uffd.register(arena.address(), arena.length(), track::WRITE_PROTECT).unwrap();
@@ -490,7 +491,8 @@ mod tests {
         // Bit 57 of an entry of the page map: the page is write-protected.
         let map = std::fs::File::open("/proc/self/pagemap").unwrap();
         let mut entries = [0; 16];
-        std::os::unix::fs::FileExt::read_exact_at(&map, &mut entries, arena.address() / PAGE as u64 * 8).unwrap();
+        std::os::unix::fs::FileExt::read_exact_at(&map, &mut entries, arena.address() / PAGE as u64 * 8)
+            .unwrap();
         let protected = entries.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry) >> 57 & 1);
         assert_eq!(protected.collect::<Vec<_>>(), [1, 0]);
     }

@@ -44,9 +44,9 @@ impl Place {
     }
 
     pub fn config(&self, sources: &[&str]) -> Config {
-        let opened = sources.iter().map(|source| {
-            Arc::new(source.parse::<SourceSpec>().unwrap()) as Arc<dyn OpenSource>
-        });
+        let opened = sources
+            .iter()
+            .map(|source| Arc::new(source.parse::<SourceSpec>().unwrap()) as Arc<dyn OpenSource>);
         let mut config = Config::new(self.socket(), opened.collect());
         config.placement = Placement::Float;
         config

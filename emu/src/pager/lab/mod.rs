@@ -160,8 +160,7 @@ impl Process {
     /// If it ends or does not finish within 20 seconds.
     pub fn run(&self, task: &Task) -> io::Result<Done> {
         self.begin(task)?;
-        self.finish(WITHIN)?
-            .ok_or_else(|| io::Error::other("the process has ended during its task"))
+        self.finish(WITHIN)?.ok_or_else(|| io::Error::other("the process has ended during its task"))
     }
 }
 

@@ -124,9 +124,8 @@ impl<'a> Thread<'a> {
     /// Pages from `page` on that lie one after another: their number, at most `most`.
     fn row(&self, page: usize, most: usize) -> usize {
         let Some(start) = self.pages[page] else { return 0 };
-        let next = |at: &usize| {
-            self.pages.get(page + at).copied().flatten() == Some(start.wrapping_add(at * PAGE))
-        };
+        let next =
+            |at: &usize| self.pages.get(page + at).copied().flatten() == Some(start.wrapping_add(at * PAGE));
         1 + (1..most).take_while(next).count()
     }
 

@@ -72,7 +72,8 @@ pub(super) fn listen(path: &Path) -> io::Result<OwnedFd> {
 pub(super) fn accept(shared: &Arc<Shared>, listener: &OwnedFd) {
     let mut number = 0;
     while wait(shared, listener) {
-        let Ok(socket) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else {
+        let Ok(socket) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        else {
             // Without free descriptors the connection stays in the queue: later.
             std::thread::sleep(Duration::from_millis(1));
             continue;
@@ -199,7 +200,13 @@ fn attach(
 fn check_pidfd(pidfd: &OwnedFd) -> Result<(), String> {
     // SAFETY: signal 0 only asks; the other arguments are values.
     let asked = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), 0, std::ptr::null::<libc::siginfo_t>(), 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            0,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
     };
     if asked == 0 {
         return Ok(());

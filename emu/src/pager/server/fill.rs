@@ -64,9 +64,8 @@ impl Handler {
         };
         // The first is always done; those after it as long as they are of the same kind and not there yet.
         let present = attached.template.table.is_present(first);
-        let same = |page: &u64| {
-            !attached.is_marked(*page) && attached.template.table.is_present(*page) == present
-        };
+        let same =
+            |page: &u64| !attached.is_marked(*page) && attached.template.table.is_present(*page) == present;
         let count = 1 + (first + 1..first + pages as u64).take_while(same).count();
         if !present {
             let filled = self.zeros(attached, address, count, why);
@@ -385,7 +384,9 @@ impl Handler {
                 Some(Stop::Gone) => Filled::Gone,
                 Some(Stop::Other(rustix::io::Errno::NOMEM)) => Filled::Later,
                 Some(Stop::Source) => Filled::Failed(format!("the page for {at:#x} cannot be read")),
-                Some(Stop::Other(errno)) => Filled::Failed(format!("cannot install a page at {at:#x}: {errno}")),
+                Some(Stop::Other(errno)) => {
+                    Filled::Failed(format!("cannot install a page at {at:#x}: {errno}"))
+                }
             };
             return if done > 0 { (Filled::Done(done), done as u64) } else { (filled, 0) };
         }

@@ -634,10 +634,9 @@ impl Handler {
         let entered = epoll::add(&self.epoll, pidfd, Source::Exit(key).data(), epoll::EventFlags::IN)
             .and_then(|()| {
                 let faults = Source::Faults(key).data();
-                epoll::add(&self.epoll, &attached.uffd, faults, epoll::EventFlags::IN)
-                    .inspect_err(|_| {
-                        let _ = epoll::delete(&self.epoll, pidfd);
-                    })
+                epoll::add(&self.epoll, &attached.uffd, faults, epoll::EventFlags::IN).inspect_err(|_| {
+                    let _ = epoll::delete(&self.epoll, pidfd);
+                })
             });
         if let Err(errno) = entered {
             let reason = format!("cannot wait for its faults: {errno}");
@@ -739,8 +738,7 @@ impl Handler {
     fn probe(&mut self) {
         self.probed = Instant::now();
         let children = self.slots.iter().filter(|attached| attached.pidfd.is_none());
-        let gone: Vec<Key> =
-            children.filter(|child| child.uffd.is_gone()).map(|child| child.key).collect();
+        let gone: Vec<Key> = children.filter(|child| child.uffd.is_gone()).map(|child| child.key).collect();
         for key in gone {
             self.exited(key);
         }

@@ -156,7 +156,11 @@ impl Library {
                 }
                 Ok(source) => {
                     let (end, has) = (table.hashes().len() as u64, source.pages());
-                    unusable.push(format!("{}: {}", source.name(), SourceError::Range { first: 0, end, has }));
+                    unusable.push(format!(
+                        "{}: {}",
+                        source.name(),
+                        SourceError::Range { first: 0, end, has }
+                    ));
                 }
                 Err(error) => unusable.push(error.to_string()),
             }

@@ -75,18 +75,18 @@ impl Reads {
 
     /// The token of a read that began before `before`.
     pub fn older(&self, before: Instant) -> Option<u64> {
-        let place = self.places.iter().position(|(_, read)| {
-            read.as_ref().is_some_and(|read| read.asked < before)
-        })?;
+        let place =
+            self.places.iter().position(|(_, read)| read.as_ref().is_some_and(|read| read.asked < before))?;
         Some(u64::from(self.places[place].0) << 32 | place as u64)
     }
 
     /// Whether there is one for this template.
     pub fn any_of(&self, template: usize) -> bool {
         self.len() > 0
-            && self.places.iter().any(|(_, read)| {
-                read.as_ref().is_some_and(|read| read.template.number == template)
-            })
+            && self
+                .places
+                .iter()
+                .any(|(_, read)| read.as_ref().is_some_and(|read| read.template.number == template))
     }
 
     /// Whether a page of a process is on its way for a fault or a job.

@@ -44,8 +44,7 @@ impl Delay {
 
     fn occupation(&self, bytes: usize) -> u64 {
         let per_read = self.iops.map_or(0, |iops| 1_000_000_000 / iops.max(1));
-        let moved =
-            self.bandwidth.map_or(0, |bandwidth| bytes as u64 * 1_000_000_000 / bandwidth.max(1));
+        let moved = self.bandwidth.map_or(0, |bandwidth| bytes as u64 * 1_000_000_000 / bandwidth.max(1));
         per_read.max(moved)
     }
 
@@ -181,8 +180,7 @@ impl DelayedQueue {
             // Zero would stop the timer.
             first.due.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1))
         });
-        let value =
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) as _ };
+        let value = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) as _ };
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         rustix::time::timerfd_settime(
             &self.timer,
@@ -237,10 +235,7 @@ mod tests {
 
     #[test]
     fn reads_queue_for_the_device_and_their_latencies_overlap() {
-        let delay = Delay {
-            bandwidth: Some(4096 * 1000),
-            ..Delay::latency(Duration::from_millis(5))
-        };
+        let delay = Delay { bandwidth: Some(4096 * 1000), ..Delay::latency(Duration::from_millis(5)) };
         let device = device(delay);
         let start = device.epoch;
         // A page takes 1 ms of the device; then come 5 ms of latency.

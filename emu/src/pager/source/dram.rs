@@ -31,7 +31,8 @@ impl Dram {
 
     fn open_unchecked(file: &File, table: &PageTable) -> Result<Self, SourceError> {
         let count = table.hashes().len() as u64;
-        let length = file.metadata().map_err(SourceError::io("cannot ask for the length of the pages"))?.len();
+        let length =
+            file.metadata().map_err(SourceError::io("cannot ask for the length of the pages"))?.len();
         let has = length / size_of::<Page>() as u64;
         if has < count || count == 0 {
             return Err(SourceError::Range { first: 0, end: count, has });

@@ -32,7 +32,8 @@ impl FilePages {
             options.custom_flags(libc::O_DIRECT);
         }
         let file = options.open(path).map_err(SourceError::io("cannot open the pages"))?;
-        let length = file.metadata().map_err(SourceError::io("cannot ask for the length of the pages"))?.len();
+        let length =
+            file.metadata().map_err(SourceError::io("cannot ask for the length of the pages"))?.len();
         let has = length / size_of::<Page>() as u64;
         if has < pages {
             return Err(SourceError::Range { first: 0, end: pages, has });
@@ -62,8 +63,9 @@ impl PageSource for FilePages {
         }
         ALIGNED.with_borrow_mut(|buffer| {
             if buffer.is_none() {
-                *buffer =
-                    Some(PageBuffer::new(super::MOST_PAGES).map_err(SourceError::io("no memory to read into"))?);
+                *buffer = Some(
+                    PageBuffer::new(super::MOST_PAGES).map_err(SourceError::io("no memory to read into"))?,
+                );
             }
             let room = &mut buffer.as_mut().expect("made above").pages_mut()[..into.len()];
             self.file

@@ -98,9 +98,8 @@ impl FromStr for SourceSpec {
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    let (unit, ns) = [("ns", 1), ("us", 1_000), ("ms", 1_000_000)]
-        .into_iter()
-        .find(|(unit, _)| text.ends_with(unit))?;
+    let (unit, ns) =
+        [("ns", 1), ("us", 1_000), ("ms", 1_000_000)].into_iter().find(|(unit, _)| text.ends_with(unit))?;
     let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
     Some(Duration::from_nanos(number.checked_mul(ns)?))
 }
@@ -138,7 +137,8 @@ mod tests {
 
     #[test]
     fn sources_are_what_was_typed() {
-        let spec: SourceSpec = "dram,latency=6us,spread=20%,bandwidth=10GB/s,iops=1000000,seed=3".parse().unwrap();
+        let spec: SourceSpec =
+            "dram,latency=6us,spread=20%,bandwidth=10GB/s,iops=1000000,seed=3".parse().unwrap();
         let delay = Delay {
             latency: Duration::from_micros(6),
             spread_percent: 20,
@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn what_is_no_source_is_named() {
-        for wrong in ["", "disk", "tcp:pool", "dram,latency", "dram,latency=6", "dram,speed=3", "file,iops=0"] {
+        for wrong in ["", "disk", "tcp:pool", "dram,latency", "dram,latency=6", "dram,speed=3", "file,iops=0"]
+        {
             let error = wrong.parse::<SourceSpec>().unwrap_err();
             assert!(error.to_string().contains("a source is"), "{error}");
         }

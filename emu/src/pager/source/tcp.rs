@@ -68,8 +68,10 @@ impl Tcp {
     }
 
     fn connect(&self) -> Result<TcpStream, SourceError> {
-        let mut addresses = self.address.to_socket_addrs().map_err(SourceError::io("cannot find the host"))?;
-        let address = addresses.next().ok_or_else(|| SourceError::Refused("the host has no address".into()))?;
+        let mut addresses =
+            self.address.to_socket_addrs().map_err(SourceError::io("cannot find the host"))?;
+        let address =
+            addresses.next().ok_or_else(|| SourceError::Refused("the host has no address".into()))?;
         let mut stream =
             TcpStream::connect_timeout(&address, PATIENCE).map_err(SourceError::io("cannot connect"))?;
         let greet = |stream: &mut TcpStream| -> io::Result<[u8; WELCOME]> {
@@ -94,7 +96,9 @@ impl Tcp {
             status::UNKNOWN_TEMPLATE => {
                 return Err(SourceError::Refused("the other side does not have this template".into()));
             }
-            other => return Err(SourceError::Refused(format!("the other side answers {other} to the greeting"))),
+            other => {
+                return Err(SourceError::Refused(format!("the other side answers {other} to the greeting")));
+            }
         }
         let has = u64::from_le_bytes(welcome[16..24].try_into().expect("eight bytes"));
         if has < self.pages {
@@ -139,8 +143,12 @@ impl PageSource for Tcp {
     fn queue(&self) -> Result<Option<Box<dyn ReadQueue>>, SourceError> {
         let ready = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|errno| SourceError::io("cannot wait for a connection")(errno.into()))?;
-        let opener =
-            Self { waiting: Mutex::new(None), address: self.address.clone(), name: self.name.clone(), ..*self };
+        let opener = Self {
+            waiting: Mutex::new(None),
+            address: self.address.clone(),
+            name: self.name.clone(),
+            ..*self
+        };
         Ok(Some(Box::new(TcpQueue {
             opener,
             ready,
@@ -170,7 +178,9 @@ fn request(token: u64, first: u64, count: usize) -> [u8; REQUEST] {
 fn accept(found: u32) -> Result<(), SourceError> {
     match found {
         status::GOOD => Ok(()),
-        status::RANGE => Err(SourceError::Refused("the other side says that the pages are out of range".into())),
+        status::RANGE => {
+            Err(SourceError::Refused("the other side says that the pages are out of range".into()))
+        }
         other => Err(SourceError::Refused(format!("the other side answers {other}"))),
     }
 }
@@ -228,8 +238,10 @@ impl TcpQueue {
         let broken = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text);
         loop {
             let Some(stream) = &mut self.stream else { return Ok(()) };
-            let (token, found) =
-                (u64::from_le_bytes(self.head[..8].try_into().expect("eight bytes")), number(&self.head[8..12]));
+            let (token, found) = (
+                u64::from_le_bytes(self.head[..8].try_into().expect("eight bytes")),
+                number(&self.head[8..12]),
+            );
             let count = number(&self.head[12..16]) as usize;
             let body = if found == status::GOOD { count * size_of::<Page>() } else { 0 };
             if self.got >= ANSWER {
