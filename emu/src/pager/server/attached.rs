@@ -176,6 +176,8 @@ pub struct Job {
     pub chunk: usize,
     /// Reads that are not complete.
     pub outstanding: usize,
+    /// Since when it has not got on.
+    pub stuck_since: Option<Instant>,
     /// Pages that were installed.
     pub installed: u64,
     /// The request that is answered at the end; without one it is work for idle moments.

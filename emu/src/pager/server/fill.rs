@@ -210,7 +210,7 @@ impl Handler {
             address,
             first,
             count,
-            attempt: Attempt::default(),
+            attempt: self.first_attempt(&attached.template),
             claimed: false,
             job,
             write: why.writes(),
@@ -228,7 +228,8 @@ impl Handler {
             let failed = match self.queue_of(&template, read.attempt.tier) {
                 Ok(true) => match self.submit(&read) {
                     Ok(()) => return Filled::Pending(read.count),
-                    Err(SourceError::Full) => {
+                    // A queue that stays full is one that does not answer.
+                    Err(SourceError::Full) if read.started.elapsed() < self.patience() => {
                         self.unclaim(&read);
                         return Filled::Later;
                     }
@@ -263,7 +264,7 @@ impl Handler {
     pub(super) fn fall(&mut self, read: &mut ReadFor, error: &SourceError) -> Result<(), String> {
         let tier = read.template.tiers.of(read.attempt);
         tier.stats.of(self.index()).failed(error);
-        match read.template.tiers.next(read.attempt) {
+        match read.template.tiers.next(read.attempt, error) {
             Some(attempt) => {
                 read.attempt = attempt;
                 Ok(())

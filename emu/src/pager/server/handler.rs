@@ -22,7 +22,7 @@ use crate::pager::cache::Budget;
 use crate::pager::layout::Layout;
 use crate::pager::memory::PageBuffer;
 use crate::pager::messages::{Answer, Mode, Options};
-use crate::pager::source::tiers::check;
+use crate::pager::source::tiers::{Attempt, check};
 use crate::pager::source::{MOST_PAGES, ReadQueue, SourceError};
 use crate::pager::stats::ThreadStats;
 use crate::pager::uffd::{Event, Events, Uffd};
@@ -32,6 +32,8 @@ use crate::pager::working_set::Recorder;
 const DEFERRED: Duration = Duration::from_millis(1);
 /// How often forked children, which nobody tells about, are looked at.
 const PROBE: Duration = Duration::from_millis(250);
+/// How long a source that has not answered in time is not asked first, in times of the patience.
+const SILENT: u32 = 10;
 /// Turns of a spinning thread between looks at everything that is not a fault.
 const SPINS: u32 = 64;
 /// Processes that a spinning thread asks one by one; with more, it asks the kernel which.
@@ -134,6 +136,8 @@ pub(super) struct Handler {
     /// By template and tier; `Some(None)`: the source has no queue.
     queues: Vec<((usize, usize), Option<Queue>)>,
     retries: Vec<ReadFor>,
+    /// Sources, by template and tier, that have not answered in time, and until when they are not asked first.
+    silent: Vec<((usize, usize), Instant)>,
     deferred: VecDeque<Deferred>,
     jobs: Vec<Job>,
     next_job: u64,
@@ -160,6 +164,7 @@ impl Handler {
             reads: Reads::new(),
             queues: Vec::new(),
             retries: Vec::new(),
+            silent: Vec::new(),
             deferred: VecDeque::with_capacity(256),
             jobs: Vec::new(),
             next_job: 0,
@@ -184,6 +189,22 @@ impl Handler {
 
     pub fn budget(&self) -> &Budget {
         &self.shared.budget
+    }
+
+    pub fn patience(&self) -> Duration {
+        self.shared.config.patience
+    }
+
+    /// Where a read begins: at the first source that is not known to be silent, if there is one.
+    pub fn first_attempt(&self, template: &Loaded) -> Attempt {
+        let is_silent = |tier: &usize| {
+            let name = (template.number, *tier);
+            self.silent.iter().any(|(other, until)| *other == name && Instant::now() < *until)
+        };
+        if self.silent.is_empty() {
+            return Attempt::default();
+        }
+        Attempt::at((0..template.tiers.all().len()).find(|tier| !is_silent(tier)).unwrap_or(0))
     }
 
     pub fn take_scratch(&mut self) -> Box<PageBuffer> {
@@ -552,6 +573,10 @@ impl Handler {
         while let Some(token) = self.reads.older(before) {
             let Some(mut read) = self.reads.take(token) else { return };
             let late = SourceError::Late(patience.as_millis() as u64);
+            let (name, until) =
+                ((read.template.number, read.attempt.tier), Instant::now() + patience * SILENT);
+            self.silent.retain(|(other, until)| *other != name && Instant::now() < *until);
+            self.silent.push((name, until));
             match self.fall(&mut read, &late) {
                 Ok(()) => self.retries.push(read),
                 Err(reason) => self.settle_alone(&read, Filled::Failed(reason)),
@@ -671,6 +696,7 @@ impl Handler {
             spans: spans.into(),
             chunk,
             outstanding: 0,
+            stuck_since: None,
             installed: 0,
             answers,
         });
@@ -682,6 +708,7 @@ impl Handler {
         let Some(place) = self.jobs.iter().position(wanted) else { return };
         let job = &mut self.jobs[place];
         let (number, key, chunk) = (job.number, job.key, job.chunk);
+        let since = *job.stuck_since.get_or_insert_with(Instant::now);
         let front = job.spans.front().copied();
         let finished = front.is_none() && job.outstanding == 0;
         let Some(mut attached) = self.slots.take(key) else {
@@ -701,7 +728,7 @@ impl Handler {
         }
         if let Some((address, pages)) = front {
             let most = (pages as usize).min(chunk);
-            let filled = self.fill(&mut attached, address, most, Why::Job(number), Instant::now());
+            let filled = self.fill(&mut attached, address, most, Why::Job(number), since);
             let (step, new) = match filled {
                 Filled::Done(done) | Filled::Pending(done) => (done, done as u64),
                 Filled::Later => (0, 0),
@@ -712,6 +739,9 @@ impl Handler {
             self.stats.counts.prefetched_pages.add(new);
             let job = &mut self.jobs[place];
             job.installed += new;
+            if step > 0 {
+                job.stuck_since = None;
+            }
             let (address, pages) = job.spans.front_mut().expect("looked at above");
             *address += (step * crate::template::pages::PAGE) as u64;
             *pages -= step as u64;

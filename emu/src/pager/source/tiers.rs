@@ -64,10 +64,12 @@ impl Tiers {
         &self.tiers[attempt.tier]
     }
 
-    /// Where to try after a failure; `None` when there is nothing left.
+    /// Where to try after a failure; `None` when there is nothing left. Who did not answer in time is not asked
+    /// again.
     #[must_use]
-    pub fn next(&self, attempt: Attempt) -> Option<Attempt> {
-        if attempt.tries + 1 < TRIES {
+    pub fn next(&self, attempt: Attempt, error: &SourceError) -> Option<Attempt> {
+        let silent = matches!(error, SourceError::Late(_) | SourceError::Full);
+        if attempt.tries + 1 < TRIES && !silent {
             return Some(Attempt { tries: attempt.tries + 1, ..attempt });
         }
         (attempt.tier + 1 < self.tiers.len()).then(|| Attempt::at(attempt.tier + 1))
