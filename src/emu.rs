@@ -1,10 +1,12 @@
 //! `trenvx emu`: the real world.
 
 mod bench;
+mod bench_pager;
 mod bench_template;
 mod clean;
 mod functions;
 mod sandbox;
+mod serve;
 mod template;
 
 use crate::common::Folders;
@@ -27,6 +29,8 @@ enum Command {
     Template(template::TemplateArgs),
     /// List and check the benchmark functions.
     Functions(functions::FunctionsArgs),
+    /// Serve the pages of templates.
+    Serve(serve::ServeArgs),
     /// Measure the real world.
     Bench(bench::BenchArgs),
 }
@@ -41,6 +45,7 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Clean(args) => clean::run(&args),
         Command::Template(args) => template::run(folders, args),
         Command::Functions(args) => functions::run(folders, &args),
+        Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(folders, args),
     }
 }

@@ -13,6 +13,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("the emulator, and with it the command, needs Linux");
 
+pub mod bench_pager;
 pub mod bench_sandbox;
 pub mod bench_template;
 pub mod clean;

@@ -19,6 +19,8 @@ enum Command {
     Sandbox(SandboxArgs),
     /// Starts from a template beside cold starts and other ways.
     Template(super::bench_template::TemplateArgs),
+    /// Page faults, served by the page server and by the bare kernel.
+    Pager(super::bench_pager::PagerArgs),
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +61,7 @@ pub fn run(folders: &crate::common::Folders, args: BenchArgs) -> anyhow::Result<
     let args = match args.command {
         Command::Sandbox(args) => args,
         Command::Template(args) => return super::bench_template::run(folders, &args),
+        Command::Pager(args) => return super::bench_pager::run(args),
     };
     let mut config = Config::new(Mode::New);
     if let Some(base) = args.base {

@@ -1,0 +1,162 @@
+//! Sources by name, as they are typed: `dram`, `file`, `direct`, `tcp:HOST:PORT`, each perhaps with a stated delay.
+
+use std::fs::File;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::delayed::{Delay, Delayed};
+use super::dram::Dram;
+use super::file::FilePages;
+use super::tcp::Tcp;
+use super::{PageSource, SourceError};
+use crate::template::pages::{PAGES, PageTable};
+
+/// Opens a source for a template. One for each tier of a server.
+pub trait OpenSource: Send + Sync + std::fmt::Debug {
+    /// The source of the template in this folder, whose table is `table`.
+    ///
+    /// # Errors
+    /// If it does not have the template, or not whole.
+    fn open(&self, folder: &Path, table: &PageTable) -> Result<Arc<dyn PageSource>, SourceError>;
+}
+
+impl<F> OpenSource for F
+where
+    F: Fn(&Path, &PageTable) -> Result<Arc<dyn PageSource>, SourceError> + Send + Sync + std::fmt::Debug,
+{
+    fn open(&self, folder: &Path, table: &PageTable) -> Result<Arc<dyn PageSource>, SourceError> {
+        self(folder, table)
+    }
+}
+
+/// A source as it is typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSpec {
+    kind: Kind,
+    delay: Option<Delay>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Dram,
+    File { direct: bool },
+    Tcp(String),
+}
+
+/// How sources are typed.
+pub const SYNTAX: &str = "dram | file | direct | tcp:HOST:PORT, then perhaps \
+    ,latency=6us ,spread=20% ,seed=1 ,bandwidth=10GB/s ,iops=1000000";
+
+/// Why a source was not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}`: {wrong}; a source is {SYNTAX}")]
+pub struct SpecError {
+    given: String,
+    wrong: String,
+}
+
+impl FromStr for SourceSpec {
+    type Err = SpecError;
+
+    fn from_str(given: &str) -> Result<Self, SpecError> {
+        let wrong = |wrong: String| SpecError { given: given.to_owned(), wrong };
+        let mut parts = given.split(',');
+        let kind = match parts.next().unwrap_or_default() {
+            "dram" => Kind::Dram,
+            "file" => Kind::File { direct: false },
+            "direct" => Kind::File { direct: true },
+            other => match other.strip_prefix("tcp:") {
+                Some(address) if address.contains(':') => Kind::Tcp(address.to_owned()),
+                Some(_) => return Err(wrong("an address has a host and a port".into())),
+                None => return Err(wrong(format!("there is no source `{other}`"))),
+            },
+        };
+        let mut delay: Option<Delay> = None;
+        for part in parts {
+            let (key, value) = part.split_once('=').ok_or_else(|| wrong(format!("`{part}` has no value")))?;
+            let bad = || wrong(format!("`{value}` is no {key}"));
+            let delay = delay.get_or_insert(Delay::latency(Duration::ZERO));
+            match key {
+                "latency" => delay.latency = duration(value).ok_or_else(bad)?,
+                "spread" => {
+                    let percent = value.strip_suffix('%').unwrap_or(value).parse().ok();
+                    delay.spread_percent = percent.filter(|percent| *percent <= 100).ok_or_else(bad)?;
+                }
+                "seed" => delay.seed = value.parse().map_err(|_| bad())?,
+                "bandwidth" => delay.bandwidth = Some(rate(value).ok_or_else(bad)?),
+                "iops" => {
+                    let iops = value.parse().ok().filter(|iops| *iops > 0);
+                    delay.iops = Some(iops.ok_or_else(bad)?);
+                }
+                _ => return Err(wrong(format!("there is no setting `{key}`"))),
+            }
+        }
+        Ok(Self { kind, delay })
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let (unit, ns) =
+        [("ns", 1), ("us", 1_000), ("ms", 1_000_000)].into_iter().find(|(unit, _)| text.ends_with(unit))?;
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    Some(Duration::from_nanos(number.checked_mul(ns)?))
+}
+
+/// Bytes per second.
+fn rate(text: &str) -> Option<u64> {
+    let units = [("GB/s", 1_000_000_000), ("MB/s", 1_000_000), ("kB/s", 1_000)];
+    let (unit, bytes) = units.into_iter().find(|(unit, _)| text.ends_with(unit))?;
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    number.checked_mul(bytes).filter(|rate| *rate > 0)
+}
+
+impl OpenSource for SourceSpec {
+    fn open(&self, folder: &Path, table: &PageTable) -> Result<Arc<dyn PageSource>, SourceError> {
+        let path = folder.join(PAGES);
+        let count = table.hashes().len() as u64;
+        let source: Arc<dyn PageSource> = match &self.kind {
+            Kind::Dram => {
+                let file = File::open(&path).map_err(SourceError::io("cannot open the pages"))?;
+                Arc::new(Dram::open(&file, table)?)
+            }
+            Kind::File { direct } => Arc::new(FilePages::open(&path, count, *direct)?),
+            Kind::Tcp(address) => Arc::new(Tcp::new(address, table.root(), count)),
+        };
+        Ok(match self.delay {
+            Some(delay) => Arc::new(Delayed::new(source, delay)),
+            None => source,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_what_was_typed() {
+        let spec: SourceSpec =
+            "dram,latency=6us,spread=20%,bandwidth=10GB/s,iops=1000000,seed=3".parse().unwrap();
+        let delay = Delay {
+            latency: Duration::from_micros(6),
+            spread_percent: 20,
+            seed: 3,
+            bandwidth: Some(10_000_000_000),
+            iops: Some(1_000_000),
+        };
+        assert_eq!(spec, SourceSpec { kind: Kind::Dram, delay: Some(delay) });
+        let tcp: SourceSpec = "tcp:pool:7000".parse().unwrap();
+        assert_eq!(tcp, SourceSpec { kind: Kind::Tcp("pool:7000".into()), delay: None });
+    }
+
+    #[test]
+    fn what_is_no_source_is_named() {
+        for wrong in ["", "disk", "tcp:pool", "dram,latency", "dram,latency=6", "dram,speed=3", "file,iops=0"]
+        {
+            let error = wrong.parse::<SourceSpec>().unwrap_err();
+            assert!(error.to_string().contains("a source is"), "{error}");
+        }
+    }
+}

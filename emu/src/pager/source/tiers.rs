@@ -1,0 +1,98 @@
+//! Several sources of the same pages, tried in order.
+//!
+//! A read that fails, or whose pages have the wrong hash, is tried again at the same source, then at the next. The
+//! order is a small state that the reader carries, because reads complete later and in any order.
+
+use std::sync::Arc;
+
+use super::{PageSource, SourceError};
+use crate::pager::memory::Page;
+use crate::pager::stats::SourceStats;
+use crate::template::pages::PageTable;
+
+/// Reads of one source before the next is tried.
+const TRIES: u8 = 2;
+
+/// One source and its statistics.
+#[derive(Debug)]
+pub struct Tier {
+    /// Where the pages come from.
+    pub source: Arc<dyn PageSource>,
+    /// What it has done.
+    pub stats: Arc<SourceStats>,
+}
+
+/// Sources in the order in which they are tried.
+#[derive(Debug)]
+pub struct Tiers {
+    tiers: Vec<Tier>,
+}
+
+/// Where a read is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// Number of the source.
+    pub tier: usize,
+    tries: u8,
+}
+
+impl Attempt {
+    /// Beginning with the source of this number.
+    #[must_use]
+    pub fn at(tier: usize) -> Self {
+        Self { tier, tries: 0 }
+    }
+}
+
+impl Tiers {
+    /// At least one.
+    #[must_use]
+    pub fn new(tiers: Vec<Tier>) -> Self {
+        assert!(!tiers.is_empty(), "a template without sources");
+        Self { tiers }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &[Tier] {
+        &self.tiers
+    }
+
+    /// Where this attempt reads.
+    #[must_use]
+    pub fn of(&self, attempt: Attempt) -> &Tier {
+        &self.tiers[attempt.tier]
+    }
+
+    /// Where to try after a failure; `None` when there is nothing left. Who did not answer in time is not asked
+    /// again.
+    #[must_use]
+    pub fn next(&self, attempt: Attempt, error: &SourceError) -> Option<Attempt> {
+        let silent = matches!(error, SourceError::Late(_) | SourceError::Full);
+        if attempt.tries + 1 < TRIES && !silent {
+            return Some(Attempt { tries: attempt.tries + 1, ..attempt });
+        }
+        (attempt.tier + 1 < self.tiers.len()).then(|| Attempt::at(attempt.tier + 1))
+    }
+}
+
+/// Compares pages with the table, unless their source is trusted.
+///
+/// # Errors
+/// The first page that differs.
+pub fn check(
+    source: &dyn PageSource,
+    table: &PageTable,
+    first: u64,
+    pages: &[Page],
+) -> Result<(), SourceError> {
+    if source.is_trusted() {
+        return Ok(());
+    }
+    for (number, page) in (first..).zip(pages) {
+        if !table.matches(number, page) {
+            return Err(SourceError::Hash(number));
+        }
+    }
+    Ok(())
+}
