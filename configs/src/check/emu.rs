@@ -17,7 +17,8 @@ pub(crate) fn emu(root: &Section<'_, '_>, compared: &[System]) -> Option<(Vec<Sy
         systems = compared.to_vec();
     }
     if section.get("boot", values::flag) {
-        systems.iter_mut().for_each(|system| system.state = State::Boot);
+        let others = systems.iter_mut().filter(|system| system.state != State::Attach);
+        others.for_each(|system| system.state = State::Boot);
     }
     let window = section.get("window", values::duration);
     let spec = EmuSpec {

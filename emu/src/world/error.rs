@@ -5,7 +5,7 @@
 pub enum Refused {
     /// The system's state does not come from booting.
     #[error(
-        "{system} brings its state back by {state}, and real sandboxes can only boot so far: set [emu] boot = true, or --set 'override.systems.\"{system}\".state=\"boot\"', to run it with booted functions"
+        "{system} brings its state back by {state}, and real sandboxes can only boot or attach templates so far: set [emu] boot = true, or --set 'override.systems.\"{system}\".state=\"boot\"', to run it with booted functions"
     )]
     State {
         /// The system.
@@ -61,6 +61,17 @@ pub enum Refused {
         #[from]
         source: crate::sandbox::Error,
     },
+    /// A function cannot be made a template.
+    #[error("{function} cannot be captured: {what}")]
+    Template {
+        /// The function.
+        function: String,
+        /// Why not.
+        what: String,
+    },
+    /// The store of templates is not to be had.
+    #[error(transparent)]
+    Templates(#[from] crate::template::Error),
     /// A descriptor or thread is not to be had.
     #[error("cannot {step}: {source}")]
     Io {

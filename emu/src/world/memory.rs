@@ -3,7 +3,7 @@
 //! Every `output.memory_every`, `/proc/PID/smaps_rollup` of each sandbox's init and function process is read.
 //! `Pss_Anon` is the sandbox's own ([`MemoryClass::InstancePrivate`]). `Pss_File` and `Pss_Shmem` divide a page by
 //! those who map it, so that their sum over all sandboxes counts every shared page once: that is
-//! [`MemoryClass::NodeShared`]. What processes outside the sandboxes map too is missing by their part, and children
+//! [`MemoryClass::NodeShared`]. Templates lie in files in memory; all their pages count, once, as what they stand for. What processes outside the sandboxes map too is missing by their part, and children
 //! of a function are not read.
 //!
 //! Reading takes the kernel about as long as the process has page tables, and holds its address space meanwhile:
@@ -29,6 +29,7 @@ pub(super) type Census = Mutex<BTreeMap<u64, Vec<i32>>>;
 pub(super) fn sample(
     census: &Census,
     gauges: &Gauges,
+    pool: Option<(MemoryClass, Bytes)>,
     every: Duration,
     began: WallInstant,
     ended: &Receiver<()>,
@@ -40,7 +41,10 @@ pub(super) fn sample(
             census.lock().unwrap_or_else(PoisonError::into_inner).values().flatten().copied().collect();
         let mut bytes = ByClass::default();
         for pid in processes {
-            add_process(pid, &mut bytes);
+            add_process(pid, pool.is_some(), &mut bytes);
+        }
+        if let Some((class, held)) = pool {
+            bytes.add(class, held);
         }
         let cores = busy_cores();
         samples.push(MemorySample {
@@ -58,16 +62,15 @@ pub(super) fn sample(
     }
 }
 
-/// A process that is gone by now holds nothing.
-fn add_process(pid: i32, bytes: &mut ByClass) {
+/// A process that is gone by now holds nothing. Pages of files in memory are those of templates where there are any,
+/// and then counted as a whole.
+fn add_process(pid: i32, from_template: bool, bytes: &mut ByClass) {
     let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { return };
-    for (class, keys) in [
-        (MemoryClass::InstancePrivate, &["Pss_Anon:"][..]),
-        (MemoryClass::NodeShared, &["Pss_File:", "Pss_Shmem:"]),
-    ] {
-        for key in keys {
-            bytes.add(class, Bytes(kib_of(&text, key) * 1024));
-        }
+    let mut add = |class, key| bytes.add(class, Bytes(kib_of(&text, key) * 1024));
+    add(MemoryClass::InstancePrivate, "Pss_Anon:");
+    add(MemoryClass::NodeShared, "Pss_File:");
+    if !from_template {
+        add(MemoryClass::NodeShared, "Pss_Shmem:");
     }
 }
 
@@ -119,7 +122,7 @@ mod tests {
     #[test]
     fn a_process_has_memory_and_the_machine_uses_cores() {
         let mut bytes = ByClass::default();
-        add_process(std::process::id() as i32, &mut bytes);
+        add_process(std::process::id() as i32, false, &mut bytes);
         assert!(bytes.get(MemoryClass::InstancePrivate) > Bytes(100 << 10), "{bytes:?}");
         assert!(bytes.get(MemoryClass::NodeShared) > Bytes(100 << 10), "{bytes:?}");
         assert!(busy_cores() > Duration::ZERO);

@@ -11,6 +11,7 @@
 //! * `catalog`: which real function stands for each of the workload's; `way`: which sandboxes a system stands for.
 //! * `driver`: arrivals, timers, commands; `ledger`: invocations and their records; `replay`: the same decisions again.
 //! * `executor`: the seam below the driver; `real`, `workers`: real sandboxes behind it.
+//! * `templates`: those of a run's functions, where its system attaches them.
 //! * `memory`: samples of what sandboxes hold; `warnings`: what to check before believing the records.
 //!
 //! # What is measured
@@ -27,6 +28,7 @@ mod ledger;
 mod memory;
 mod real;
 mod replay;
+mod templates;
 mod warnings;
 mod way;
 mod workers;
@@ -52,7 +54,7 @@ use crate::sandbox::Config;
 use real::RealSandboxes;
 
 /// Changes whenever runs are done or measured in another way.
-pub const EMULATION_VERSION: u32 = 1;
+pub const EMULATION_VERSION: u32 = 2;
 
 /// How much more the event loop's thread is favoured over functions, as `nice` counts.
 const FAVOUR: libc::c_int = -15;
@@ -89,16 +91,22 @@ impl EmulatedWorld {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let sandboxes =
             Config { launcher: self.launcher.clone(), base: self.catalog.base(), birth, ..Config::new(mode) };
+        let templates = match templates::class(spec)? {
+            Some(class) => Some(templates::capture_all(&sandboxes, &functions, class)?),
+            None => None,
+        };
+        let pool = templates.as_ref().map(|templates| (templates.class, templates.bytes));
         let census = Arc::default();
         let at_once = spec.system.start_slots;
-        let mut real = RealSandboxes::new(sandboxes, functions, prepopulated, at_once, Arc::clone(&census))?;
+        let known = Arc::clone(&census);
+        let mut real = RealSandboxes::new(sandboxes, functions, templates, prepopulated, at_once, known)?;
         let gauges = Gauges::default();
         let began = Instant::now();
         let (record, samples) = std::thread::scope(|scope| {
             let (ended, end) = mpsc::channel::<()>();
             let (census, gauges) = (&*census, &gauges);
             let every = spec.output.memory_every;
-            let sampler = scope.spawn(move || memory::sample(census, gauges, every, began, &end));
+            let sampler = scope.spawn(move || memory::sample(census, gauges, pool, every, began, &end));
             let work = Play {
                 workload: &fitted,
                 config,

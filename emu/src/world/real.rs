@@ -16,7 +16,8 @@ use super::catalog::Real;
 use super::error::Refused;
 use super::executor::{Event, Executor, Happened, Life};
 use super::memory::Census;
-use super::workers::{Done, Job, Made, Workers};
+use super::templates::Templates;
+use super::workers::{Done, Job, Made, Startable, Workers};
 use crate::functions::Input;
 use crate::sandbox::channel::{Channel, Failure};
 use crate::sandbox::{Config, Manager, Mode, Program, Sandbox};
@@ -90,6 +91,7 @@ impl RealSandboxes {
     pub fn new(
         config: Config,
         functions: Vec<Real>,
+        templates: Option<Templates>,
         prepopulated: u32,
         at_once: u32,
         census: Arc<Census>,
@@ -101,9 +103,12 @@ impl RealSandboxes {
         let timer =
             rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags).map_err(io("make a timer"))?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io("make a bell"))?;
-        let programs = functions.iter().map(|real| real.program.clone()).collect();
+        let programs: Vec<Program> = functions.iter().map(|real| real.program.clone()).collect();
+        let mut prepared = templates.into_iter().flat_map(|templates| templates.prepared);
+        let startable =
+            programs.into_iter().map(|program| Startable { program, template: prepared.next() }).collect();
         let starters = at_once.clamp(1, MOST_STARTERS) as usize;
-        let workers = Workers::start(Arc::clone(&manager), programs, starters, bell)
+        let workers = Workers::start(Arc::clone(&manager), startable, starters, bell)
             .map_err(|source| Refused::Io { step: "start a thread", source })?;
         for (fd, token) in [(timer.as_fd(), TIMER), (workers.bell(), BELL)] {
             epoll::add(&epoll, fd, EventData::new_u64(token), EventFlags::IN).map_err(io("watch"))?;
@@ -177,15 +182,17 @@ impl RealSandboxes {
             // It was given up meanwhile.
             Ok(made) if !wanted => self.workers().end(made.sandbox),
             Err(_) if !wanted => {}
-            Ok(Made { sandbox, replaced }) => {
+            Ok(Made { sandbox, replaced, is_ready }) => {
                 let watched = self.watch(life, &sandbox);
                 self.count(life, &sandbox);
                 if let Some(slot) = self.slots.get_mut(&life.sandbox) {
                     slot.sandbox = Some(sandbox);
-                    slot.awaited = Awaited::Ready { replaced };
+                    slot.awaited = if is_ready { Awaited::Nothing } else { Awaited::Ready { replaced } };
                 }
                 if let Err(errno) = watched {
                     self.pending.push(gone(life, format!("it cannot be watched: {errno}")));
+                } else if is_ready {
+                    self.pending.push(Event { life, what: Happened::Ready { replaced } });
                 }
             }
             Err(error) => self.pending.push(gone(life, error)),

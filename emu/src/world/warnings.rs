@@ -15,6 +15,7 @@ const LATE_PART: f64 = 0.01;
 pub(super) fn of_run(spec: &Spec) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(way::booted(spec));
+    warnings.extend(way::stand_in(spec));
     if let Some(emu) = &spec.emu
         && emu.speed != 1.0
     {

@@ -1,7 +1,7 @@
 //! Which real sandboxes a system stands for.
 
 use configs::Spec;
-use platform::system::{CgroupEntry, Isolating, Isolation, KeepAlive, State, system};
+use platform::system::{CgroupEntry, Isolating, Isolation, KeepAlive, PageSource, State, system};
 
 use super::error::Refused;
 use crate::sandbox::{Birth, Mode};
@@ -16,9 +16,7 @@ pub fn way(spec: &Spec) -> Result<(Mode, Birth), Refused> {
     if system.isolation != Isolation::Container {
         return cannot(format!("isolation \"{}\"", system.isolation.word()));
     }
-    if system.state != State::Boot {
-        return Err(Refused::State { system: system.name.clone(), state: system.state.word() });
-    }
+    super::templates::class(spec)?;
     if system.keep_alive == KeepAlive::Layers {
         return cannot("keep-alive by layers".to_owned());
     }
@@ -44,6 +42,15 @@ pub fn way(spec: &Spec) -> Result<(Mode, Birth), Refused> {
         CgroupEntry::CloneInto => Birth::IntoCgroup,
     };
     Ok((mode, birth))
+}
+
+/// What stands for memory that this machine does not have.
+#[must_use]
+pub fn stand_in(spec: &Spec) -> Option<String> {
+    (spec.system.state == State::Attach && spec.system.pages == PageSource::Cxl).then(|| {
+        "stand-in: templates lie in this machine's DRAM, which stands for CXL memory: reads are as fast as DRAM's"
+            .to_owned()
+    })
 }
 
 /// Says so where a system boots although it is defined by another state.

@@ -10,6 +10,7 @@ use traces::FunctionId;
 
 use super::executor::Life;
 use crate::sandbox::{Error, Manager, Program, Sandbox};
+use crate::template::{self, Prepared};
 
 /// A start to be made.
 pub(super) struct Job {
@@ -30,6 +31,15 @@ pub(super) struct Made {
     pub sandbox: Sandbox,
     /// It was to be a used one, which was not clean.
     pub replaced: bool,
+    /// It came from a template: it waits for its request and does not say so.
+    pub is_ready: bool,
+}
+
+/// How a function is started.
+pub(super) struct Startable {
+    pub program: Program,
+    /// Its template; `None`: it boots.
+    pub template: Option<Prepared>,
 }
 
 /// The threads, and what they have to do and have done.
@@ -41,7 +51,7 @@ pub(super) struct Workers {
 
 struct Shared {
     manager: Arc<Manager>,
-    programs: Vec<Program>,
+    functions: Vec<Startable>,
     todo: Mutex<Todo>,
     more: Condvar,
     done: Mutex<Vec<Done>>,
@@ -60,16 +70,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Workers {
-    /// So many threads that make starts, and one that ends sandboxes. `programs` are those of the functions.
+    /// So many threads that make starts, and one that ends sandboxes.
     pub fn start(
         manager: Arc<Manager>,
-        programs: Vec<Program>,
+        functions: Vec<Startable>,
         threads: usize,
         bell: OwnedFd,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             manager,
-            programs,
+            functions,
             todo: Mutex::default(),
             more: Condvar::new(),
             done: Mutex::default(),
@@ -144,22 +154,31 @@ impl Shared {
             };
             drop(todo);
             let Job { life, function, used } = job;
-            let result = self.make(&self.programs[function.index()], used).map_err(|error| error.to_string());
+            let result =
+                self.make(&self.functions[function.index()], used).map_err(|error| error.to_string());
             lock(&self.done).push(Done { life, result });
             let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
         }
     }
 
-    fn make(&self, program: &Program, used: Option<Sandbox>) -> Result<Made, Error> {
-        if let Some(used) = used {
-            match self.manager.repurpose(used, program) {
-                Ok(sandbox) => return Ok(Made { sandbox, replaced: false }),
-                Err(Error::Unclean { .. }) => {
-                    return Ok(Made { sandbox: self.manager.create(program)?, replaced: true });
-                }
-                Err(error) => return Err(error),
+    fn make(&self, function: &Startable, used: Option<Sandbox>) -> Result<Made, template::Error> {
+        let is_ready = function.template.is_some();
+        let was_used = used.is_some();
+        match self.begin(function, used) {
+            Ok(sandbox) => Ok(Made { sandbox, replaced: false, is_ready }),
+            Err(template::Error::Sandbox(Error::Unclean { .. })) if was_used => {
+                Ok(Made { sandbox: self.begin(function, None)?, replaced: true, is_ready })
             }
+            Err(error) => Err(error),
         }
-        Ok(Made { sandbox: self.manager.create(program)?, replaced: false })
+    }
+
+    fn begin(&self, function: &Startable, used: Option<Sandbox>) -> Result<Sandbox, template::Error> {
+        let Startable { program, template } = function;
+        match (template, used) {
+            (Some(template), used) => Ok(template.start(&self.manager, used, program, None)?.sandbox),
+            (None, Some(used)) => Ok(self.manager.repurpose(used, program)?),
+            (None, None) => Ok(self.manager.create(program)?),
+        }
     }
 }
