@@ -41,8 +41,9 @@ fn written_read_and_untouched_pages_are_told_apart() {
     let found = groups::measure(&place.manager, &template, &subject, &subject.inputs.base).unwrap();
     let own = found[&Class::Function];
     assert_eq!(own.pages, own.written + own.read_only + own.untouched);
-    // The interpreter's own objects come on top of the blocks: some hundred pages of each kind.
-    let near = |pages: u64| (1000..2200).contains(&pages);
+    // The interpreter's own objects come on top of the blocks, and what it writes before it waits for the request
+    // counts as written without being touched by it: some hundred pages of each kind.
+    let near = |pages: u64| (850..2200).contains(&pages);
     assert!(near(own.written) && near(own.read_only) && near(own.untouched), "{own:?}");
     assert!(found[&Class::Library].pages > 0 && found[&Class::Runtime].pages > 0);
 }
