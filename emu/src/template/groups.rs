@@ -6,8 +6,8 @@
 //! * One has them as copies. The processor's accessed bits are cleared, and after the request the kernel counts for
 //!   each area the pages that have it: those were *touched*. (Copies, because mapped pages come sixteen at a time.)
 //!
-//! Pages that a template copies at attach (the stack, further heaps of the C library) are memory of the process from
-//! the start, so every touched one counts as written. Only pages that are in the template are counted: those of
+//! Pages that a template copies at attach (the stack) are memory of the process from the start, so every touched one
+//! counts as written. Only pages that are in the template are counted: those of
 //! files that nobody has written belong to the files.
 
 use std::collections::BTreeMap;
