@@ -55,6 +55,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask two processes of a template the same thing, and count the pages that it reads and writes.
+    Groups {
+        /// The template, or how its name begins.
+        id: String,
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Compare two templates page by page.
     Diff {
         /// One template.
@@ -112,6 +120,7 @@ pub fn run(folders: &Folders, args: TemplateArgs) -> anyhow::Result<()> {
             }
             Ok(())
         }
+        Command::Groups { id, json } => groups(folders, &store.find(&id)?, json),
         Command::Diff { one, other } => {
             let difference = template::inspect::compare(&store.find(&one)?, &store.find(&other)?)?;
             println!("{}", serde_json::to_string_pretty(&difference)?);
@@ -188,6 +197,19 @@ fn attach(
     }
     if let Some(pid) = attached.function().pid() {
         println!("{}", json!({ "memory": template::usage::of(pid)? }));
+    }
+    Ok(())
+}
+
+fn groups(folders: &Folders, template: &template::Template, as_json: bool) -> anyhow::Result<()> {
+    let places = Places::here(&folders.out)?;
+    let subject = subject(&places, &template.manifest().function)?;
+    let manager = manager(&places)?;
+    let groups = template::groups::measure(&manager, template, &subject, &subject.inputs.base)?;
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&groups)?);
+    } else {
+        print!("{}", template::groups::table(&groups));
     }
     Ok(())
 }

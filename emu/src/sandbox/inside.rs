@@ -335,6 +335,10 @@ fn give_up_privileges(confinement: &Confinement, restores: bool) -> Result<(), F
     if !confinement.user_namespace && confinement.user != 0 {
         become_user(confinement.user)?;
     }
+    if restores {
+        // It only mattered for the change of user.
+        rustix::thread::set_keep_capabilities(false).at("keep no capabilities")?;
+    }
     if confinement.drop_capabilities {
         let none = CapabilitySet::empty();
         let left = if restores { RESTORING } else { none };

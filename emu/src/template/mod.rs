@@ -12,7 +12,7 @@
 //!
 //! | what a program does | own memory | mapping of a template | so |
 //! |---|---|---|---|
-//! | `MADV_DONTNEED`, then read | zeros | the template's bytes | areas of the C library's further heaps, which count on zeros, are copied; other allocators: [`Backing::Copy`] or [`Backing::Fault`] |
+//! | `MADV_DONTNEED`, then read | zeros | the template's bytes | the C library, CPython and V8 do not count on zeros (their suites show it); for allocators that do, such as jemalloc: [`Backing::Copy`] or [`Backing::Fault`] |
 //! | `MADV_FREE` | pages go when memory is short | `EINVAL` | allocators fall back to `MADV_DONTNEED` |
 //! | `mremap` to grow a part | zeros | the next bytes of the file | after each run of pages lies a gap, and zeros are not in the file; growing a whole area that has a tail of its own fails, and allocators copy |
 //! | grow the stack | by itself | files cannot | the main stack is copied |

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub mod python;
+pub mod server;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -55,10 +58,15 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// With a network in each sandbox, or a lone loopback.
+    pub fn with(network: bool) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
         let store = Store::open(&folder.path().join("store")).expect("a store");
         let launcher = PathBuf::from(env!("CARGO_BIN_EXE_trenvx-function"));
-        let config = Config { launcher, base: base(), network: false, ..Config::new(Mode::Repurpose) };
+        let config = Config { launcher, base: base(), network, ..Config::new(Mode::Repurpose) };
         let manager = Manager::start(config).expect("a manager starts");
         Self { folder, store, manager }
     }

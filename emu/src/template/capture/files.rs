@@ -187,9 +187,13 @@ impl Seen {
             let part = |text: &str| text.trim().parse::<u64>().ok();
             Some(part(seconds)? * 1_000_000_000 + part(nanoseconds)?)
         };
-        let (Some(value_ns), Some(interval_ns)) = (time("it_value:"), time("it_interval:")) else {
+        let (Some(mut value_ns), Some(interval_ns)) = (time("it_value:"), time("it_interval:")) else {
             return Err(self.refuse("shows its time in an unknown form"));
         };
+        if value_ns == 0 && number("ticks:") > 0 {
+            // It has gone off and is set again when it is read.
+            value_ns = interval_ns;
+        }
         Ok(File::Timer {
             clock: number("clockid:") as i32,
             flags: self.flags & (libc::O_NONBLOCK | libc::O_CLOEXEC) as u32,

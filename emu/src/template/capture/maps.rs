@@ -20,6 +20,8 @@ pub(in crate::template) struct Mapping {
     pub(in crate::template) path: String,
     /// Bytes that are there now.
     pub(in crate::template) resident: u64,
+    /// Bytes that were touched since somebody has cleared the notes of it.
+    pub(in crate::template) referenced: u64,
     /// The kernel's flags of two letters.
     pub(in crate::template) flags: Vec<String>,
 }
@@ -46,6 +48,7 @@ fn parse(text: &str) -> Option<Vec<Mapping>> {
             let mut words = line.split_ascii_whitespace().skip(1);
             match name {
                 "Rss" | "Swap" => mapping.resident += words.next()?.parse::<u64>().ok()? << 10,
+                "Referenced" => mapping.referenced = words.next()?.parse::<u64>().ok()? << 10,
                 "VmFlags" => mapping.flags = words.map(str::to_owned).collect(),
                 _ => {}
             }
@@ -80,6 +83,7 @@ fn head(line: &str) -> Option<Mapping> {
         inode,
         path: rest.to_owned(),
         resident: 0,
+        referenced: 0,
         flags: Vec::new(),
     })
 }

@@ -18,8 +18,6 @@ const GAP: u64 = 64;
 const LARGE: u64 = 512;
 /// Zeros after the last page: what memory that grows beyond it finds.
 const TAIL: u64 = 1 << 30;
-/// Size and alignment of the further heaps of the C library.
-const HEAP: u64 = 64 << 20;
 /// Pages that are read at a time.
 const AT_ONCE: usize = 256;
 
@@ -82,7 +80,7 @@ impl<'a> Memory<'a> {
         if mapping.resident > 0 && !mapping.shared {
             area.runs = self.runs(mapping, matches!(area.kind, AreaKind::File { .. }))?;
         }
-        area.way = self.way(&area)?;
+        area.way = way(&area);
         Ok(Some(area))
     }
 
@@ -142,29 +140,19 @@ impl<'a> Memory<'a> {
         Ok(Run { start, pages, first_page })
     }
 
-    /// What cannot be a mapping of a file is copied (see the table in the module of templates).
-    fn way(&self, area: &Area) -> Result<Way, Error> {
-        let AreaKind::Anonymous { grows_down, .. } = area.kind else { return Ok(Way::Attach) };
-        let wiped = area.advice.contains(&(libc::MADV_WIPEONFORK as u32));
-        if grows_down || wiped {
-            return Ok(Way::Copy);
-        }
-        if !area.start.is_multiple_of(HEAP) || area.runs.first().is_none_or(|run| run.start != area.start) {
-            return Ok(Way::Attach);
-        }
-        // The head of such a heap says how long it is.
-        let head = self.read(area.start, 32)?;
-        let size = u64::from_le_bytes(head[16..24].try_into().expect("eight bytes"));
-        let is_heap = size > 0 && size.is_multiple_of(PAGE as u64) && size <= area.end - area.start;
-        Ok(if is_heap { Way::Copy } else { Way::Attach })
-    }
-
     /// Ends the file; its table.
     pub(super) fn finish(self) -> io::Result<PageTable> {
         let end = self.hashes.len() as u64 * PAGE as u64;
         self.to.set_len(end + TAIL)?;
         Ok(PageTable::new(self.hashes))
     }
+}
+
+/// What cannot be a mapping of a file is copied: memory that grows downwards by itself, or is wiped in a child.
+fn way(area: &Area) -> Way {
+    let grows_down = matches!(area.kind, AreaKind::Anonymous { grows_down: true, .. });
+    let wiped = area.advice.contains(&(libc::MADV_WIPEONFORK as u32));
+    if grows_down || wiped { Way::Copy } else { Way::Attach }
 }
 
 /// What a mapping is; why it cannot be captured.
