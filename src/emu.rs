@@ -5,6 +5,7 @@ mod clean;
 mod functions;
 mod sandbox;
 mod serve;
+mod soak;
 
 use crate::common::Folders;
 use clap::{Args, Subcommand};
@@ -26,6 +27,8 @@ enum Command {
     Functions(functions::FunctionsArgs),
     /// Serve the pages of templates.
     Serve(serve::ServeArgs),
+    /// Let processes come and go at a page server, and see that nothing grows.
+    Soak(soak::SoakArgs),
     /// Measure the real world.
     Bench(bench::BenchArgs),
 }
@@ -40,6 +43,7 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Clean(args) => clean::run(&args),
         Command::Functions(args) => functions::run(folders, &args),
         Command::Serve(args) => serve::run(args),
+        Command::Soak(args) => soak::run(&args),
         Command::Bench(args) => bench::run(args),
     }
 }
