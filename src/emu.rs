@@ -7,6 +7,7 @@ mod clean;
 mod functions;
 mod sandbox;
 mod serve;
+mod soak;
 mod template;
 
 use crate::common::Folders;
@@ -31,6 +32,8 @@ enum Command {
     Functions(functions::FunctionsArgs),
     /// Serve the pages of templates.
     Serve(serve::ServeArgs),
+    /// Let processes come and go at a page server, and see that nothing grows.
+    Soak(soak::SoakArgs),
     /// Measure the real world.
     Bench(bench::BenchArgs),
 }
@@ -47,5 +50,6 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Functions(args) => functions::run(folders, &args),
         Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(folders, args),
+        Command::Soak(args) => soak::run(&args),
     }
 }

@@ -6,6 +6,7 @@
 
 mod child;
 pub mod program;
+pub mod soak;
 pub mod tasks;
 mod templates;
 
