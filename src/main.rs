@@ -48,6 +48,8 @@ enum Command {
     Claims(report::ClaimsArgs),
     /// Write report.html over experiments that were run.
     Report(report::ReportArgs),
+    /// Keep what was measured on this machine, for others to compare with.
+    Reference(report::ReferenceArgs),
     /// Run, draw, judge and report.
     Reproduce(reproduce::ReproduceArgs),
     /// Compare two runs, points, experiments or stores.
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Figure(args) => report::figures(&cli.folders, &args),
         Command::Claims(args) => report::claims(&cli.folders, &args),
         Command::Report(args) => report::report(&cli.folders, &args),
+        Command::Reference(args) => report::keep(&cli.folders, &args),
         Command::Reproduce(args) => reproduce::run(&cli.folders, &args),
         Command::Compare(args) => compare::run(&cli.folders, &args),
         Command::Config(args) => config::run(&cli.folders, &args),

@@ -22,6 +22,7 @@ pub mod metric;
 #[cfg(test)]
 mod pictures;
 pub mod reduce;
+pub mod reference;
 pub mod report;
 pub mod steady;
 pub mod summary;
