@@ -10,6 +10,7 @@
 //! * shown on one page ([`report::report`]).
 
 mod adapt;
+pub mod artifact;
 pub mod claims;
 pub mod compare;
 pub mod draw;
