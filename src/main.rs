@@ -4,6 +4,7 @@
 //! Exit codes: 0 done; 1 a run failed or a claim was refuted with `--strict`; 2 wrong usage or
 //! input; 3 the environment lacks something.
 
+mod artifact;
 mod bench;
 mod common;
 mod compare;
@@ -49,6 +50,10 @@ enum Command {
     Claims(report::ClaimsArgs),
     /// Write report.html over experiments that were run.
     Report(report::ReportArgs),
+    /// Keep what was measured on this machine, for others to compare with.
+    Reference(report::ReferenceArgs),
+    /// Write the generated tables of the artifact appendix.
+    Artifact(artifact::ArtifactArgs),
     /// Run, draw, judge and report.
     Reproduce(reproduce::ReproduceArgs),
     /// Compare two runs, points, experiments or stores.
@@ -83,11 +88,13 @@ fn main() -> ExitCode {
         Command::Figure(args) => report::figures(&cli.folders, &args),
         Command::Claims(args) => report::claims(&cli.folders, &args),
         Command::Report(args) => report::report(&cli.folders, &args),
+        Command::Reference(args) => report::keep(&cli.folders, &args),
         Command::Reproduce(args) => reproduce::run(&cli.folders, &args),
         Command::Compare(args) => compare::run(&cli.folders, &args),
         Command::Config(args) => config::run(&cli.folders, &args),
         Command::Systems(args) => policies::systems(&args),
         Command::Policies(args) => policies::policies(&args),
+        Command::Artifact(args) => artifact::run(&cli.folders, &args),
         Command::Bench(args) => bench::run(&cli.folders, args),
         Command::Emu(args) => emu::run(&cli.folders, args),
         Command::Completions(args) => {

@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use configs::{Experiment, Tier, WorldKind};
 use figures::files::{Table, number, optional};
+use figures::reference::{self, Cost, Reference};
 use figures::report::{DoctorRow, warnings_of};
 use figures::{ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
 use platform::StartKind;
@@ -55,6 +56,15 @@ pub struct ReportArgs {
     which: Which,
 }
 
+/// Keep what was measured on this machine, small, so that others can compare theirs with it.
+#[derive(Debug, Args)]
+pub struct ReferenceArgs {
+    /// Name of the machine: a folder below figures/reference.
+    name: String,
+    #[command(flatten)]
+    which: Which,
+}
+
 /// An experiment with the runs of it that the store has.
 pub struct Loaded {
     experiment: Experiment,
@@ -64,6 +74,8 @@ pub struct Loaded {
     manifest: Option<Manifest>,
     /// What each run cost the machine that simulated it.
     cost: Table,
+    /// The same, summed up.
+    total: Cost,
 }
 
 /// Columns of `cost.csv`, from the runs' manifests. The resident memory is the largest of the whole
@@ -96,12 +108,26 @@ fn cost_of(label: &str, run: &StoredRun) -> [String; 9] {
     ]
 }
 
+fn add(total: &mut Cost, manifest: &Manifest, bytes: Option<u64>) {
+    let mib = |bytes: Option<u64>| bytes.map_or(0.0, |bytes| Bytes(bytes).as_gib_f64() * 1024.0);
+    total.runs += 1;
+    total.wall_s += manifest.wall_s + manifest.write_s;
+    total.cpu_s += manifest.cpu_s.unwrap_or(0.0);
+    total.peak_rss_mib = total.peak_rss_mib.max(mib(manifest.process_peak_rss_bytes));
+    total.disk_mib += mib(bytes);
+}
+
 impl Loaded {
     /// Reads the runs of an experiment, reducing each as it is read.
     pub fn new(folders: &Folders, experiment: Experiment, world: WorldKind) -> anyhow::Result<Self> {
         let mut data = ExperimentData::of(&experiment);
         let mut manifest = None;
         let mut cost = Table::new(&COST);
+        let mut total = Cost {
+            experiment: experiment.id.clone(),
+            tier: experiment.tier.name().to_owned(),
+            ..Cost::default()
+        };
         match Index::load(&folders.out, &experiment, world.name()) {
             Ok(index) => {
                 let store = Store::open(&folders.out)?;
@@ -109,13 +135,14 @@ impl Loaded {
                     let run = store.load(&indexed.key)?;
                     data.add_as(&indexed.label, &run);
                     cost.push(cost_of(&indexed.label, &run));
+                    add(&mut total, &run.manifest, store.bytes(&indexed.key));
                     manifest = Some(run.manifest);
                 }
             }
             Err(StoreError::Missing { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Self { experiment, data, world, manifest, cost })
+        Ok(Self { experiment, data, world, manifest, cost, total })
     }
 
     /// The folder of its figures: its own where something was typed beside the name.
@@ -223,6 +250,20 @@ pub fn claims(folders: &Folders, args: &ClaimsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Keeps this machine as a reference.
+pub fn keep(folders: &Folders, args: &ReferenceArgs) -> anyhow::Result<()> {
+    let loaded: Vec<Loaded> =
+        args.which.load(folders)?.into_iter().filter(|loaded| loaded.manifest.is_some()).collect();
+    let machine = loaded.iter().rev().find_map(|l| l.manifest.as_ref()).map_or_else(Vec::new, environment);
+    anyhow::ensure!(!loaded.is_empty(), "nothing was run that could be kept: trenvx reproduce all");
+    let data: Vec<&ExperimentData> = loaded.iter().map(|l| &l.data).collect();
+    let costs: Vec<Cost> = loaded.iter().map(|l| l.total.clone()).collect();
+    let folder = references(folders)?.join(figures::files::file_name(&args.name));
+    reference::keep(&folder, &machine, &data, &costs)?;
+    println!("{}", folder.display());
+    Ok(())
+}
+
 /// Draws, judges and writes the page.
 pub fn report(folders: &Folders, args: &ReportArgs) -> anyhow::Result<()> {
     let loaded = args.which.load(folders)?;
@@ -253,6 +294,9 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
             constants.push(constant.clone());
         }
     }
+    let environment = run.iter().rev().find_map(|l| l.manifest.as_ref()).map_or_else(Vec::new, environment);
+    let reference = reference_of(folders)?;
+    let data: Vec<&ExperimentData> = run.iter().map(|l| &l.data).collect();
     let input = ReportInput {
         file: folders.out.join("report.html"),
         title: format!("trenvx: {} tier", tier.name()),
@@ -260,13 +304,27 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
         verdicts: &judged,
         constants: &constants,
         warnings: run.iter().flat_map(|l| warnings_of(&l.data)).collect(),
-        environment: run.iter().rev().find_map(|l| l.manifest.as_ref()).map_or_else(Vec::new, environment),
-        differences: Vec::new(),
+        environment: environment.clone(),
+        differences: reference
+            .as_ref()
+            .map_or_else(Vec::new, |reference| reference.differences(&environment)),
+        against: reference.as_ref().map(|reference| reference.against(&data)).transpose()?,
         doctor: doctor(),
         footer: None,
     };
     let path = figures::report(&input)?;
     Ok((path, judged))
+}
+
+/// The first reference machine that is kept beside the configurations.
+fn reference_of(folders: &Folders) -> anyhow::Result<Option<Reference>> {
+    Ok(Reference::all(&references(folders)?)?.into_iter().next())
+}
+
+/// The folder of reference machines: `figures/reference` beside the folder of configurations.
+pub fn references(folders: &Folders) -> anyhow::Result<PathBuf> {
+    let configs = std::path::absolute(folders.configs()?)?;
+    Ok(configs.parent().unwrap_or(Path::new("")).join("figures/reference"))
 }
 
 /// Prints one line a point, the figures that people look at first, and the warnings of its runs.

@@ -90,8 +90,9 @@ impl Meant {
     fn shown(&self, judged: Vec<Judged>) -> Vec<Judged> {
         let Some(claims) = &self.claims else { return judged };
         let of = |claim: &figures::Claim| judged.iter().find(|one| one.claim.id == claim.id).cloned();
-        let undecidable =
-            |claim: &figures::Claim| figures::judge::<figures::ExperimentData>(&[claim.clone()], &[]).pop();
+        let undecidable = |claim: &figures::Claim| {
+            figures::judge::<figures::ExperimentData>(std::slice::from_ref(claim), &[]).pop()
+        };
         claims.iter().filter_map(|claim| of(claim).or_else(|| undecidable(claim))).collect()
     }
 }

@@ -24,5 +24,12 @@ fn the_reference_figure_is_what_this_version_draws() {
          MODEL_VERSION, say why, and copy {} there",
         "out/figures/e04-kick/latency-percentiles.svg"
     );
-    assert!(out.path().join("report.html").is_file());
+    // The same values as on the machine that is kept beside the figure, and the report says so.
+    let report = std::fs::read_to_string(out.path().join("report.html")).expect("a report");
+    let same = "values that it has for these experiments are the same here.";
+    assert!(
+        report.contains(same),
+        "figures/reference is not what this version measures: if the model changed, run trenvx reproduce all, then \
+         trenvx reference epyc-2-cores"
+    );
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{House, new_runs, said, same};
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -86,4 +87,25 @@ fn ten_thousand_points_are_planned_at_once() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("10000 points, 10000 runs: 0 in the store, 10000 to run"), "{text}");
     assert!(text.contains("no earlier run to go by"), "{text}");
+}
+
+#[test]
+fn what_a_killed_writer_left_is_removed() {
+    let house = House::new();
+    said(&mut house.sweep("out", &[]));
+    let folder = house.path("out/experiments");
+    let kept = ["e98-kick-sim.json", "e98-kick-sim.lock", "e98-kick-sim.csv", "e98-kick-simple.partial-1-a"];
+    for name in ["e98-kick-sim.partial-1-abc", "e98-kick-sim.csv-1-abc", "e98-kick-sim.csv-77", kept[3]] {
+        fs::write(folder.join(name), "half").expect("a file");
+    }
+    said(&mut house.sweep("out", &[]));
+    let mut left: Vec<String> = fs::read_dir(&folder)
+        .expect("a folder")
+        .flatten()
+        .map(|e| e.file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    let mut kept = kept.map(str::to_owned);
+    kept.sort();
+    assert_eq!(left, kept);
 }

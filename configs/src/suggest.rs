@@ -1,17 +1,8 @@
 //! "Did you mean": the nearest known word.
 
-use traces::names::distance;
-
 /// The known word nearest to `word`, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = word.to_lowercase();
-    let limit = (word.chars().count() / 3).clamp(1, 4);
-    known
-        .into_iter()
-        .map(|candidate| (distance(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|&(far, candidate)| far <= limit || is_part(&lower, &candidate.to_lowercase()))
-        .min()
-        .map(|(_, candidate)| candidate)
+    traces::names::nearest(word, &known.into_iter().collect::<Vec<_>>())
 }
 
 /// `: did you mean "…"?` or the whole list where nothing is near.
@@ -24,11 +15,6 @@ pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) ->
             format!("known are {}", all.join(", "))
         }
     }
-}
-
-/// One is a piece of the other, and no tiny one.
-fn is_part(a: &str, b: &str) -> bool {
-    a.len() >= 3 && b.len() >= 3 && (a.contains(b) || b.contains(a))
 }
 
 #[cfg(test)]

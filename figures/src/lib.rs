@@ -11,6 +11,7 @@
 //! * shown on one page ([`report::report`]).
 
 mod adapt;
+pub mod artifact;
 pub mod claims;
 pub mod compare;
 pub mod draw;
@@ -24,6 +25,7 @@ pub mod metric;
 #[cfg(test)]
 mod pictures;
 pub mod reduce;
+pub mod reference;
 pub mod report;
 pub mod steady;
 pub mod summary;

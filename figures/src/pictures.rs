@@ -117,6 +117,7 @@ fn page(folder: &Path, data: &ExperimentData, figures: &[FigureFile]) {
         warnings: warnings_of(data),
         environment: vec![("processor".into(), "2 × a processor".into()), ("commit".into(), "0123456789abcdef0123456789abcdef01234567 (changed)".into())],
         differences: Vec::new(),
+        against: None,
         doctor: vec![DoctorRow { name: "userfaultfd".into(), status: "DEGRADED".into(), detail: "needs vm.unprivileged_userfaultfd=1; falls back to root".into() }],
         footer: Some("Made by trenvx 0.1.0".into()),
     };

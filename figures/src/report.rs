@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::figure::FigureFile;
 use crate::files;
 use crate::input::ExperimentData;
+use crate::reference::{Against, ValueDifference};
 use crate::summary;
 use configs::ConstantNote;
 use minijinja::Environment;
@@ -34,6 +35,8 @@ pub struct ReportInput<'a> {
     pub environment: Vec<(String, String)>,
     /// What differs from the reference machine.
     pub differences: Vec<Difference>,
+    /// How the values compare with those of the reference machine.
+    pub against: Option<Against>,
     /// What the machine can do; empty where it was not asked.
     pub doctor: Vec<DoctorRow>,
     /// Last line of the page, such as when it was made; nothing if `None`.
@@ -139,6 +142,7 @@ fn html(input: &ReportInput<'_>) -> Result<String> {
         warnings: &input.warnings,
         environment: &input.environment,
         differences: &input.differences,
+        reference: input.against.as_ref().map(reference),
         doctor: &input.doctor,
         footer: input.footer.as_deref(),
     };
@@ -159,8 +163,34 @@ struct Page<'a> {
     warnings: &'a [Warning],
     environment: &'a [(String, String)],
     differences: &'a [Difference],
+    reference: Option<ReferenceView<'a>>,
     doctor: &'a [DoctorRow],
     footer: Option<&'a str>,
+}
+
+/// Most values listed that are not as on the reference machine.
+const LISTED: usize = 200;
+
+#[derive(Serialize)]
+struct ReferenceView<'a> {
+    name: &'a str,
+    compared: usize,
+    different: usize,
+    clear: usize,
+    listed: Vec<&'a ValueDifference>,
+}
+
+/// Those that are clearly different come first.
+fn reference(against: &Against) -> ReferenceView<'_> {
+    let clear: Vec<&ValueDifference> = against.different.iter().filter(|one| one.is_clear).collect();
+    let rest = against.different.iter().filter(|one| !one.is_clear);
+    ReferenceView {
+        name: &against.name,
+        compared: against.compared,
+        different: against.different.len(),
+        clear: clear.len(),
+        listed: clear.into_iter().chain(rest).take(LISTED).collect(),
+    }
 }
 
 #[derive(Serialize)]

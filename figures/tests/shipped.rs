@@ -38,6 +38,7 @@ fn make(experiments: &[Experiment], data: &[ExperimentData], folder: &Path) -> S
         warnings: data.iter().flat_map(warnings_of).collect(),
         environment: Vec::new(),
         differences: Vec::new(),
+        against: None,
         doctor: Vec::new(),
         footer: None,
     };

@@ -2,21 +2,23 @@
 
 use super::SIM;
 use crate::common::Folders;
-use figures::metric::{self, Metric};
+use figures::metric::{self, Metric, Statistic};
 use figures::reduce::RunSummary;
 use runs::{Index, Plan, Store};
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Writes the table of a sweep beside its index: one row per run, read one after the other, so that
 /// memory does not grow with their number.
 pub fn table(folders: &Folders, plan: &Plan, store: &Store) -> anyhow::Result<PathBuf> {
     let index = Index::load(&folders.out, &plan.experiment, SIM)?;
-    let path = Index::path(&folders.out, &plan.experiment, SIM).with_extension("csv");
     let metrics: Vec<_> =
         Metric::all().into_iter().flat_map(|m| m.statistics().iter().map(move |&s| (m, s))).collect();
-    let partial = path.with_extension(format!("csv-{}", std::process::id()));
-    let mut file = BufWriter::new(std::fs::File::create(&partial)?);
+    Index::write_table(&folders.out, &plan.experiment, SIM, |path| write(path, &index, &metrics, store))
+}
+
+fn write(path: &Path, index: &Index, metrics: &[(Metric, Statistic)], store: &Store) -> anyhow::Result<()> {
+    let mut file = BufWriter::new(std::fs::File::create(path)?);
     let axes = index.runs.first().map(|run| run.axes.iter().map(|(axis, _)| cell(axis)));
     let named = metrics.iter().map(|&(m, s)| format!("{} {} {}", m.name(), s.name(), metric::unit(m)));
     let header = axes.into_iter().flatten().chain(["seed".into(), "key".into()]).chain(named);
@@ -31,8 +33,7 @@ pub fn table(folders: &Folders, plan: &Plan, store: &Store) -> anyhow::Result<Pa
         writeln!(file, "{}", row.collect::<Vec<_>>().join(","))?;
     }
     file.into_inner()?.sync_all()?;
-    std::fs::rename(&partial, &path)?;
-    Ok(path)
+    Ok(())
 }
 
 /// A text as CSV has it.

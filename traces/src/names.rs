@@ -1,15 +1,21 @@
 //! Which known name was probably meant.
 
-/// The known name with the smallest edit distance to `given`, if it is close (at most a third of
-/// the longer name differs); the first of equals.
+/// The known name nearest to `given`, if one is near enough to be meant: up to a third of its letters
+/// differ (at most four), or one is a piece of the other. Of equals the first in the alphabet.
 pub fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let given = given.to_lowercase();
+    let limit = (given.chars().count() / 3).clamp(1, 4);
     known
         .iter()
-        .map(|name| (distance(&given, name), *name))
-        .filter(|(distance, name)| *distance * 3 <= given.len().max(name.len()))
-        .min_by_key(|(distance, _)| *distance)
+        .map(|name| (distance(&given, &name.to_lowercase()), *name))
+        .filter(|&(far, name)| far <= limit || is_part(&given, &name.to_lowercase()))
+        .min()
         .map(|(_, name)| name)
+}
+
+/// One is a piece of the other, and no tiny one.
+fn is_part(a: &str, b: &str) -> bool {
+    a.len() >= 3 && b.len() >= 3 && (a.contains(b) || b.contains(a))
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
@@ -42,6 +48,7 @@ mod tests {
         let known = ["azure-functions-2019", "azure-functions-2021", "mooncake"];
         assert_eq!(nearest("azure-function-2021", &known), Some("azure-functions-2021"));
         assert_eq!(nearest("Mooncak", &known), Some("mooncake"));
+        assert_eq!(nearest("mooncake-2024", &known), Some("mooncake"));
         assert_eq!(nearest("parquet", &known), None);
     }
 }

@@ -148,7 +148,7 @@ fn reported(section: &Section<'_, '_>, axes: &Axes<'_>) -> Vec<Reported> {
         let says = one.optional("says", values::text);
         match (&written, &says) {
             (Some(_), _) if system.is_empty() => {
-                one.problem("value", "of which system? Write system = \"…\"")
+                one.problem("value", "of which system? Write system = \"…\"");
             }
             (None, None) => one.problem("says", "nothing is reported: write system and value, or says"),
             _ => {}

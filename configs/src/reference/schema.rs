@@ -53,7 +53,8 @@ pub(super) fn of(document: &Document, forms: &Forms) -> Value {
 
 /// A table with these keys and no others.
 fn closed(properties: Map<String, Value>, required: &[&str]) -> Value {
-    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    let mut schema = json!({ "type": "object", "additionalProperties": false });
+    schema["properties"] = Value::Object(properties);
     if !required.is_empty() {
         schema["required"] = json!(required);
     }

@@ -28,6 +28,7 @@ fn page_of(data: &ExperimentData, claims: &[Claim], title: &str) -> String {
         warnings: warnings_of(data),
         environment: vec![("cpu".into(), "2 × <b>fast</b>".into())],
         differences: Vec::new(),
+        against: None,
         doctor: Vec::new(),
         footer: None,
     };

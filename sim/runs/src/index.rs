@@ -61,6 +61,24 @@ impl Index {
             .map_err(|error| StoreError::malformed(&path, Some(error.line() as u64), error.to_string()))
     }
 
+    /// Writes the table of an experiment's runs (`….csv` beside its index) whole: `fill` gets another name,
+    /// which is renamed when it is done. One process at a time.
+    pub fn write_table<E: From<StoreError>>(
+        out: &Path,
+        experiment: &Experiment,
+        world: &str,
+        fill: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        let index = Self::path(out, experiment, world);
+        let _guard = lock(&index)?;
+        remove_leftovers(&index);
+        let path = index.with_extension(TABLE);
+        let partial = index.with_extension(format!("{TABLE}-{}", Holder::me().token()));
+        fill(&partial)?;
+        fs::rename(&partial, &path).map_err(StoreError::io(&path, "renaming to"))?;
+        Ok(path)
+    }
+
     /// Adds the runs that were found to the index of `plan`'s experiment. Runs of an earlier index that
     /// this plan leaves out are kept if they are still runs of this experiment: same spec, same model.
     pub(crate) fn merge(
@@ -76,10 +94,9 @@ impl Index {
             fs::create_dir_all(folder).map_err(StoreError::io(folder, "creating"))?;
         }
         // Several runners of one experiment add their parts one after the other.
-        let guard_path = path.with_extension("lock");
-        let guard = File::options().create(true).truncate(false).write(true).open(&guard_path);
-        let guard = guard.map_err(StoreError::io(&guard_path, "opening"))?;
-        guard.lock().map_err(StoreError::io(&guard_path, "locking"))?;
+        let _guard = lock(&path)?;
+
+        remove_leftovers(&path);
 
         let labels = experiment.points.iter().enumerate();
         let places: BTreeMap<&str, usize> = labels.map(|(i, point)| (point.label.as_str(), i)).collect();
@@ -110,6 +127,15 @@ impl Index {
     }
 }
 
+/// The lock of an index, held until it is dropped.
+fn lock(index: &Path) -> Result<File, StoreError> {
+    let path = index.with_extension("lock");
+    let guard = File::options().create(true).truncate(false).write(true).open(&path);
+    let guard = guard.map_err(StoreError::io(&path, "opening"))?;
+    guard.lock().map_err(StoreError::io(&path, "locking"))?;
+    Ok(guard)
+}
+
 /// The name under which an experiment's outputs are known: `e04-kick-sim`.
 pub(crate) fn stem(experiment: &Experiment, world: &str) -> String {
     let variant = if experiment.typed.is_empty() {
@@ -121,6 +147,26 @@ pub(crate) fn stem(experiment: &Experiment, world: &str) -> String {
     };
     format!("{}-{}-{world}{variant}", experiment.id, experiment.tier.name())
 }
+
+/// Removes what killed processes left of an index or of a table that they were writing. Whoever writes one
+/// holds the index's lock, so what is there while it is held was left behind.
+fn remove_leftovers(index: &Path) {
+    let (Some(folder), Some(stem)) = (index.parent(), index.file_stem().and_then(|stem| stem.to_str()))
+    else {
+        return;
+    };
+    let starts = [format!("{stem}.partial-"), format!("{stem}.{TABLE}-")];
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| starts.iter().any(|start| name.starts_with(start))) {
+            // If it cannot be removed now, the next one to write tries again.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The ending of an experiment's table.
+const TABLE: &str = "csv";
 
 /// Writes a JSON file whole: to the disk under another name, then renamed.
 pub(crate) fn save_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {

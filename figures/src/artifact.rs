@@ -1,0 +1,167 @@
+//! Tables of the artifact appendix, made from the claims and from what a reference machine measured, so
+//! that text and check cannot differ.
+
+use crate::claims::{Claim, Expectation, Judged, Verdict};
+use crate::reference::Reference;
+use std::fmt::Write;
+
+/// Where generated text begins in a document; the name of the table follows.
+const BEGIN: &str = "<!-- generated: ";
+/// Where it ends.
+const END: &str = "<!-- end of generated text -->";
+
+/// The claims: what is expected, how it may differ, which command decides.
+pub fn claims_table(claims: &[Claim]) -> String {
+    let mut out = String::from(
+        "| Claim | Paper | Published | Expected | Tolerance (kind) | Command |\n|---|---|---|---|---|---|\n",
+    );
+    for claim in claims {
+        let judged = Judged {
+            claim: claim.clone(),
+            verdict: Verdict::NotRun { reason: String::new() },
+            measured: Vec::new(),
+        };
+        let (expected, tolerance, command) = match &claim.not_run {
+            Some(reason) => (String::new(), format!("NOT-RUN: {reason}"), "–".to_owned()),
+            None => (
+                match &claim.expectation {
+                    Expectation::Ordering { .. } => format!("rises: {}", judged.bound()),
+                    _ => judged.bound(),
+                },
+                claim.expectation.tolerance().name().to_owned(),
+                format!("`trenvx reproduce {} --tier {}`", claim.id, claim.tier.name()),
+            ),
+        };
+        let published = judged.published();
+        let cells = [
+            format!("**{}** {}", claim.id, claim.text),
+            claim.paper.clone(),
+            published,
+            expected,
+            tolerance,
+            command,
+        ];
+        line(&mut out, &cells);
+    }
+    out
+}
+
+/// An experiment of the appendix.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    /// Short name.
+    pub id: String,
+    /// Title.
+    pub title: String,
+    /// Figure or table of the paper.
+    pub paper: Option<String>,
+}
+
+/// The experiments with what they cost on a reference machine: `[human-minutes + compute + disk]`.
+pub fn experiments_table(experiments: &[Listed], claims: &[Claim], reference: Option<&Reference>) -> String {
+    let mut out = String::from(
+        "| Experiment | Paper | Claims | Command | Runs | Compute | Memory | Disk |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    for experiment in experiments {
+        let about: Vec<&str> = claims
+            .iter()
+            .filter(|claim| claim.experiment == experiment.id)
+            .map(|claim| claim.id.as_str())
+            .collect();
+        let costs = reference.into_iter().flat_map(|reference| &reference.costs);
+        let cost = costs.into_iter().find(|cost| cost.experiment == experiment.id && cost.tier == "kick");
+        let cost = cost.map_or_else(
+            || ["not measured".to_owned(), String::new(), String::new(), String::new()],
+            |cost| {
+                [
+                    cost.runs.to_string(),
+                    format!("{} s", crate::files::number((cost.wall_s * 10.0).round() / 10.0)),
+                    format!("{} MiB", crate::files::number(cost.peak_rss_mib)),
+                    format!("{} MiB", crate::files::number(cost.disk_mib)),
+                ]
+            },
+        );
+        let [runs, compute, memory, disk] = cost;
+        line(
+            &mut out,
+            &[
+                format!("**{}** {}", experiment.id, experiment.title),
+                experiment.paper.clone().unwrap_or_else(|| "beyond".to_owned()),
+                range(&about),
+                format!("`trenvx reproduce {}`", experiment.id),
+                runs,
+                compute,
+                memory,
+                disk,
+            ],
+        );
+    }
+    if let Some(reference) = reference {
+        let of = |field: &str| reference.machine.get(field).map_or("unknown", String::as_str);
+        let _ = writeln!(
+            out,
+            "\nTier kick, measured by the tool on {} ({}, {} cores, Linux {}): the sum over the runs one after the other; the largest \
+             memory of the whole process. No experiment needs a person but to start it.",
+            reference.name,
+            of("cpu model"),
+            of("cores"),
+            of("kernel")
+        );
+    }
+    out
+}
+
+/// `c17–c46` where names follow each other.
+fn range(ids: &[&str]) -> String {
+    let number = |id: &str| id.trim_start_matches('c').parse::<u32>().ok();
+    let mut parts: Vec<(String, String)> = Vec::new();
+    for id in ids {
+        match parts.last_mut() {
+            Some((_, last)) if number(last).is_some_and(|n| number(id) == Some(n + 1)) => {
+                (*id).clone_into(last)
+            }
+            _ => parts.push(((*id).to_owned(), (*id).to_owned())),
+        }
+    }
+    let written =
+        parts.into_iter().map(|(first, last)| if first == last { first } else { format!("{first}–{last}") });
+    let written: Vec<String> = written.collect();
+    if written.is_empty() { "–".to_owned() } else { written.join(", ") }
+}
+
+fn line(out: &mut String, cells: &[String]) {
+    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+    let _ = writeln!(out, "| {} |", cells.join(" | "));
+}
+
+/// A document with the text between the markers of `name` replaced; `None` if it has no such markers.
+pub fn between_markers(document: &str, name: &str, text: &str) -> Option<String> {
+    let begin = format!("{BEGIN}{name} -->\n");
+    let (before, rest) = document.split_once(&begin)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{begin}\n{}\n\n{END}{after}", text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_markers_changes() {
+        let document = "a\n<!-- generated: claims -->\nold\n<!-- end of generated text -->\nb\n";
+        let new = between_markers(document, "claims", "| new |\n").unwrap();
+        assert_eq!(new, "a\n<!-- generated: claims -->\n\n| new |\n\n<!-- end of generated text -->\nb\n");
+        assert_eq!(
+            between_markers(&new, "claims", "| new |").as_deref(),
+            Some(new.as_str()),
+            "a second time changes nothing"
+        );
+        assert_eq!(between_markers(document, "times", "x"), None);
+    }
+
+    #[test]
+    fn names_that_follow_each_other_are_a_range() {
+        assert_eq!(range(&["c01", "c03", "c04", "c05"]), "c01, c03–c05");
+        assert_eq!(range(&[]), "–");
+    }
+}
