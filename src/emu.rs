@@ -3,6 +3,7 @@
 mod bench;
 mod clean;
 mod functions;
+mod guest;
 mod sandbox;
 
 use crate::common::Folders;
@@ -25,6 +26,8 @@ enum Command {
     Functions(functions::FunctionsArgs),
     /// Measure the real world.
     Bench(bench::BenchArgs),
+    /// Boot virtual machines that have CXL memory and RDMA, and run commands in them.
+    Guest(guest::GuestArgs),
 }
 
 /// Runs `trenvx emu`.
@@ -37,5 +40,6 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Clean(args) => clean::run(&args),
         Command::Functions(args) => functions::run(folders, &args),
         Command::Bench(args) => bench::run(args),
+        Command::Guest(args) => guest::run(folders, args),
     }
 }

@@ -6,6 +6,7 @@
 //!   [`clean`] removes what killed managers left.
 //! * [`template`]: the state of a real process, captured once and attached many times; [`pager`] serves its pages
 //!   where they cannot be mapped.
+//! * [`guest`]: virtual machines with CXL memory and RDMA.
 //! * [`world`] runs experiments on them.
 //!
 //! Linux only.
@@ -17,6 +18,7 @@ pub mod bench_sandbox;
 pub mod clean;
 pub mod doctor;
 pub mod functions;
+pub mod guest;
 pub mod kernel;
 pub mod pager;
 pub mod sandbox;

@@ -58,7 +58,9 @@ pub enum TableError {
     #[error("this is no table of template pages: it begins with {0:02x?}")]
     Foreign([u8; 8]),
     /// It is of another version.
-    #[error("the table has version {0}, and this program reads version {VERSION}: capture the template again")]
+    #[error(
+        "the table has version {0}, and this program reads version {VERSION}: capture the template again"
+    )]
     Version(u32),
     /// It is shorter or longer than it says.
     #[error("the table says that it holds {said} pages and has {found} bytes of hashes")]
@@ -186,7 +188,9 @@ mod tests {
         assert_eq!(table.present(), 3);
         assert!(!table.is_present(1) && !table.is_present(4));
         assert_eq!(table.hashes()[0], table.hashes()[3]);
-        assert!(table.matches(2, &[2; PAGE]) && !table.matches(2, &[3; PAGE]) && table.matches(1, &[0; PAGE]));
+        assert!(
+            table.matches(2, &[2; PAGE]) && !table.matches(2, &[3; PAGE]) && table.matches(1, &[0; PAGE])
+        );
         assert!(!table.matches(9, &[0; PAGE]));
     }
 
