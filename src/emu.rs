@@ -4,6 +4,7 @@ mod bench;
 mod clean;
 mod functions;
 mod guest;
+mod pool;
 mod sandbox;
 
 use crate::common::Folders;
@@ -28,6 +29,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Boot virtual machines that have CXL memory and RDMA, and run commands in them.
     Guest(guest::GuestArgs),
+    /// Put templates into CXL memory or serve them by RDMA, and read them.
+    Pool(pool::PoolArgs),
 }
 
 /// Runs `trenvx emu`.
@@ -41,5 +44,6 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Functions(args) => functions::run(folders, &args),
         Command::Bench(args) => bench::run(args),
         Command::Guest(args) => guest::run(folders, args),
+        Command::Pool(args) => pool::run(args),
     }
 }

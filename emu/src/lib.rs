@@ -6,7 +6,7 @@
 //!   [`clean`] removes what killed managers left.
 //! * [`template`]: the state of a real process, captured once and attached many times; [`pager`] serves its pages
 //!   where they cannot be mapped.
-//! * [`guest`]: virtual machines with CXL memory and RDMA.
+//! * [`guest`]: virtual machines with CXL memory and RDMA; [`pool`]: template pages in such memory.
 //! * [`world`] runs experiments on them.
 //!
 //! Linux only.
@@ -21,6 +21,7 @@ pub mod functions;
 pub mod guest;
 pub mod kernel;
 pub mod pager;
+pub mod pool;
 pub mod sandbox;
 pub mod template;
 pub mod world;
