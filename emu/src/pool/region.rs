@@ -126,7 +126,8 @@ fn make(bus: &Path, root: &str, memory: &str, decoder: &str, size: u64) -> Resul
         ("hand the region to its driver", bus.join("drivers/cxl_region/bind"), name.clone()),
     ];
     for (step, path, text) in steps {
-        if let Err(error) = fs::write(&path, text) {
+        // The kernel takes a uuid only with an end of line.
+        if let Err(error) = fs::write(&path, text + "\n") {
             let _ = fs::write(root.join("delete_region"), &name);
             let _ = fs::write(decoder_path.join("dpa_size"), "0");
             return Err(at(step, &path)(error));
@@ -200,7 +201,7 @@ mod tests {
     }
 
     fn read(bus: &tempfile::TempDir, name: &str) -> String {
-        fs::read_to_string(bus.path().join(name)).unwrap()
+        fs::read_to_string(bus.path().join(name)).unwrap().trim().to_owned()
     }
 
     #[test]
