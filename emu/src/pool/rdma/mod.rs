@@ -19,3 +19,11 @@ mod verbs;
 pub use client::{Attempt, Client, Remote};
 pub use hello::Key;
 pub use server::{Server, ServerError};
+
+/// Whether the libraries for RDMA can be loaded. That says nothing of a device.
+///
+/// # Errors
+/// If one of them, or a function in it, is missing.
+pub fn libraries() -> std::io::Result<()> {
+    verbs::verbs().map(|_| ())
+}
