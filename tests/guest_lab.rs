@@ -58,7 +58,11 @@ impl House {
         spec.accelerator = Choice::Only(Accelerator::Tcg);
         let begin = Instant::now();
         let lab = Lab::boot(&spec).expect("a lab");
-        println!("two guests up after {:.1} s under {}", begin.elapsed().as_secs_f64(), lab.accelerator().name());
+        println!(
+            "two guests up after {:.1} s under {}",
+            begin.elapsed().as_secs_f64(),
+            lab.accelerator().name()
+        );
         Self { lab, folder, _root: root, _alone: alone }
     }
 
@@ -124,7 +128,8 @@ const READ: &str = "read --from 192.0.2.1:7471 --key @key --table @template";
 
 /// How many times a reader has connected, by its last words.
 fn connections(ended: &Ended) -> u64 {
-    let line = ended.errors.lines().find(|line| line.ends_with("connections")).expect("a number of connections");
+    let line =
+        ended.errors.lines().find(|line| line.ends_with("connections")).expect("a number of connections");
     line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("a number")
 }
 
@@ -178,8 +183,8 @@ fn one_guest_fills_a_cxl_device_and_both_read(house: &House) {
     assert!(folder.contains(r#""source":"cxl-fsdax","pages":3584"#), "{folder}");
     house.shell(1, "sync");
 
-    house.pool(2, "device --mode devdax");
-    house.pool(2, "device --mode fsdax --mount /mnt/pool --read-only");
+    house.pool(2, "device --mode devdax --read-only");
+    house.pool(2, "device --mode fsdax --read-only --mount /mnt/pool");
     let device = house.pool(2, "read --device /dev/dax0.0 --name python");
     assert!(device.contains(r#""source":"cxl-devdax","pages":3584"#), "{device}");
     house.pool(2, "read --folder /mnt/pool/python");

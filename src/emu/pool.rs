@@ -58,8 +58,8 @@ struct DeviceArgs {
     /// Where to mount its file system (fsdax).
     #[arg(long, value_name = "DIR")]
     mount: Option<PathBuf>,
-    /// Mount it only to read: another host fills it.
-    #[arg(long, requires = "mount")]
+    /// Another host fills it: make nothing, and mount only to read.
+    #[arg(long, conflicts_with = "mib")]
     read_only: bool,
 }
 
@@ -211,11 +211,18 @@ fn device(args: &DeviceArgs) -> anyhow::Result<()> {
         ModeArg::Fsdax => Mode::Fsdax,
         ModeArg::Devdax => Mode::Devdax,
     };
-    let region = region::ensure(Path::new(region::BUS))?;
-    let device = namespace::ensure(&region.name, mode, args.mib)?;
+    let region = region::ensure(Path::new(region::BUS), namespace::reread_labels)?;
+    let device = if args.read_only {
+        namespace::find(&region.name, mode)?
+    } else {
+        namespace::ensure(&region.name, mode, args.mib)?
+    };
     println!("{}", device.display());
     if let Some(place) = &args.mount {
-        anyhow::ensure!(mode == Mode::Fsdax, "--mount is for --mode fsdax: a devdax device has no file system");
+        anyhow::ensure!(
+            mode == Mode::Fsdax,
+            "--mount is for --mode fsdax: a devdax device has no file system"
+        );
         namespace::mount_direct(&device, place, args.read_only)?;
     }
     Ok(())
@@ -223,7 +230,8 @@ fn device(args: &DeviceArgs) -> anyhow::Result<()> {
 
 fn fill(args: &FillArgs) -> anyhow::Result<()> {
     let own = args.template.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = args.name.clone().or(own).context("the template's folder has no name: give one with --name")?;
+    let name =
+        args.name.clone().or(own).context("the template's folder has no name: give one with --name")?;
     let begin = Instant::now();
     let place = match (&args.device, &args.mount) {
         (Some(device), _) => {

@@ -284,7 +284,10 @@ fn write_initramfs(path: &Path, modules: &Modules, busybox: &Path) -> Result<(),
         let bytes = fs::read(busybox).map_err(io_at(busybox))?;
         // A program that needs libraries names their loader in its first page.
         if bytes[..bytes.len().min(4096)].windows(9).any(|window| window == b"/ld-linux") {
-            return Err(ImageError::Program { program: "a busybox without libraries", package: "busybox-static" });
+            return Err(ImageError::Program {
+                program: "a busybox without libraries",
+                package: "busybox-static",
+            });
         }
         archive.file("bin/busybox", &bytes).map_err(io_at(path))?;
         archive.file("init", INIT).map_err(io_at(path))?;

@@ -268,14 +268,20 @@ impl Memories {
     fn of(&self, number: usize, handed: &mut Vec<RawFd>) -> CxlMemory {
         match self {
             Self::Held { of, mib, shared } => {
-                let (memory, labels) = &of[if *shared { 0 } else { number }];
+                let number = if *shared { 0 } else { number };
+                let (memory, labels) = &of[number];
                 handed.extend([memory.as_raw_fd(), labels.as_raw_fd()]);
                 let path = |fd: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-                CxlMemory { memory: path(memory), labels: path(labels), mib: *mib }
+                CxlMemory { memory: path(memory), labels: path(labels), mib: *mib, serial: number as u64 + 1 }
             }
             Self::Kept { folder, mib } => {
                 let path = |what: &str| folder.join(format!("node{}.cxl-{what}", number + 1));
-                CxlMemory { memory: path("memory"), labels: path("labels"), mib: *mib }
+                CxlMemory {
+                    memory: path("memory"),
+                    labels: path("labels"),
+                    mib: *mib,
+                    serial: number as u64 + 1,
+                }
             }
         }
     }

@@ -36,6 +36,8 @@ pub(super) struct CxlMemory {
     pub(super) memory: PathBuf,
     pub(super) labels: PathBuf,
     pub(super) mib: u64,
+    /// The device's number, not 0: the same each time for the same memory.
+    pub(super) serial: u64,
 }
 
 /// Size of a device's label area. A namespace needs 128 KiB of it.
@@ -127,7 +129,9 @@ impl Machine<'_> {
             // not know that.
             add("-device", "cxl-rp,port=0,bus=cxl.0,id=port.0,chassis=0,slot=2".into());
             add("-device", "cxl-rp,port=1,bus=cxl.0,id=port.1,chassis=0,slot=3".into());
-            add("-device", "cxl-type3,bus=port.0,memdev=cxl-memory,lsa=cxl-labels,id=cxl-device".into());
+            // Without a serial number, the kernel finds no namespaces on a device that had them before.
+            let device = "cxl-type3,bus=port.0,memdev=cxl-memory,lsa=cxl-labels,id=cxl-device";
+            add("-device", format!("{device},sn={:#x}", cxl.serial));
             let window = cxl.mib.next_multiple_of(1024).max(4096);
             add("-machine", format!("cxl-fmw.0.targets.0=cxl.0,cxl-fmw.0.size={window}M"));
         }

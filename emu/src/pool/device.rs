@@ -83,7 +83,9 @@ impl Device {
         let file = File::options().read(true).write(write).open(path)?;
         let length = usize::try_from(size(path, &file)?).map_err(io::Error::other)?;
         if length < 4 << 20 {
-            return Err(io::Error::other(format!("{length} bytes are too small for a pool: it takes 4 MiB or more")));
+            return Err(io::Error::other(format!(
+                "{length} bytes are too small for a pool: it takes 4 MiB or more"
+            )));
         }
         let memory =
             if write { Mapping::shared_mut(&file, length)? } else { Mapping::shared(&file, length)? };
@@ -282,7 +284,10 @@ mod tests {
         let template = pool.template("t", 700, 1);
         pool.device().fill("one", &template).unwrap();
         let error = pool.device().fill("two", &template).unwrap_err();
-        assert!(error.to_string().ends_with("full: 4 MiB are wanted and the largest gap has 2 MiB"), "{error}");
+        assert!(
+            error.to_string().ends_with("full: 4 MiB are wanted and the largest gap has 2 MiB"),
+            "{error}"
+        );
         let small = pool.template("s", 100, 2);
         pool.device().fill("three", &small).unwrap();
         pool.device().remove("one").unwrap();
@@ -294,7 +299,8 @@ mod tests {
     #[test]
     fn hosts_that_fill_at_once_get_different_places_and_only_one_gets_a_name() {
         let pool = Pool::of_mib(64);
-        let templates: Vec<PathBuf> = (0..4).map(|seed| pool.template(&format!("t{seed}"), 300, seed)).collect();
+        let templates: Vec<PathBuf> =
+            (0..4).map(|seed| pool.template(&format!("t{seed}"), 300, seed)).collect();
         let ends: Vec<Result<Entry, DeviceError>> = std::thread::scope(|scope| {
             let threads: Vec<_> = templates
                 .iter()
@@ -354,7 +360,8 @@ mod tests {
         for at in places {
             flip(at);
             let read = Device::open(&pool.path()).unwrap().template("a").map_err(|error| error.to_string());
-            let outcome = read.and_then(|mut reader| survey(&mut reader, 4).map_err(|error| error.to_string()));
+            let outcome =
+                read.and_then(|mut reader| survey(&mut reader, 4).map_err(|error| error.to_string()));
             assert!(outcome.is_err(), "byte {at}");
             flip(at);
         }

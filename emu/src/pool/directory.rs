@@ -60,7 +60,9 @@ mod field {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
     /// It holds something else, or nothing.
-    #[error("no pool of this program: it begins with {0:02x?}. 'trenvx emu pool format' makes one and forgets what was there")]
+    #[error(
+        "no pool of this program: it begins with {0:02x?}. 'trenvx emu pool format' makes one and forgets what was there"
+    )]
     Foreign([u8; 8]),
     /// Of another version.
     #[error("the pool has version {0}, and this program uses version {VERSION}")]
@@ -94,7 +96,9 @@ pub enum DirectoryError {
     #[error("template {0} is being filled, or its filler died: remove it and fill it again")]
     Filling(String),
     /// Somebody has the lock for long.
-    #[error("host {0:x} has locked the pool for {PATIENCE:?}: if it is dead, break the lock with 'trenvx emu pool unlock'")]
+    #[error(
+        "host {0:x} has locked the pool for {PATIENCE:?}: if it is dead, break the lock with 'trenvx emu pool unlock'"
+    )]
     Locked(u64),
     /// A name that cannot be kept.
     #[error("'{0}' cannot be a name: 1 to {LONGEST_NAME} bytes")]
@@ -169,7 +173,9 @@ impl<'a> Directory<'a> {
         }
         if size != device.len() as u64 {
             let found = device.len();
-            return Err(DirectoryError::Damaged(format!("it was made for {size} bytes, and the device has {found}")));
+            return Err(DirectoryError::Damaged(format!(
+                "it was made for {size} bytes, and the device has {found}"
+            )));
         }
         Ok(Self { device })
     }
@@ -298,7 +304,8 @@ impl<'a> Directory<'a> {
         }
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let name = bytes[field::NAME..field::NAME + LONGEST_NAME].split(|byte| *byte == 0).next();
-        let name = std::str::from_utf8(name.unwrap_or_default()).map_err(|_| damaged("its name is no text"))?;
+        let name =
+            std::str::from_utf8(name.unwrap_or_default()).map_err(|_| damaged("its name is no text"))?;
         let entry = Entry {
             name: name.to_owned(),
             owner: number(field::OWNER),

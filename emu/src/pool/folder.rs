@@ -81,7 +81,8 @@ impl Folder {
             return Err(FolderError::NotDirect(pages));
         }
         let length = table.hashes().len() * PAGE;
-        let mapped = (length > 0).then(|| Mapping::private(&file, length)).transpose().map_err(io_at(&pages))?;
+        let mapped =
+            (length > 0).then(|| Mapping::private(&file, length)).transpose().map_err(io_at(&pages))?;
         Ok(Self { path: path.to_owned(), table, pages: mapped })
     }
 }

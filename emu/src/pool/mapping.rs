@@ -60,7 +60,11 @@ impl Mapping {
     /// # Panics
     /// If they do not: callers check what they read from a device before.
     pub(super) fn at(&self, at: usize, length: usize) -> *mut u8 {
-        assert!(at.checked_add(length).is_some_and(|end| end <= self.length), "{at}+{length} of {}", self.length);
+        assert!(
+            at.checked_add(length).is_some_and(|end| end <= self.length),
+            "{at}+{length} of {}",
+            self.length
+        );
         // SAFETY: within the mapping by the line above.
         unsafe { self.start.as_ptr().add(at) }
     }

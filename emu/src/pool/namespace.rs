@@ -46,6 +46,14 @@ pub enum NamespaceError {
         /// What it said.
         said: String,
     },
+    /// There is none.
+    #[error("no {mode} namespace in {region}: the host that fills the pool makes it")]
+    None {
+        /// The region.
+        region: String,
+        /// The mode.
+        mode: &'static str,
+    },
     /// Its device did not appear.
     #[error("{device} did not appear within {PATIENCE:?}", device = .0.display())]
     NoDevice(PathBuf),
@@ -69,18 +77,40 @@ struct Listed {
     chardev: Option<String>,
 }
 
-/// The device of a namespace in this mode: the first that there is, or one of `mib` MiB (all that is left for
-/// none) that is made in `region`.
+/// Lets the kernel read the devices' labels anew, which say where namespaces are. It keeps what it read when it
+/// found the device, and another host may have made namespaces since. Only before a device has a region: a device
+/// that is in use stays as it is.
+pub fn reread_labels() {
+    for command in ["disable-dimm", "enable-dimm"] {
+        // Of a device in use, which cannot be disabled, the kernel knows the labels.
+        let _ = run(Command::new("ndctl").args([command, "--bus", "CXL", "all"]));
+    }
+}
+
+/// The device of the first namespace in this mode that there is.
+///
+/// # Errors
+/// If `ndctl` is missing or fails, there is none, or the device does not appear.
+pub fn find(region: &str, mode: Mode) -> Result<PathBuf, NamespaceError> {
+    match listed(region, mode)? {
+        Some(device) => appeared(device),
+        None => Err(NamespaceError::None { region: region.to_owned(), mode: mode.name() }),
+    }
+}
+
+fn listed(region: &str, mode: Mode) -> Result<Option<PathBuf>, NamespaceError> {
+    let of_mode = list(region)?.into_iter().filter(|listed| listed.mode == mode.name());
+    let mut devices = of_mode.filter_map(|listed| listed.blockdev.or(listed.chardev));
+    Ok(devices.next().map(|device| Path::new("/dev").join(device)))
+}
+
+/// The same, or one of `mib` MiB (all that is left for none) that is made now.
 ///
 /// # Errors
 /// If `ndctl` is missing or fails, or the device does not appear.
 pub fn ensure(region: &str, mode: Mode, mib: Option<u64>) -> Result<PathBuf, NamespaceError> {
-    for listed in list(region)? {
-        if listed.mode == mode.name()
-            && let Some(device) = listed.blockdev.or(listed.chardev)
-        {
-            return appeared(Path::new("/dev").join(device));
-        }
+    if let Some(device) = listed(region, mode)? {
+        return appeared(device);
     }
     let mut command = Command::new("ndctl");
     // Its bookkeeping in local memory: on the device it would be as slow as the device.
@@ -89,15 +119,7 @@ pub fn ensure(region: &str, mode: Mode, mib: Option<u64>) -> Result<PathBuf, Nam
         command.args(["--size", &format!("{mib}M")]);
     }
     run(&mut command)?;
-    let listed = list(region)?.into_iter().rfind(|listed| listed.mode == mode.name());
-    let device = listed.and_then(|listed| listed.blockdev.or(listed.chardev));
-    match device {
-        Some(device) => appeared(Path::new("/dev").join(device)),
-        None => Err(NamespaceError::Program {
-            program: "ndctl create-namespace".into(),
-            said: "it made a namespace that has no device".into(),
-        }),
-    }
+    find(region, mode)
 }
 
 /// Puts a file system on a block device if it has none of ours, and mounts it with `dax=always`.

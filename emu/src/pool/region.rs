@@ -44,11 +44,11 @@ pub struct Region {
     pub size: u64,
 }
 
-/// The region that there is, or one that is made now.
+/// The region that there is, or one that is made now; `before` is done before it is made.
 ///
 /// # Errors
 /// If there is no device, or a step fails; a region that was begun is deleted.
-pub fn ensure(bus: &Path) -> Result<Region, RegionError> {
+pub fn ensure(bus: &Path, before: impl FnOnce()) -> Result<Region, RegionError> {
     let devices = bus.join("devices");
     let mut names = list(&devices);
     names.sort();
@@ -76,6 +76,7 @@ pub fn ensure(bus: &Path) -> Result<Region, RegionError> {
         })
         .ok_or_else(|| RegionError::NoWindow(devices.clone()))?;
     let decoder = free_decoder(&devices, &names, memory.0)?;
+    before();
     make(bus, root, memory.0, &decoder, memory.1)
 }
 
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn a_region_takes_all_of_a_device_through_its_own_decoder() {
         let bus = bus("0x40000000");
-        let region = ensure(bus.path()).unwrap();
+        let region = ensure(bus.path(), || ()).unwrap();
         assert_eq!(region, Region { name: "region0".into(), size: 1 << 30 });
         assert_eq!(read(&bus, "devices/region0/target0"), "decoder2.0");
         assert_eq!(read(&bus, "devices/region0/size"), "0x40000000");
@@ -218,10 +219,10 @@ mod tests {
 
     #[test]
     fn without_memory_or_window_there_is_a_reason() {
-        assert!(matches!(ensure(bus("0x0").path()), Err(RegionError::NoDevice(_))));
+        assert!(matches!(ensure(bus("0x0").path(), || ()), Err(RegionError::NoDevice(_))));
         let without = bus("0x40000000");
         fs::write(without.path().join("devices/decoder0.0/cap_pmem"), "0").unwrap();
-        assert!(matches!(ensure(without.path()), Err(RegionError::NoWindow(_))));
+        assert!(matches!(ensure(without.path(), || ()), Err(RegionError::NoWindow(_))));
     }
 
     #[test]
@@ -229,7 +230,7 @@ mod tests {
         let bus = bus("0x40000000");
         // A folder cannot be written to.
         fs::create_dir(bus.path().join("devices/region0/target0")).unwrap();
-        let error = ensure(bus.path()).unwrap_err();
+        let error = ensure(bus.path(), || ()).unwrap_err();
         assert!(error.to_string().starts_with("cannot join decoder and region"), "{error}");
         assert_eq!(read(&bus, "devices/decoder0.0/delete_region"), "region0");
         assert_eq!(read(&bus, "devices/decoder2.0/dpa_size"), "0");

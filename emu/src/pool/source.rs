@@ -92,8 +92,9 @@ pub fn read_verified(
 
 /// The place of a page among `count`, or an error that names it.
 pub(super) fn index(from: &str, page: u64, count: usize) -> Result<usize, ReadError> {
-    usize::try_from(page)
-        .ok()
-        .filter(|at| *at < count)
-        .ok_or_else(|| ReadError::NoPage { from: from.to_owned(), page, pages: count as u64 })
+    usize::try_from(page).ok().filter(|at| *at < count).ok_or_else(|| ReadError::NoPage {
+        from: from.to_owned(),
+        page,
+        pages: count as u64,
+    })
 }

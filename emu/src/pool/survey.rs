@@ -38,9 +38,8 @@ pub struct Survey {
 /// # Panics
 /// If `batch` is 0.
 pub fn survey(reader: &mut (impl PageReader + ?Sized), batch: usize) -> Result<Survey, ReadError> {
-    let present: Vec<u64> = (0..reader.table().hashes().len() as u64)
-        .filter(|page| reader.table().is_present(*page))
-        .collect();
+    let present: Vec<u64> =
+        (0..reader.table().hashes().len() as u64).filter(|page| reader.table().is_present(*page)).collect();
     let mut into = vec![[0; PAGE]; batch];
     let mut times = Vec::new();
     for pages in present.chunks(batch) {

@@ -16,7 +16,9 @@ pub(super) fn kernel(_: &Host) -> Finding {
     match Image::open(&Path::new(OUT).join(FOLDER)) {
         Ok(image) => Finding::ok(format!("Linux {}", image.meta().kernel)),
         Err(error @ (ImageError::None(_) | ImageError::Old(_))) => Finding::missing(error.to_string(), SETUP),
-        Err(error) => Finding::missing(error.to_string(), "remove it and make it anew (trenvx emu guest build)"),
+        Err(error) => {
+            Finding::missing(error.to_string(), "remove it and make it anew (trenvx emu guest build)")
+        }
     }
 }
 

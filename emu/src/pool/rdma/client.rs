@@ -158,7 +158,8 @@ impl PageReader for Client {
                 .iter()
                 .map(|number| (offer.pages_at + pages[*number] * PAGE as u64, PAGE as u32))
                 .collect();
-            session.fetch(&wanted, offer.pages_key, |number, piece| into[numbers[number]].copy_from_slice(piece))
+            session
+                .fetch(&wanted, offer.pages_key, |number, piece| into[numbers[number]].copy_from_slice(piece))
         })
     }
 }
@@ -189,18 +190,19 @@ impl Attempt {
     pub fn is_refused(self, remote: &Remote) -> Result<bool, ReadError> {
         let from = || format!("pool {}", remote.address);
         let until = Instant::now() + remote.patience;
-        let outcome = Session::open(remote.address, remote.key, &remote.root, until).and_then(|mut session| {
-            let offer = session.offer;
-            let end = offer.pages_at + offer.pages * PAGE as u64;
-            let (opcode, addr, key) = match self {
-                Self::Beyond => (RDMA_READ, end, offer.pages_key),
-                Self::Before => (RDMA_READ, offer.pages_at - PAGE as u64, offer.pages_key),
-                Self::WrongKey => (RDMA_READ, offer.pages_at, offer.pages_key ^ 0x0001_0000),
-                Self::OtherKey => (RDMA_READ, offer.pages_at, offer.table_key),
-                Self::Write => (RDMA_WRITE, offer.pages_at, offer.pages_key),
-            };
-            session.attempt(opcode, addr, key)
-        });
+        let outcome =
+            Session::open(remote.address, remote.key, &remote.root, until).and_then(|mut session| {
+                let offer = session.offer;
+                let end = offer.pages_at + offer.pages * PAGE as u64;
+                let (opcode, addr, key) = match self {
+                    Self::Beyond => (RDMA_READ, end, offer.pages_key),
+                    Self::Before => (RDMA_READ, offer.pages_at - PAGE as u64, offer.pages_key),
+                    Self::WrongKey => (RDMA_READ, offer.pages_at, offer.pages_key ^ 0x0001_0000),
+                    Self::OtherKey => (RDMA_READ, offer.pages_at, offer.table_key),
+                    Self::Write => (RDMA_WRITE, offer.pages_at, offer.pages_key),
+                };
+                session.attempt(opcode, addr, key)
+            });
         match outcome {
             Ok(()) => Ok(false),
             Err(Broken::Access) => Ok(true),

@@ -192,14 +192,18 @@ mod tests {
         assert_eq!(check_request(&request, key), Ok([7; 16]));
         assert_eq!(check_request(&request, Key::new([0; 16])), Err(Refusal::Key));
         assert_eq!(check_request(&request[..43], key), Err(Refusal::Stranger));
-        assert_eq!(check_request(b"GET / HTTP/1.0\r\n\r\n..........................", key), Err(Refusal::Stranger));
+        assert_eq!(
+            check_request(b"GET / HTTP/1.0\r\n\r\n..........................", key),
+            Err(Refusal::Stranger)
+        );
         let padded = [&request[..], &[0; 12]].concat();
         assert_eq!(check_request(&padded, key), Ok([7; 16]));
     }
 
     #[test]
     fn an_offer_comes_back_as_it_was() {
-        let offer = Offer { pages_at: 1 << 40, pages_key: 2, pages: 3, table_at: 4, table_key: 5, root: [6; 32] };
+        let offer =
+            Offer { pages_at: 1 << 40, pages_key: 2, pages: 3, table_at: 4, table_key: 5, root: [6; 32] };
         assert_eq!(Offer::of(&offer.bytes()), Some(offer));
         assert_eq!(Offer::of(&offer.bytes()[..75]), None);
         assert_eq!(Offer::of(&[0; 196]), None);

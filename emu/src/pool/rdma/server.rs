@@ -17,8 +17,8 @@ use super::events::{Events, Seen, ip_of, socket_address};
 use super::hello::{Key, Offer, Refusal, check_request};
 use super::session::queue;
 use super::verbs::{
-    CmId, Completion, ConnParam, Cq, Mr, PORT_SPACE_TCP, Pd, RDMA_WRITE, REMOTE_READ, SUCCESS, SendWork, Verbs,
-    checked, event, made, poll_cq, post_send, verbs,
+    CmId, Completion, ConnParam, Cq, Mr, PORT_SPACE_TCP, Pd, RDMA_WRITE, REMOTE_READ, SUCCESS, SendWork,
+    Verbs, checked, event, made, poll_cq, post_send, verbs,
 };
 use crate::pool::folder::{FolderError, open_template};
 use crate::pool::mapping::Mapping;
@@ -152,7 +152,8 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let held = templates.iter().map(|folder| Held::load(folder)).collect::<Result<Vec<_>, _>>()?;
         let verbs = verbs().map_err(step("load the libraries for RDMA"))?;
-        let events = Events::new(verbs).map_err(step("reach the connection manager (/dev/infiniband/rdma_cm)"))?;
+        let events =
+            Events::new(verbs).map_err(step("reach the connection manager (/dev/infiniband/rdma_cm)"))?;
         let mut server = Self {
             verbs,
             events: Some(events),
@@ -168,8 +169,13 @@ impl Server {
         let channel = server.events().channel;
         // SAFETY: the channel lives longer than the id; the address is one, with its family in front.
         unsafe {
-            checked((verbs.rdma_create_id)(channel, &raw mut server.listener, ptr::null_mut(), PORT_SPACE_TCP))
-                .map_err(step("make a listener"))?;
+            checked((verbs.rdma_create_id)(
+                channel,
+                &raw mut server.listener,
+                ptr::null_mut(),
+                PORT_SPACE_TCP,
+            ))
+            .map_err(step("make a listener"))?;
             match checked((verbs.rdma_bind_addr)(server.listener, at.as_mut_ptr().cast())) {
                 Ok(()) => {}
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EADDRNOTAVAIL)) => {
@@ -182,8 +188,9 @@ impl Server {
                 return Err(ServerError::NoDevice(address));
             }
             server.pd = made((verbs.ibv_alloc_pd)(context)).map_err(step("make a protection domain"))?;
-            server.cq = made((verbs.ibv_create_cq)(context, MOST as i32 * 2, ptr::null_mut(), ptr::null_mut(), 0))
-                .map_err(step("make a completion queue"))?;
+            server.cq =
+                made((verbs.ibv_create_cq)(context, MOST as i32 * 2, ptr::null_mut(), ptr::null_mut(), 0))
+                    .map_err(step("make a completion queue"))?;
         }
         server.register()?;
         // SAFETY: made above.
@@ -209,8 +216,12 @@ impl Server {
             unsafe {
                 let at = held.memory.at(0, pages);
                 held.pages_mr = made((self.verbs.ibv_reg_mr)(self.pd, at.cast(), pages, REMOTE_READ))
-                    .map_err(step("register a template's pages (is the limit of locked memory high enough?)"))?;
-                let at = held.memory.at(held.pages as usize * PAGE, held.table_length.max(1).min(held.memory.len()));
+                    .map_err(step(
+                        "register a template's pages (is the limit of locked memory high enough?)",
+                    ))?;
+                let at = held
+                    .memory
+                    .at(held.pages as usize * PAGE, held.table_length.max(1).min(held.memory.len()));
                 held.table_mr = made((self.verbs.ibv_reg_mr)(self.pd, at.cast(), table, REMOTE_READ))
                     .map_err(step("register a template's table"))?;
             }

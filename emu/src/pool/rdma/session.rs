@@ -73,8 +73,7 @@ impl Session {
     ) -> Result<Self, Broken> {
         let verbs = verbs()?;
         let events = Events::new(verbs)?;
-        let nothing =
-            Offer { pages_at: 0, pages_key: 0, pages: 0, table_at: 0, table_key: 0, root: [0; 32] };
+        let nothing = Offer { pages_at: 0, pages_key: 0, pages: 0, table_at: 0, table_key: 0, root: [0; 32] };
         let mut session = Self {
             verbs,
             id: ptr::null_mut(),
@@ -122,9 +121,7 @@ impl Session {
         let mut to = socket_address(address);
         let wait = STEP.as_millis() as i32;
         // SAFETY: the address is one, with its family in front; the id was made above.
-        checked(unsafe {
-            (v.rdma_resolve_addr)(self.id, ptr::null_mut(), to.as_mut_ptr().cast(), wait)
-        })?;
+        checked(unsafe { (v.rdma_resolve_addr)(self.id, ptr::null_mut(), to.as_mut_ptr().cast(), wait) })?;
         self.expect(event::ADDR_RESOLVED, "looking for the way to it", until)?;
         let mut timeout = ACK_TIMEOUT;
         // A device that does not take it keeps its own time: then a loss is noticed later.
