@@ -17,8 +17,8 @@ use emu::pool::survey::synthetic;
 const FACILITIES: [&str; 4] = ["qemu", "guest-kernel", "guest-cxl", "guest-rdma"];
 /// The pool daemon's address: guest 1.
 const POOL: &str = "192.0.2.1:7471";
-/// Pages of the template: 16 MiB.
-const PAGES: u64 = 4096;
+/// Pages of the template: 8 MiB.
+const PAGES: u64 = 2048;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Only one lab at a time: each takes all of a small machine.
@@ -52,7 +52,7 @@ impl House {
         let program = Path::new(env!("CARGO_BIN_EXE_trenvx"));
         let mut spec = Spec::new(&image(), program, &folder.join("logs"));
         spec.nodes = 2;
-        spec.cxl = Some((1024, Backing::Shared));
+        spec.cxl = Some((512, Backing::Shared));
         spec.rdma = true;
         // Finding out about KVM is not what is tested here.
         spec.accelerator = Choice::Only(Accelerator::Tcg);
@@ -116,9 +116,9 @@ impl House {
         daemon
     }
 
-    /// Starts to read from it in guest 2 for so many seconds, and waits for the first whole reading.
-    fn read(&self, seconds: u32, patience: u32) -> Job<'_> {
-        let mut reader = self.start(2, &format!("{READ} --seconds {seconds} --patience {patience}"));
+    /// Starts to read from it in guest 2 so many times, and waits for the first whole reading.
+    fn read(&self, times: u32, patience: u32) -> Job<'_> {
+        let mut reader = self.start(2, &format!("{READ} --times {times} --patience {patience}"));
         reader.wait_for("rdma", MINUTE).expect("a first reading");
         reader
     }
@@ -171,7 +171,7 @@ fn pages_come_right_from_cxl_and_rdma_whatever_fails() {
 }
 
 fn one_guest_fills_a_cxl_device_and_both_read(house: &House) {
-    assert_eq!(house.pool(1, "device --mode devdax --mib 512").trim(), "/dev/dax0.0");
+    assert_eq!(house.pool(1, "device --mode devdax --mib 64").trim(), "/dev/dax0.0");
     house.pool(1, "device --mode fsdax --mount /mnt/pool");
     // Once made, the same device is found.
     assert_eq!(house.pool(1, "device --mode devdax").trim(), "/dev/dax0.0");
@@ -180,13 +180,13 @@ fn one_guest_fills_a_cxl_device_and_both_read(house: &House) {
     house.pool(1, "fill --device /dev/dax0.0 --name python @template");
     house.pool(1, "fill --mount /mnt/pool --name python @template");
     let folder = house.pool(1, "read --folder /mnt/pool/python");
-    assert!(folder.contains(r#""source":"cxl-fsdax","pages":3584"#), "{folder}");
+    assert!(folder.contains(r#""source":"cxl-fsdax","pages":1792"#), "{folder}");
     house.shell(1, "sync");
 
     house.pool(2, "device --mode devdax --read-only");
     house.pool(2, "device --mode fsdax --read-only --mount /mnt/pool");
     let device = house.pool(2, "read --device /dev/dax0.0 --name python");
-    assert!(device.contains(r#""source":"cxl-devdax","pages":3584"#), "{device}");
+    assert!(device.contains(r#""source":"cxl-devdax","pages":1792"#), "{device}");
     house.pool(2, "read --folder /mnt/pool/python");
     house.refused(2, "read --device /dev/dax0.0 --name ruby", "no template ruby");
     house.refused(2, "read --folder @template", "not mapped directly");
@@ -234,7 +234,7 @@ fn a_full_device_says_so(house: &House) {
         }
         filled += 1;
     };
-    assert!(full.errors.contains("the pool is full: 18 MiB are wanted"), "{full:?}");
+    assert!(full.errors.contains("the pool is full: 10 MiB are wanted"), "{full:?}");
     house.pool(2, &format!("read --device /dev/dax0.0 --name filler{}", filled - 1));
     // What is given back can be used again.
     house.pool(2, "remove --device /dev/dax0.0 filler0");
@@ -264,15 +264,15 @@ fn a_pool_answers_only_what_it_registered(house: &House) {
 
 fn readers_survive_what_can_be_survived(house: &House) {
     let daemon = house.serve("");
-    let spoilt = ok(house.start(2, &format!("{READ} --seconds 2 --spoil")));
-    assert!(connections(&spoilt) >= 2, "{spoilt:?}");
+    let spoilt = ok(house.start(2, &format!("{READ} --times 3 --spoil")));
+    assert!(connections(&spoilt) >= 3, "{spoilt:?}");
 
-    let reader = house.read(3, 20);
+    let reader = house.read(4, 20);
     daemon.signal(libc::SIGUSR1).expect("a guest that lives");
     let rekeyed = ok(reader);
     assert!(connections(&rekeyed) >= 2, "old keys were still good: {rekeyed:?}");
 
-    let reader = house.read(8, 40);
+    let reader = house.read(3, 40);
     let plug = house.lab.plug(1).expect("a wire");
     plug.set_in(false);
     thread::sleep(Duration::from_secs(5));
@@ -282,7 +282,7 @@ fn readers_survive_what_can_be_survived(house: &House) {
 
 fn readers_of_a_dead_pool_end_with_a_named_error(house: &House) {
     let daemon = house.serve("");
-    let reader = house.read(30, 4);
+    let reader = house.read(10_000, 4);
     let begin = Instant::now();
     daemon.signal(libc::SIGKILL).expect("a guest that lives");
     let ended = reader.wait(MINUTE).expect("an end");
@@ -296,7 +296,7 @@ fn readers_of_a_dead_pool_end_with_a_named_error(house: &House) {
 
 fn a_pool_survives_a_guest_that_dies_while_it_reads(house: &House) {
     let mut daemon = house.serve("");
-    let reader = house.read(30, 20);
+    let reader = house.read(10_000, 20);
     house.node(2).kill();
     let gone = reader.wait(MINUTE).expect_err("the guest is dead");
     assert!(gone.to_string().starts_with("guest 2 is gone"), "{gone}");

@@ -140,9 +140,9 @@ struct ReadArgs {
     /// Pages asked for at a time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: u16,
-    /// Read again and again for so many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    seconds: f64,
+    /// Read all of it so many times.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    times: u32,
     /// Seconds that a read may take with all that it needs: connecting again, a link that is down.
     #[arg(long, value_name = "SECONDS", default_value_t = 20.0)]
     patience: f64,
@@ -295,21 +295,20 @@ fn read(args: &ReadArgs) -> anyhow::Result<()> {
     anyhow::bail!("say where to read: --from HOST:PORT, --device FILE --name NAME, or --folder DIR")
 }
 
-/// Reads until the time is over, at least once, with a line of JSON for each time.
+/// Reads all of it as often as asked, with a line of JSON for each time.
 fn repeat<R: PageReader>(
     reader: &mut R,
     args: &ReadArgs,
     between: impl Fn(&mut R) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let until = Instant::now() + Duration::try_from_secs_f64(args.seconds).context("--seconds")?;
-    loop {
+    for time in 0..args.times {
+        if time > 0 {
+            between(reader)?;
+        }
         let survey = survey(reader, usize::from(args.batch))?;
         println!("{}", serde_json::to_string(&survey).context("cannot write JSON")?);
-        if Instant::now() >= until {
-            return Ok(());
-        }
-        between(reader)?;
     }
+    Ok(())
 }
 
 fn attempt(args: &AttemptArgs) -> anyhow::Result<()> {
