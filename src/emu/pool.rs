@@ -183,7 +183,10 @@ struct SyntheticArgs {
 pub fn run(args: PoolArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Device(args) => device(&args),
-        Command::Format(on) => Ok(Device::open_mut(&on.device)?.format()),
+        Command::Format(on) => {
+            Device::open_mut(&on.device)?.format();
+            Ok(())
+        }
         Command::Fill(args) => fill(&args),
         Command::List(on) => list(&on.device),
         Command::Remove(args) => Ok(Device::open_mut(&args.on.device)?.remove(&args.name)?),
@@ -262,7 +265,7 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         println!("template {root}, {pages} pages");
     }
     println!("serving on {}", args.listen);
-    Ok(server.serve(orders.fd(), || orders.next())?)
+    Ok(server.serve(orders.fd(), || orders.next(), |notice| println!("{notice}"))?)
 }
 
 /// The root hash in a table, or in the table of a template's folder.

@@ -128,18 +128,18 @@ pub enum ImageError {
     #[error(transparent)]
     Modules(#[from] ModulesError),
     /// A file could not be read or written.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {why}", path = .path.display())]
     Io {
         /// Which.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> ImageError {
     let path = path.to_owned();
-    move |source| ImageError::Io { path, source }
+    move |why| ImageError::Io { path, why }
 }
 
 /// What `image.json` says.

@@ -89,18 +89,18 @@ pub enum LabError {
     #[error(transparent)]
     Node(#[from] NodeError),
     /// A step failed.
-    #[error("cannot {step}: {source}")]
+    #[error("cannot {step}: {why}")]
     Step {
         /// What was being done.
         step: String,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
 fn step(step: impl Into<String>) -> impl FnOnce(io::Error) -> LabError {
     let step = step.into();
-    move |source| LabError::Step { step, source }
+    move |why| LabError::Step { step, why }
 }
 
 /// Guests that run. Dropping it switches them off; the kernel kills them when this process ends in any way.

@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ModulesError {
     /// The folder could not be read.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {why}", path = .path.display())]
     Io {
         /// Where.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// There is no such module.
     #[error(
@@ -50,7 +50,7 @@ impl Modules {
         let mut files = BTreeMap::new();
         let mut folders = vec![folder.to_owned()];
         while let Some(path) = folders.pop() {
-            let entries = fs::read_dir(&path).map_err(|source| ModulesError::Io { path, source })?;
+            let entries = fs::read_dir(&path).map_err(|why| ModulesError::Io { path, why })?;
             for entry in entries.flatten() {
                 let path = entry.path();
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -61,7 +61,7 @@ impl Modules {
             }
         }
         let list = folder.join("modules.builtin");
-        let text = fs::read_to_string(&list).map_err(|source| ModulesError::Io { path: list, source })?;
+        let text = fs::read_to_string(&list).map_err(|why| ModulesError::Io { path: list, why })?;
         let built_in = text.lines().map(|line| name_of(Path::new(line))).collect();
         Ok(Self { files, built_in })
     }
@@ -97,7 +97,7 @@ impl Modules {
         let Some(path) = self.files.get(&name) else {
             return Err(ModulesError::Absent { name, wanted_by: wanted_by.map(str::to_owned) });
         };
-        let bytes = fs::read(path).map_err(|source| ModulesError::Io { path: path.clone(), source })?;
+        let bytes = fs::read(path).map_err(|why| ModulesError::Io { path: path.clone(), why })?;
         let needs = Needs::of(&bytes);
         for other in &needs.hard {
             self.visit(other, Some(&name), loaded, order)?;

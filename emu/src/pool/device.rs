@@ -18,20 +18,20 @@ use crate::template::pages::{PAGE, PageHash, PageTable};
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// It cannot be opened, measured or mapped.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {why}", path = .path.display())]
     Io {
         /// Which.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// What is on it.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {why}", path = .path.display())]
     Directory {
         /// Which device.
         path: PathBuf,
         /// What is wrong.
-        source: DirectoryError,
+        why: DirectoryError,
     },
     /// The template that it is to be filled with.
     #[error(transparent)]
@@ -68,7 +68,7 @@ impl Device {
     /// # Errors
     /// If it cannot be mapped.
     pub fn open(path: &Path) -> Result<Self, DeviceError> {
-        Self::map(path, false).map_err(|source| DeviceError::Io { path: path.to_owned(), source })
+        Self::map(path, false).map_err(|why| DeviceError::Io { path: path.to_owned(), why })
     }
 
     /// Maps a device to change what is on it.
@@ -76,7 +76,7 @@ impl Device {
     /// # Errors
     /// If it cannot be mapped.
     pub fn open_mut(path: &Path) -> Result<Self, DeviceError> {
-        Self::map(path, true).map_err(|source| DeviceError::Io { path: path.to_owned(), source })
+        Self::map(path, true).map_err(|why| DeviceError::Io { path: path.to_owned(), why })
     }
 
     fn map(path: &Path, write: bool) -> io::Result<Self> {
@@ -104,7 +104,7 @@ impl Device {
     /// # Errors
     /// If there is no pool on it, or a damaged one.
     pub fn list(&self) -> Result<Vec<Entry>, DeviceError> {
-        self.directory()?.entries().map_err(|source| self.wrong(source))
+        self.directory()?.entries().map_err(|why| self.wrong(why))
     }
 
     /// Copies a template onto it, and publishes it when all of it is there. It must have been opened to be changed.
@@ -118,7 +118,7 @@ impl Device {
         let count = table.hashes().len() as u64;
         let reserved = directory
             .reserve(self.owner, name, count, *table.root().as_bytes())
-            .map_err(|source| self.wrong(source))?;
+            .map_err(|why| self.wrong(why))?;
         if let Err(error) = self.copy(&reserved.entry, &table, &mut pages, template, &path) {
             let _ = directory.remove(self.owner, name);
             return Err(error);
@@ -138,9 +138,7 @@ impl Device {
         let start = entry.start as usize;
         let mut page = [0; PAGE];
         for number in 0..entry.pages {
-            pages
-                .read_exact(&mut page)
-                .map_err(|source| DeviceError::Io { path: path.to_owned(), source })?;
+            pages.read_exact(&mut page).map_err(|why| DeviceError::Io { path: path.to_owned(), why })?;
             if !table.matches(number, &page) {
                 return Err(DeviceError::Wrong { template: template.to_owned(), page: number });
             }
@@ -156,7 +154,7 @@ impl Device {
     /// # Errors
     /// If there is no such template.
     pub fn remove(&self, name: &str) -> Result<(), DeviceError> {
-        self.directory()?.remove(self.owner, name).map_err(|source| self.wrong(source))
+        self.directory()?.remove(self.owner, name).map_err(|why| self.wrong(why))
     }
 
     /// Breaks the lock of a host that is dead; says which one had it, 0 for none.
@@ -172,7 +170,7 @@ impl Device {
     /// # Errors
     /// If there is none, it is not whole, or its table is damaged.
     pub fn template(self, name: &str) -> Result<OnDevice, DeviceError> {
-        let entry = self.directory()?.find(name).map_err(|source| self.wrong(source))?;
+        let entry = self.directory()?.find(name).map_err(|why| self.wrong(why))?;
         let mut hashes = vec![[0; 16]; entry.pages as usize];
         self.memory.read(entry.table as usize, hashes.as_flattened_mut());
         let table = PageTable::new(hashes);
@@ -183,11 +181,11 @@ impl Device {
     }
 
     fn directory(&self) -> Result<Directory<'_>, DeviceError> {
-        Directory::open(&self.memory).map_err(|source| self.wrong(source))
+        Directory::open(&self.memory).map_err(|why| self.wrong(why))
     }
 
-    fn wrong(&self, source: DirectoryError) -> DeviceError {
-        DeviceError::Directory { path: self.path.clone(), source }
+    fn wrong(&self, why: DirectoryError) -> DeviceError {
+        DeviceError::Directory { path: self.path.clone(), why }
     }
 }
 

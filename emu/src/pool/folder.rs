@@ -20,20 +20,20 @@ const ATTR_DAX: u64 = 0x0020_0000;
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// Its table cannot be used.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {why}", path = .path.display())]
     Table {
         /// The table.
         path: PathBuf,
         /// Why not.
-        source: TableError,
+        why: TableError,
     },
     /// A file cannot be read, mapped or written.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {why}", path = .path.display())]
     Io {
         /// Which.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// The file of pages is not as long as the table says.
     #[error("{path} has {found} bytes, and its table says {said}", path = .path.display())]
@@ -59,7 +59,7 @@ pub enum FolderError {
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> FolderError {
     let path = path.to_owned();
-    move |source| FolderError::Io { path, source }
+    move |why| FolderError::Io { path, why }
 }
 
 /// A template in such a folder, mapped.
@@ -116,8 +116,8 @@ impl PageReader for Folder {
 /// The table, the file of pages and its path; their lengths agree.
 pub(super) fn open_template(path: &Path) -> Result<(PageTable, File, PathBuf), FolderError> {
     let table_path = path.join(TABLE);
-    let table = PageTable::read(&table_path)
-        .map_err(|source| FolderError::Table { path: table_path.clone(), source })?;
+    let table =
+        PageTable::read(&table_path).map_err(|why| FolderError::Table { path: table_path.clone(), why })?;
     let pages = path.join(PAGES);
     let file = File::open(&pages).map_err(io_at(&pages))?;
     let found = file.metadata().map_err(io_at(&pages))?.len();

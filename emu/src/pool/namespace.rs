@@ -58,14 +58,14 @@ pub enum NamespaceError {
     #[error("{device} did not appear within {PATIENCE:?}", device = .0.display())]
     NoDevice(PathBuf),
     /// The file system could not be mounted.
-    #[error("cannot mount {device} on {place} with dax=always: {source}", device = .device.display(), place = .place.display())]
+    #[error("cannot mount {device} on {place} with dax=always: {why}", device = .device.display(), place = .place.display())]
     Mount {
         /// The device.
         device: PathBuf,
         /// Where.
         place: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -127,11 +127,8 @@ pub fn ensure(region: &str, mode: Mode, mib: Option<u64>) -> Result<PathBuf, Nam
 /// # Errors
 /// If it cannot be made or mounted.
 pub fn mount_direct(device: &Path, place: &Path, read_only: bool) -> Result<(), NamespaceError> {
-    let failed = |source: io::Error| NamespaceError::Mount {
-        device: device.to_owned(),
-        place: place.to_owned(),
-        source,
-    };
+    let failed =
+        |why: io::Error| NamespaceError::Mount { device: device.to_owned(), place: place.to_owned(), why };
     fs::create_dir_all(place).map_err(failed)?;
     // Another host that has the device mounted writes its journal; a reader leaves that alone.
     let (flags, options) = if read_only {

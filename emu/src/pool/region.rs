@@ -24,14 +24,14 @@ pub enum RegionError {
     #[error("device {0} has no free decoder")]
     NoDecoder(String),
     /// A step failed.
-    #[error("cannot {step}: {path}: {source}", path = .path.display())]
+    #[error("cannot {step}: {path}: {why}", path = .path.display())]
     Step {
         /// What was being done.
         step: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -107,7 +107,7 @@ fn make(bus: &Path, root: &str, memory: &str, decoder: &str, size: u64) -> Resul
     let create = root.join("create_pmem_region");
     let at = |step: &'static str, path: &Path| {
         let path = path.to_owned();
-        move |source| RegionError::Step { step, path, source }
+        move |why| RegionError::Step { step, path, why }
     };
     let name = fs::read_to_string(&create).map_err(at("ask for a region", &create))?.trim().to_owned();
     let granularity = number(&root.join("interleave_granularity")).unwrap_or(256);

@@ -42,12 +42,12 @@ pub enum ReadError {
         reason: String,
     },
     /// The system failed.
-    #[error("{from}: {source}")]
+    #[error("{from}: {why}")]
     Io {
         /// What was read.
         from: String,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 

@@ -68,7 +68,7 @@ impl Client {
     pub fn spoil(&mut self) -> Result<(), ReadError> {
         let from = self.name();
         match &mut self.session {
-            Some(session) => session.spoil().map_err(|source| ReadError::Io { from, source }),
+            Some(session) => session.spoil().map_err(|why| ReadError::Io { from, why }),
             None => Err(ReadError::Lost { from, reason: "there is no connection".into() }),
         }
     }

@@ -4,6 +4,7 @@
 //! it is still there: a host that lost its power says no goodbye.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -49,17 +50,17 @@ pub enum ServerError {
     )]
     NoDevice(SocketAddr),
     /// A step failed.
-    #[error("cannot {step}: {source}")]
+    #[error("cannot {step}: {why}")]
     Step {
         /// What was being done.
         step: &'static str,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
 fn step(step: &'static str) -> impl FnOnce(io::Error) -> ServerError {
-    move |source| ServerError::Step { step, source }
+    move |why| ServerError::Step { step, why }
 }
 
 /// A template in memory, registered.
@@ -83,7 +84,7 @@ impl Held {
             .map_err(step("take memory for a template"))?;
         let mut page = [0; PAGE];
         for number in 0..count {
-            file.read_exact(&mut page).map_err(|source| FolderError::Io { path: path.clone(), source })?;
+            file.read_exact(&mut page).map_err(|why| FolderError::Io { path: path.clone(), why })?;
             if !table.matches(number as u64, &page) {
                 return Err(ServerError::Wrong { template: folder.to_owned(), page: number as u64 });
             }
@@ -125,8 +126,42 @@ pub struct Server {
     held: Vec<Held>,
     key: Key,
     allowed: Vec<IpAddr>,
-    /// By id; whether a question is under way.
-    clients: HashMap<usize, bool>,
+    /// By id.
+    clients: HashMap<usize, Guest>,
+}
+
+/// A client that was let in.
+#[derive(Clone, Copy, Debug)]
+struct Guest {
+    peer: Option<IpAddr>,
+    /// Whether a question is under way.
+    asked: bool,
+}
+
+/// Something that the daemon's owner may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A client was let in.
+    In(Option<IpAddr>),
+    /// A client was turned away.
+    Refused(Option<IpAddr>, Refusal),
+    /// A client has said goodbye.
+    Left(Option<IpAddr>),
+    /// A client does not answer any more.
+    Lost(Option<IpAddr>),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name =
+            |peer: &Option<IpAddr>| peer.map_or("of unknown address".to_owned(), |peer| peer.to_string());
+        match self {
+            Self::In(peer) => write!(f, "client {} in", name(peer)),
+            Self::Refused(peer, refusal) => write!(f, "client {} refused: {}", name(peer), refusal.reason()),
+            Self::Left(peer) => write!(f, "client {} left", name(peer)),
+            Self::Lost(peer) => write!(f, "client {} lost", name(peer)),
+        }
+    }
 }
 
 /// What the daemon is told from outside.
@@ -242,7 +277,8 @@ impl Server {
         }
     }
 
-    /// Serves until it is told to end. `orders` is a descriptor that can be read when `next` has an order.
+    /// Serves until it is told to end. `orders` is a descriptor that can be read when `next` has an order; `notice`
+    /// is told of clients.
     ///
     /// # Errors
     /// If the connection manager fails, or memory cannot be registered again.
@@ -250,6 +286,7 @@ impl Server {
         &mut self,
         orders: &OwnedFd,
         mut next: impl FnMut() -> Option<Order>,
+        mut notice: impl FnMut(Notice),
     ) -> Result<(), ServerError> {
         let mut beat = Instant::now() + BEAT;
         loop {
@@ -275,38 +312,45 @@ impl Server {
                 }
             }
             while let Some(seen) = self.events().next(Instant::now()).map_err(step("hear of clients"))? {
-                self.attend(&seen);
+                self.attend(&seen, &mut notice);
             }
             if Instant::now() >= beat {
-                self.ask_all();
+                self.ask_all(&mut notice);
                 beat = Instant::now() + BEAT;
             }
         }
     }
 
-    fn attend(&mut self, seen: &Seen) {
+    fn attend(&mut self, seen: &Seen, notice: &mut impl FnMut(Notice)) {
         match seen.kind {
             event::CONNECT_REQUEST => {
-                if let Err(refusal) = self.admit(seen) {
-                    let code = [refusal.code()];
-                    // SAFETY: the id came with the request and is nobody's yet; the byte is copied.
-                    unsafe {
-                        (self.verbs.rdma_reject)(seen.id, code.as_ptr().cast(), 1);
-                        (self.verbs.rdma_destroy_id)(seen.id);
+                // SAFETY: the id came with the request.
+                let peer = ip_of(unsafe { &(*seen.id).peer });
+                match self.admit(seen, peer) {
+                    Ok(()) => notice(Notice::In(peer)),
+                    Err(refusal) => {
+                        let code = [refusal.code()];
+                        // SAFETY: the id is nobody's yet; the byte is copied.
+                        unsafe {
+                            (self.verbs.rdma_reject)(seen.id, code.as_ptr().cast(), 1);
+                            (self.verbs.rdma_destroy_id)(seen.id);
+                        }
+                        notice(Notice::Refused(peer, refusal));
                     }
                 }
             }
             event::ESTABLISHED => {}
-            event::DISCONNECTED | event::TIMEWAIT_EXIT => self.dismiss(seen.id as usize),
-            // Errors of a connection that did not come about.
-            _ if seen.id != self.listener => self.dismiss(seen.id as usize),
-            _ => {}
+            _ if seen.id == self.listener => {}
+            kind => {
+                if let Some(guest) = self.dismiss(seen.id as usize) {
+                    let left = matches!(kind, event::DISCONNECTED | event::TIMEWAIT_EXIT);
+                    notice(if left { Notice::Left(guest.peer) } else { Notice::Lost(guest.peer) });
+                }
+            }
         }
     }
 
-    fn admit(&mut self, seen: &Seen) -> Result<(), Refusal> {
-        // SAFETY: the id came with the request.
-        let peer = ip_of(unsafe { &(*seen.id).peer });
+    fn admit(&mut self, seen: &Seen, peer: Option<IpAddr>) -> Result<(), Refusal> {
         if !self.allowed.is_empty() && !peer.is_some_and(|peer| self.allowed.contains(&peer)) {
             return Err(Refusal::Peer);
         }
@@ -342,15 +386,13 @@ impl Server {
             }
             return Err(Refusal::Full);
         }
-        self.clients.insert(seen.id as usize, false);
+        self.clients.insert(seen.id as usize, Guest { peer, asked: false });
         Ok(())
     }
 
-    /// Forgets a client.
-    fn dismiss(&mut self, id: usize) {
-        if self.clients.remove(&id).is_none() {
-            return;
-        }
+    /// Forgets a client, if it is one.
+    fn dismiss(&mut self, id: usize) -> Option<Guest> {
+        let guest = self.clients.remove(&id)?;
         let id = id as *mut CmId;
         // SAFETY: admitted and not dismissed yet; its events have been acknowledged.
         unsafe {
@@ -358,10 +400,11 @@ impl Server {
             (self.verbs.rdma_destroy_qp)(id);
             (self.verbs.rdma_destroy_id)(id);
         }
+        Some(guest)
     }
 
     /// Sees which clients have answered the last question, and asks again.
-    fn ask_all(&mut self) {
+    fn ask_all(&mut self, notice: &mut impl FnMut(Notice)) {
         let mut completions = [Completion::default(); 32];
         let mut gone = Vec::new();
         // SAFETY: the queue lives as long as the server.
@@ -369,25 +412,27 @@ impl Server {
             for completion in &completions[..count] {
                 let id = completion.id as usize;
                 match self.clients.get_mut(&id) {
-                    Some(asked) if completion.status == SUCCESS => *asked = false,
+                    Some(guest) if completion.status == SUCCESS => guest.asked = false,
                     Some(_) => gone.push(id),
                     None => {}
                 }
             }
         }
-        for (id, asked) in &mut self.clients {
-            if !*asked {
+        for (id, guest) in &mut self.clients {
+            if !guest.asked {
                 let mut work = SendWork::signaled(*id as u64, RDMA_WRITE, None, 0, 0);
                 // SAFETY: a client that is in the map has a queue pair; nothing is written, so no memory is involved.
                 let posted = unsafe { post_send((*(*id as *mut CmId)).qp, &mut work) };
                 match posted {
-                    Ok(()) => *asked = true,
+                    Ok(()) => guest.asked = true,
                     Err(_) => gone.push(*id),
                 }
             }
         }
         for id in gone {
-            self.dismiss(id);
+            if let Some(guest) = self.dismiss(id) {
+                notice(Notice::Lost(guest.peer));
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct CmId {
     pub(super) channel: *mut EventChannel,
     pub(super) context: *mut c_void,
     pub(super) qp: *mut Qp,
-    source: [u8; 128],
+    why: [u8; 128],
     /// `route.addr.dst_addr`.
     pub(super) peer: [u8; 128],
 }
