@@ -5,6 +5,8 @@ mod bench_pager;
 mod bench_template;
 mod clean;
 mod functions;
+mod guest;
+mod pool;
 mod sandbox;
 mod serve;
 mod soak;
@@ -36,6 +38,10 @@ enum Command {
     Soak(soak::SoakArgs),
     /// Measure the real world.
     Bench(bench::BenchArgs),
+    /// Boot virtual machines that have CXL memory and RDMA, and run commands in them.
+    Guest(guest::GuestArgs),
+    /// Put templates into CXL memory or serve them by RDMA, and read them.
+    Pool(pool::PoolArgs),
 }
 
 /// Runs `trenvx emu`.
@@ -51,5 +57,7 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(folders, args),
         Command::Soak(args) => soak::run(&args),
+        Command::Guest(args) => guest::run(folders, args),
+        Command::Pool(args) => pool::run(args),
     }
 }

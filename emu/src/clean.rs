@@ -101,6 +101,7 @@ pub fn clean() -> io::Result<Report> {
     if !Path::new(labels::RUN).exists() {
         fs::create_dir_all(labels::RUN)?;
     }
+    report.removed.extend(crate::guest::leftovers::remove()?);
     let _everyone = lock_everyone()?;
     for (label, things) in find()? {
         // The lock file may be gone although things are left; making it anew is how to own them.

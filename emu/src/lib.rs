@@ -6,6 +6,7 @@
 //!   [`clean`] removes what killed managers left.
 //! * [`template`]: the state of a real process, captured once and attached many times; [`pager`] serves its pages
 //!   where they cannot be mapped.
+//! * [`guest`]: virtual machines with CXL memory and RDMA; [`pool`]: template pages in such memory.
 //! * [`world`] runs experiments on them; [`measure`] those that have no workload.
 //!
 //! Linux only.
@@ -19,9 +20,11 @@ pub mod bench_template;
 pub mod clean;
 pub mod doctor;
 pub mod functions;
+pub mod guest;
 pub mod kernel;
 pub mod measure;
 pub mod pager;
+pub mod pool;
 pub mod sandbox;
 pub mod template;
 pub mod world;

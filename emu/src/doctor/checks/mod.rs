@@ -125,6 +125,8 @@ pub(super) const ALL: &[Probe] = &[
     probe("kvm",                  Group::VirtualMachines, "microVMs",              kvm::find),
     probe("qemu",                 Group::VirtualMachines, "microVMs, guest lab",   programs::qemu),
     probe("guest-kernel",         Group::VirtualMachines, "guest lab",             guest::kernel),
+    probe("guest-cxl",            Group::VirtualMachines, "guest lab, CXL tier",   guest::cxl),
+    probe("guest-rdma",           Group::VirtualMachines, "guest lab, RDMA tier",  guest::rdma),
 
     probe("cxl",                  Group::PoolDevices, "CXL tier",                  pool::cxl),
     probe("dax",                  Group::PoolDevices, "CXL tier",                  pool::dax),
