@@ -4,6 +4,7 @@ mod bench;
 mod clean;
 mod functions;
 mod sandbox;
+mod vm;
 
 use crate::common::Folders;
 use clap::{Args, Subcommand};
@@ -25,6 +26,8 @@ enum Command {
     Functions(functions::FunctionsArgs),
     /// Measure the real world.
     Bench(bench::BenchArgs),
+    /// Make, clone and measure microVMs.
+    Vm(vm::VmArgs),
 }
 
 /// Runs `trenvx emu`.
@@ -37,5 +40,6 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Clean(args) => clean::run(&args),
         Command::Functions(args) => functions::run(folders, &args),
         Command::Bench(args) => bench::run(args),
+        Command::Vm(args) => vm::run(folders, args),
     }
 }

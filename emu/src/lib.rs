@@ -6,6 +6,7 @@
 //!   [`clean`] removes what killed managers left.
 //! * [`template`]: the state of a real process, captured once and attached many times; [`pager`] serves its pages
 //!   where they cannot be mapped.
+//! * [`vm`]: microVMs, their templates and clones.
 //! * [`world`] runs experiments on them; [`measure`] those that have no workload.
 //!
 //! Linux only.
@@ -22,4 +23,5 @@ pub mod measure;
 pub mod pager;
 pub mod sandbox;
 pub mod template;
+pub mod vm;
 pub mod world;

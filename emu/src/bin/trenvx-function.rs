@@ -9,7 +9,8 @@ mod actions;
 use emu::sandbox::{Entries, Inside, Routine};
 
 /// Routines that a sandbox can call instead of executing a file.
-const ENTRIES: Entries = &[("serve", Routine { run: serve, seals_itself: false }), emu::sandbox::ROUTINES[0]];
+const ENTRIES: Entries =
+    &[("serve", Routine { run: serve, seals_itself: false }), emu::sandbox::ROUTINES[0], emu::vm::ROUTINE];
 
 fn serve(inside: &mut Inside<'_>) -> i32 {
     actions::serve(inside.args)

@@ -5,6 +5,7 @@
 
 mod functions;
 mod sandboxes;
+mod vms;
 
 use configs::Measure;
 use runs::{Chart, MeasuredRow};
@@ -36,6 +37,9 @@ pub enum Error {
     /// The base image or a layer is missing.
     #[error(transparent)]
     World(#[from] crate::world::Refused),
+    /// A microVM cannot be made.
+    #[error(transparent)]
+    Vm(#[from] crate::vm::Error),
     /// No sandbox can be made.
     #[error(transparent)]
     Sandbox(#[from] crate::sandbox::Error),
@@ -49,11 +53,15 @@ pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
     match measure {
         Measure::Sandboxes { ways, starts } => sandboxes::run(ways, *starts),
         Measure::Functions { functions, starts, calls } => functions::run(places, functions, *starts, *calls),
+        Measure::VmStarts { methods, memory_mib, starts } => {
+            vms::starts(places, methods, memory_mib, *starts)
+        }
+        Measure::PageCache { vms, memory_mib } => vms::page_cache(places, *vms, *memory_mib),
     }
 }
 
 /// Median and 99th percentile of measured values in the unit of the row; no P99 of fewer than 100 values.
-fn quantiles(values: &mut [f64]) -> (Option<f64>, Option<f64>) {
+pub(crate) fn quantiles(values: &mut [f64]) -> (Option<f64>, Option<f64>) {
     values.sort_by(f64::total_cmp);
     let at = |part: f64| values[((values.len() as f64 * part).ceil() as usize).clamp(1, values.len()) - 1];
     match values.len() {
