@@ -1,13 +1,14 @@
 //! The VMM's own channel: commands, answers, and what it tells unasked.
 
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::Error;
+use crate::sandbox::wire::send;
 
 /// How long the VMM may take over an answer. Commands that take longer answer at once and tell by events.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,12 +43,28 @@ impl Qmp {
     ///
     /// # Errors
     /// The VMM's own words, or that it is gone.
+    #[allow(clippy::needless_pass_by_value, reason = "calls read better with a literal")]
     pub(super) fn run(&mut self, command: &str, arguments: Value) -> Result<Value, Error> {
-        let at = || Error::at(format!("ask the VMM to {command}"));
-        let end = Instant::now() + PATIENCE;
         let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
         line.push('\n');
-        self.stream.write_all(line.as_bytes()).map_err(at())?;
+        let sent = self.stream.write_all(line.as_bytes());
+        sent.map_err(Error::at(format!("ask the VMM to {command}")))?;
+        self.answer(command)
+    }
+
+    /// Gives the VMM a descriptor, by a name.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(super) fn give(&mut self, name: &str, descriptor: BorrowedFd<'_>) -> Result<(), Error> {
+        let message = json!({ "execute": "getfd", "arguments": { "fdname": name } });
+        send(&self.stream, &message, &[descriptor]).map_err(Error::at("give the VMM a descriptor"))?;
+        self.answer("getfd").map(|_| ())
+    }
+
+    fn answer(&mut self, command: &str) -> Result<Value, Error> {
+        let at = || Error::at(format!("ask the VMM to {command}"));
+        let end = Instant::now() + PATIENCE;
         loop {
             let mut message = self.message(end).map_err(at())?;
             if message.get("event").is_some() {

@@ -21,7 +21,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 use super::host::ignore_shared;
-use super::machine::descriptor;
 use super::manifest::FORMAT;
 use super::{Accelerator, Error, Host, Image, Machine, Manifest, Started, Steps, clean, memory};
 
@@ -256,7 +255,8 @@ fn stop(mut vm: super::Vm) -> Result<(File, File), Error> {
     let mut keep = || {
         vm.qmp.run("stop", json!({}))?;
         ignore_shared(&mut vm)?;
-        vm.qmp.run("migrate", json!({ "uri": format!("fd:{}", descriptor::STATE) }))?;
+        vm.give_state()?;
+        vm.qmp.run("migrate", json!({ "uri": "fd:state" }))?;
         vm.qmp.migrated()?;
         vm.qmp.run("quit", json!({}))
     };

@@ -163,6 +163,11 @@ impl Vm {
         self.sandbox
     }
 
+    /// Gives the VMM the place of its devices' state, as `state`.
+    pub(super) fn give_state(&mut self) -> Result<(), Error> {
+        self.qmp.give("state", self.state.as_fd())
+    }
+
     /// The same, with guest memory and the place of the devices' state.
     pub(super) fn into_files(self) -> (Sandbox, File, File) {
         (self.sandbox, self.memory, self.state)
