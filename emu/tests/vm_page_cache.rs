@@ -23,11 +23,11 @@ fn bypassing_guests_share_one_copy() {
     let sum = |panel: &str, subject: &str| {
         value(&rows, panel, subject, "in the guests") + value(&rows, panel, subject, "on the host")
     };
-    for (panel, copies) in [("1 VMs", 1.0), ("2 VMs", 1.0)] {
+    for (panel, copies) in [("1 VM", 1.0), ("2 VMs", 1.0)] {
         let pmem = sum(panel, "virtio-pmem, DAX");
         assert!(about(pmem, copies), "{panel}: {pmem} MiB by virtio-pmem");
     }
-    for (panel, copies) in [("1 VMs", 2.0), ("2 VMs", 3.0)] {
+    for (panel, copies) in [("1 VM", 2.0), ("2 VMs", 3.0)] {
         let blk = sum(panel, "virtio-blk");
         assert!(about(blk, copies), "{panel}: {blk} MiB by virtio-blk");
     }

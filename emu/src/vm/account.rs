@@ -143,11 +143,12 @@ fn device(word: &str) -> Option<u64> {
     Some(libc::makedev(number(major)?, number(minor)?))
 }
 
-/// How much of a file is in the host's page cache, bytes.
+/// How much of a file, or of a part of it that begins and ends with pages, is in the host's page cache, bytes.
 ///
 /// # Errors
 /// As the kernel says.
-pub fn cached_bytes(file: &File) -> io::Result<u64> {
+pub fn cached_bytes(file: &File, part: Option<(u64, u64)>) -> io::Result<u64> {
+    let (from, length) = part.unwrap_or((0, file.metadata()?.len()));
     #[repr(C)]
     struct Range {
         from: u64,
@@ -163,7 +164,7 @@ pub fn cached_bytes(file: &File) -> io::Result<u64> {
         recently_evicted: u64,
     }
     let page = rustix::param::page_size() as u64;
-    let range = Range { from: 0, length: 0 };
+    let range = Range { from, length };
     let mut cached = Cached::default();
     // SAFETY: an open descriptor, and two structures of the layout that the call is documented to have, alive.
     let result = unsafe { libc::syscall(CACHESTAT, file.as_raw_fd(), &raw const range, &raw mut cached, 0) };
@@ -171,14 +172,14 @@ pub fn cached_bytes(file: &File) -> io::Result<u64> {
         return Ok(cached.pages * page);
     }
     let error = io::Error::last_os_error();
-    if error.raw_os_error() == Some(libc::ENOSYS) { resident_bytes(file) } else { Err(error) }
+    if error.raw_os_error() == Some(libc::ENOSYS) { resident_bytes(file, from, length) } else { Err(error) }
 }
 
 /// The same by mapping the file and asking which pages would not fault, for older kernels.
-fn resident_bytes(file: &File) -> io::Result<u64> {
+fn resident_bytes(file: &File, from: u64, length: u64) -> io::Result<u64> {
     use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
     let page = rustix::param::page_size();
-    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let length = usize::try_from(length).map_err(io::Error::other)?;
     if length == 0 {
         return Ok(0);
     }
@@ -186,7 +187,7 @@ fn resident_bytes(file: &File) -> io::Result<u64> {
     // SAFETY: a new mapping at a place of the kernel's choice, which is only asked about and then unmapped; the
     // vector has a byte for each of its pages.
     let asked = unsafe {
-        let at = mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, file, 0)?;
+        let at = mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, file, from)?;
         let asked = libc::mincore(at, length, pages.as_mut_ptr());
         let asked = if asked == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
         munmap(at, length)?;
@@ -254,7 +255,10 @@ Pss:                  50 kB
     fn written_files_are_in_the_page_cache_by_both_ways_of_asking() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![1; 1 << 20]).unwrap();
-        assert_eq!(cached_bytes(&file).unwrap(), 1 << 20);
-        assert_eq!(resident_bytes(&file).unwrap(), 1 << 20);
+        assert_eq!(cached_bytes(&file, None).unwrap(), 1 << 20);
+        assert_eq!(resident_bytes(&file, 0, 1 << 20).unwrap(), 1 << 20);
+        let part = (64 << 10, 128 << 10);
+        assert_eq!(cached_bytes(&file, Some(part)).unwrap(), part.1);
+        assert_eq!(resident_bytes(&file, part.0, part.1).unwrap(), part.1);
     }
 }

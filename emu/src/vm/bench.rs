@@ -199,7 +199,7 @@ pub fn page_cache(setting: &Setting, memory_mib: u32, vms: u32) -> Result<Vec<Me
         for (nth, growth) in caches.growths.iter().enumerate() {
             let mut push = |metric: &str, part: &str, bytes: i64| {
                 rows.push(MeasuredRow {
-                    panel: format!("{} VMs", nth + 1),
+                    panel: if nth == 0 { "1 VM".to_owned() } else { format!("{} VMs", nth + 1) },
                     subject: subject.to_owned(),
                     metric: metric.to_owned(),
                     part: part.to_owned(),
@@ -214,6 +214,7 @@ pub fn page_cache(setting: &Setting, memory_mib: u32, vms: u32) -> Result<Vec<Me
             push("page cache", "on the host", growth.host);
             push("memory", "of the VMMs", growth.own);
             push("memory", "page cache of the host", growth.host);
+            push("memory", "read ahead by the host", growth.ahead);
         }
     }
     Ok(rows)
@@ -224,8 +225,10 @@ pub fn page_cache(setting: &Setting, memory_mib: u32, vms: u32) -> Result<Vec<Me
 struct Growth {
     /// Page caches inside, as the guests tell.
     guests: i64,
-    /// The host's page cache of the root image.
+    /// The host's page cache of the file.
     host: i64,
+    /// The host's page cache of the rest of the root image: what it has read around the file and the agent.
+    ahead: i64,
     /// What belongs to the VMMs alone, guest memory among it.
     own: i64,
 }
@@ -255,9 +258,12 @@ impl Caches {
                 sum.guests += of("Cached") + of("Buffers");
                 sum.own += vm.memory()?.own_bytes() as i64;
             }
-            sum.host = account::cached_bytes(&root)
-                .map_err(Error::at("ask for the page cache of the root image"))?
-                as i64;
+            let cached = |part| {
+                account::cached_bytes(&root, part)
+                    .map_err(Error::at("ask for the page cache of the root image"))
+            };
+            sum.host = cached(Some((about.data_at, about.data_bytes)))? as i64;
+            sum.ahead = cached(None)? as i64 - sum.host;
             Ok(sum)
         };
         // Once for nothing: what asking itself touches is touched.
@@ -278,6 +284,7 @@ impl Caches {
             growths.push(Growth {
                 guests: after.guests - before.guests,
                 host: after.host - before.host,
+                ahead: after.ahead - before.ahead,
                 own: after.own - before.own,
             });
         }

@@ -28,6 +28,8 @@ pub struct About {
     pub data_file: String,
     /// Size of that file, bytes.
     pub data_bytes: u64,
+    /// Where it lies in the root image, bytes from its beginning; in one piece.
+    pub data_at: u64,
     /// SHA-256 of the files.
     pub kernel_sha256: String,
     /// SHA-256 of the initial file system.

@@ -84,6 +84,7 @@ pub(super) mod tests {
             kernel_version: "6.1".into(),
             data_file: "/srv/data.bin".into(),
             data_bytes: 1,
+            data_at: 0,
             kernel_sha256: String::new(),
             initramfs_sha256: String::new(),
             root_sha256: String::new(),
