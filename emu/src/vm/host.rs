@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use super::guest::{Parts, Vm};
 use super::machine::{Origin, descriptor};
 use super::template::Template;
-use super::vm::{Parts, Vm};
 use super::{Accelerator, Error, Image, Machine, RootDevice, launch, memory};
 use crate::sandbox::{Birth, Config, Manager, Mode, Program, Sandbox};
 

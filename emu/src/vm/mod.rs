@@ -22,7 +22,7 @@
 //!
 //! # Files
 //! * `image`, `accelerator`, `machine`: what a guest consists of; `launch`: how the VMM comes into its sandbox.
-//! * `qmp`: the VMM's own channel; `vm`: one guest and how it may end.
+//! * `qmp`: the VMM's own channel; `guest`: one guest and how it may end; `guest/` is what runs inside.
 //! * [`template`], `host`: templates, and starts by each of the rows; `manifest`: what is known of a template.
 //! * [`account`]: whose memory is what. [`bench`]: the measurements. [`clean`]: what killed makers left.
 
@@ -31,6 +31,7 @@ pub mod account;
 pub mod bench;
 pub mod clean;
 mod error;
+mod guest;
 mod host;
 mod image;
 mod launch;
@@ -39,14 +40,13 @@ mod manifest;
 mod memory;
 mod qmp;
 pub mod template;
-mod vm;
 
 pub use accelerator::Accelerator;
 pub use error::Error;
+pub use guest::Vm;
 pub use host::{Host, Method, Started, Steps};
 pub use image::Image;
 pub use launch::ROUTINE;
 pub use machine::{Machine, RootDevice};
 pub use manifest::Manifest;
 pub use template::Template;
-pub use vm::Vm;

@@ -88,7 +88,7 @@ impl Vm {
     /// Waits for the line that a booted guest's agent writes when it is ready: the version of its runtime.
     pub(super) fn ready(&mut self, within: Duration) -> Result<String, Error> {
         let line =
-            self.agent.line(within).map_err(|failure| self.diagnose(failure, "while it booted", within))?;
+            self.agent.line(within).map_err(|failure| self.diagnose(&failure, "while it booted", within))?;
         let said: Value = serde_json::from_slice(&line).unwrap_or_default();
         said["python"].as_str().map(str::to_owned).ok_or_else(|| Error::Agent {
             when: "while it booted".to_owned(),
@@ -107,7 +107,7 @@ impl Vm {
         let when = format!("during {action}");
         let mut answer = match self.agent.request(&input, within) {
             Ok(answer) => answer,
-            Err(failure) => return Err(self.diagnose(failure, &when, within)),
+            Err(failure) => return Err(self.diagnose(&failure, &when, within)),
         };
         if answer["ok"] == true {
             return Ok(answer["output"].take());
@@ -178,7 +178,7 @@ impl Vm {
     }
 
     /// Why an answer did not come.
-    pub(super) fn diagnose(&self, failure: Failure, when: &str, within: Duration) -> Error {
+    pub(super) fn diagnose(&self, failure: &Failure, when: &str, within: Duration) -> Error {
         if let Some(message) = self.panic_message() {
             return Error::Panicked { when: when.to_owned(), message };
         }
