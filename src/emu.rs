@@ -11,6 +11,7 @@ mod sandbox;
 mod serve;
 mod soak;
 mod template;
+mod vm;
 
 use crate::common::Folders;
 use clap::{Args, Subcommand};
@@ -42,6 +43,8 @@ enum Command {
     Guest(guest::GuestArgs),
     /// Put templates into CXL memory or serve them by RDMA, and read them.
     Pool(pool::PoolArgs),
+    /// Make, clone and measure microVMs.
+    Vm(vm::VmArgs),
 }
 
 /// Runs `trenvx emu`.
@@ -59,5 +62,6 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Soak(args) => soak::run(&args),
         Command::Guest(args) => guest::run(folders, args),
         Command::Pool(args) => pool::run(args),
+        Command::Vm(args) => vm::run(folders, args),
     }
 }

@@ -56,7 +56,7 @@ pub fn run(folders: &Folders, experiment: &Experiment, dry_run: bool, again: boo
 }
 
 /// Prints the rows: panel, subject, quantity, part, median, P99, what was published.
-fn table(rows: &[MeasuredRow]) {
+pub fn table(rows: &[MeasuredRow]) {
     let width = |of: fn(&MeasuredRow) -> &str| rows.iter().map(|row| of(row).len()).max().unwrap_or(0);
     let (panel, subject) = (width(|row| &row.panel), width(|row| &row.subject));
     let (metric, part) = (width(|row| &row.metric), width(|row| &row.part));

@@ -22,11 +22,53 @@ pub enum Measure {
         /// Calls of each process after the first.
         calls: u32,
     },
+    /// What an invocation does to the pages of each function's template, and which pages are alike.
+    PageGroups {
+        /// Their names; empty for all.
+        functions: Vec<String>,
+    },
+    /// Memory of instances of one function that live at once, booted and attached.
+    Instances {
+        /// The functions, one panel each.
+        functions: Vec<String>,
+        /// Instances at once.
+        count: u32,
+    },
+    /// Starts of each function by each way to bring its state back.
+    Starts {
+        /// Their names; empty for all.
+        functions: Vec<String>,
+        /// Starts by each way; a tenth of it by those that take long.
+        starts: u32,
+    },
+    /// Starts of microVMs by each method.
+    VmStarts {
+        /// The methods, by the names of the simulated systems.
+        methods: Vec<String>,
+        /// Sizes of guest memory, MiB, one panel each.
+        memory_mib: Vec<u32>,
+        /// Starts per method and size.
+        starts: u32,
+    },
+    /// Page caches of microVMs that read the same file, by each root device.
+    PageCache {
+        /// VMs at most; measured with one, two, … of them.
+        vms: u32,
+        /// Guest memory, MiB.
+        memory_mib: u32,
+    },
 }
 
 impl Measure {
+    /// Methods of [`Measure::VmStarts`].
+    pub const VM_METHODS: &'static [&'static str] =
+        &["vanilla-ch", "e2b", "e2b+", "trenvx-vm-guest-cache", "trenvx-vm"];
+    /// Most microVMs at a time: more would wait for each other on a small machine instead of showing anything.
+    pub const MOST_VMS: u32 = 3;
+
     /// Words of the alternatives, as in files.
-    pub(crate) const KINDS: &'static [&'static str] = &["sandboxes", "functions"];
+    pub(crate) const KINDS: &'static [&'static str] =
+        &["sandboxes", "functions", "page-groups", "instances", "starts", "vm-starts", "page-cache"];
 
     /// The word of its kind.
     #[must_use]
@@ -34,6 +76,11 @@ impl Measure {
         match self {
             Self::Sandboxes { .. } => "sandboxes",
             Self::Functions { .. } => "functions",
+            Self::PageGroups { .. } => "page-groups",
+            Self::Instances { .. } => "instances",
+            Self::Starts { .. } => "starts",
+            Self::VmStarts { .. } => "vm-starts",
+            Self::PageCache { .. } => "page-cache",
         }
     }
 }

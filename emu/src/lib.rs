@@ -7,6 +7,7 @@
 //! * [`template`]: the state of a real process, captured once and attached many times; [`pager`] serves its pages
 //!   where they cannot be mapped.
 //! * [`guest`]: virtual machines with CXL memory and RDMA; [`pool`]: template pages in such memory.
+//! * [`vm`]: microVMs, their templates and clones.
 //! * [`world`] runs experiments on them; [`measure`] those that have no workload.
 //!
 //! Linux only.
@@ -27,4 +28,5 @@ pub mod pager;
 pub mod pool;
 pub mod sandbox;
 pub mod template;
+pub mod vm;
 pub mod world;

@@ -6,11 +6,10 @@
 #[path = "trenvx_function/mod.rs"]
 mod actions;
 
-use emu::sandbox::{Entries, Inside, Routine};
+use emu::sandbox::{Entries, Inside, ROUTINES, Routine};
 
 /// Routines that a sandbox can call instead of executing a file.
-const ENTRIES: Entries =
-    &[("serve", Routine::plain(serve)), emu::sandbox::ROUTINES[0], emu::sandbox::ROUTINES[1]];
+const ENTRIES: Entries = &[("serve", Routine::plain(serve)), ROUTINES[0], ROUTINES[1], ROUTINES[2]];
 
 fn serve(inside: &mut Inside<'_>) -> i32 {
     actions::serve(inside.args)

@@ -17,6 +17,8 @@ pub struct Usage {
     pub anonymous_bytes: u64,
     /// Resident now, with shared pages divided among those who share them, bytes (`Pss`).
     pub pss_bytes: u64,
+    /// Of that, pages of files on disk (`Pss_File`): programs and libraries.
+    pub pss_file_bytes: u64,
     /// Threads now.
     pub threads: u32,
     /// Open descriptors now.
@@ -37,6 +39,7 @@ impl Usage {
             rss_bytes: found(&status, "VmRSS")? * 1024,
             anonymous_bytes: found(&status, "RssAnon")? * 1024,
             pss_bytes: found(&rollup, "Pss")? * 1024,
+            pss_file_bytes: found(&rollup, "Pss_File")? * 1024,
             threads: u32::try_from(found(&status, "Threads")?).unwrap_or(u32::MAX),
             descriptors: u32::try_from(fs::read_dir(folder.join("fd"))?.count()).unwrap_or(u32::MAX),
         })

@@ -5,6 +5,8 @@
 
 mod functions;
 mod sandboxes;
+mod templates;
+mod vms;
 
 use configs::Measure;
 use runs::{Chart, MeasuredRow};
@@ -36,6 +38,12 @@ pub enum Error {
     /// The base image or a layer is missing.
     #[error(transparent)]
     World(#[from] crate::world::Refused),
+    /// A microVM cannot be made.
+    #[error(transparent)]
+    Vm(#[from] crate::vm::Error),
+    /// A template cannot be made or attached.
+    #[error(transparent)]
+    Template(#[from] crate::template::Error),
     /// No sandbox can be made.
     #[error(transparent)]
     Sandbox(#[from] crate::sandbox::Error),
@@ -49,11 +57,18 @@ pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
     match measure {
         Measure::Sandboxes { ways, starts } => sandboxes::run(ways, *starts),
         Measure::Functions { functions, starts, calls } => functions::run(places, functions, *starts, *calls),
+        Measure::PageGroups { functions } => templates::page_groups(places, functions),
+        Measure::Instances { functions, count } => templates::instances(places, functions, *count),
+        Measure::Starts { functions, starts } => templates::starts(places, functions, *starts),
+        Measure::VmStarts { methods, memory_mib, starts } => {
+            vms::starts(places, methods, memory_mib, *starts)
+        }
+        Measure::PageCache { vms, memory_mib } => vms::page_cache(places, *vms, *memory_mib),
     }
 }
 
 /// Median and 99th percentile of measured values in the unit of the row; no P99 of fewer than 100 values.
-fn quantiles(values: &mut [f64]) -> (Option<f64>, Option<f64>) {
+pub(crate) fn quantiles(values: &mut [f64]) -> (Option<f64>, Option<f64>) {
     values.sort_by(f64::total_cmp);
     let at = |part: f64| values[((values.len() as f64 * part).ceil() as usize).clamp(1, values.len()) - 1];
     match values.len() {

@@ -3,9 +3,13 @@
 use super::inside::Inside;
 use super::nursery::{Entries, Routine};
 
-/// `pause` does nothing, for measurements of everything before. `attach` becomes the process of a template.
-pub const ROUTINES: Entries =
-    &[("pause", Routine::plain(pause)), (crate::template::ENTRY, crate::template::ROUTINE)];
+/// `pause` does nothing, for measurements of everything before. `attach` becomes the process of a template, `vmm` a
+/// microVM's VMM.
+pub const ROUTINES: Entries = &[
+    ("pause", Routine::plain(pause)),
+    (crate::template::ENTRY, crate::template::ROUTINE),
+    crate::vm::ROUTINE,
+];
 
 fn pause(_: &mut Inside<'_>) -> i32 {
     loop {

@@ -1,0 +1,279 @@
+//! Templates of the functions: what their pages are, what many instances hold, what starts are made of.
+
+use std::path::PathBuf;
+
+use runs::{Chart, MeasuredRow};
+
+use super::functions::names;
+use super::{Error, Outcome, of_this_machine};
+use crate::bench_sandbox::Quantiles;
+use crate::bench_template::{Engine, Row, Settings, run as bench};
+use crate::functions::{self, Places, Usage};
+use crate::sandbox::{Base, Config, Manager, Mode, Sandbox};
+use crate::template::{Backing, Prepared, Store, Subject, Template, groups, store};
+
+const MIB: f64 = (1 << 20) as f64;
+/// Calls before a function is captured.
+const WARM_UPS: u32 = 3;
+
+/// A store for one measurement, gone with it.
+struct Scratch(Store, PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Error> {
+        let folder = PathBuf::from(store::DRAM).join(format!("measure-{}", std::process::id()));
+        Ok(Self(Store::open(&folder)?, folder))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.1);
+    }
+}
+
+fn config(places: &Places) -> Config {
+    Config { base: Base::Image(places.image()), ..Config::new(Mode::Repurpose) }
+}
+
+fn subject(places: &Places, name: &str) -> Result<Subject, functions::Error> {
+    Ok(Subject::from(functions::find(places, name)?.locate(places)?))
+}
+
+fn row(subject: &str, metric: &str, part: &str, unit: &str, n: u64, value: f64) -> MeasuredRow {
+    MeasuredRow {
+        subject: subject.to_owned(),
+        metric: metric.to_owned(),
+        part: part.to_owned(),
+        unit: unit.to_owned(),
+        n,
+        median: Some(value),
+        ..MeasuredRow::default()
+    }
+}
+
+fn not_run(subject: &str, metric: &str, why: &str) -> MeasuredRow {
+    MeasuredRow {
+        subject: subject.to_owned(),
+        metric: metric.to_owned(),
+        note: format!("NOT-RUN: {why}"),
+        ..MeasuredRow::default()
+    }
+}
+
+fn chart(name: &str, title: &str, metric: &str, axis: &str, parts: bool) -> Chart {
+    Chart {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        metric: metric.to_owned(),
+        axis: axis.to_owned(),
+        parts,
+    }
+}
+
+/// Each function captured warm; what one more invocation does to its pages, and how many are alike.
+pub(super) fn page_groups(places: &Places, wanted: &[String]) -> Result<Outcome, Error> {
+    let scratch = Scratch::new()?;
+    let manager = Manager::start(config(places))?;
+    let mut rows = Vec::new();
+    let mut captured: Vec<(String, Template)> = Vec::new();
+    for name in names(places, wanted)? {
+        eprintln!("capturing {name}");
+        match groups_of(places, &manager, &scratch.0, &name) {
+            Ok((template, found)) => {
+                rows.extend(found);
+                captured.push((name, template));
+            }
+            Err(error) => rows.push(not_run(&name, "pages", &error.to_string())),
+        }
+    }
+    let sharing = scratch.0.sharing()?;
+    for (name, template) in &captured {
+        let Some(of) = sharing.templates.iter().find(|row| row.id == template.id()) else { continue };
+        let mib = |pages: u64| pages as f64 * 4096.0 / MIB;
+        let own = of.pages - of.duplicates_within - of.duplicates_across;
+        rows.push(row(name, "contents", "only here", "MiB", 1, mib(own)));
+        rows.push(row(name, "contents", "twice in it", "MiB", 1, mib(of.duplicates_within)));
+        rows.push(row(name, "contents", "in an earlier template", "MiB", 1, mib(of.duplicates_across)));
+    }
+    Ok(Outcome {
+        rows,
+        charts: vec![
+            chart("page-groups", "Pages of templates by what an invocation does", "pages", "MiB", true),
+            chart("read-only-share", "Touched pages that are only read", "read-only share", "%", false),
+            chart("contents", "Pages of templates that are alike", "contents", "MiB", true),
+        ],
+        warnings: vec![
+            "only pages of the template count: file pages that nobody has written belong to the files"
+                .to_owned(),
+            "one invocation with the base input after three with the warm-up input".to_owned(),
+        ],
+        stand_ins: Vec::new(),
+    })
+}
+
+fn groups_of(
+    places: &Places,
+    manager: &Manager,
+    store: &Store,
+    name: &str,
+) -> Result<(Template, Vec<MeasuredRow>), Error> {
+    let subject = subject(places, name)?;
+    let (sandbox, template) = subject.capture(manager, store, WARM_UPS)?;
+    manager.destroy(sandbox);
+    let groups = groups::measure(manager, &template, &subject, &subject.inputs.base)?;
+    let mut sums = [0; 3];
+    let mut rows = Vec::new();
+    for (class, group) in &groups {
+        let counts = [group.read_only, group.written, group.untouched];
+        for (part, (pages, sum)) in
+            ["read only", "written", "untouched"].into_iter().zip(counts.into_iter().zip(&mut sums))
+        {
+            *sum += pages;
+            let mib = pages as f64 * 4096.0 / MIB;
+            let class = format!("{class:?}").to_lowercase();
+            rows.push(row(name, "pages by class", &format!("{class}, {part}"), "MiB", 1, mib));
+        }
+    }
+    let [read, written, _] = sums;
+    for (part, pages) in ["read only", "written", "untouched"].into_iter().zip(sums) {
+        rows.push(row(name, "pages", part, "MiB", 1, pages as f64 * 4096.0 / MIB));
+    }
+    if read + written > 0 {
+        let share = 100.0 * read as f64 / (read + written) as f64;
+        rows.push(MeasuredRow {
+            published: "24 to 90 % of pages are only read (SOSP'24)".to_owned(),
+            ..row(name, "read-only share", "", "%", 1, share)
+        });
+    }
+    Ok((template, rows))
+}
+
+/// So many instances of each function at once, each called once: booted ones and attached ones.
+pub(super) fn instances(places: &Places, wanted: &[String], count: u32) -> Result<Outcome, Error> {
+    let scratch = Scratch::new()?;
+    let manager = Manager::start(config(places))?;
+    let mut rows = Vec::new();
+    for name in names(places, wanted)? {
+        let subject = subject(places, &name)?;
+        eprintln!("{count} instances of {name}");
+        let (sandbox, template) = subject.capture(&manager, &scratch.0, WARM_UPS)?;
+        manager.destroy(sandbox);
+        let held = template.manifest().pages.present as f64 * 4096.0 / MIB;
+        let prepared = Prepared::new(&template, Backing::Map)?;
+        for (engine, template) in [("boot", None), ("attach", Some(&prepared))] {
+            match together(&manager, &subject, template, count) {
+                Ok((own, shared)) => {
+                    let of = |part: &str, mib| MeasuredRow {
+                        panel: name.clone(),
+                        ..row(engine, "memory", part, "MiB", count.into(), mib)
+                    };
+                    rows.push(of("their own", own));
+                    rows.push(of("files, shared", shared));
+                    if template.is_some() {
+                        rows.push(of("template", held));
+                    }
+                }
+                Err(error) => {
+                    let row = not_run(engine, "memory", &error.to_string());
+                    rows.push(MeasuredRow { panel: name.clone(), ..row });
+                }
+            }
+        }
+    }
+    Ok(Outcome {
+        rows,
+        charts: vec![chart("instances", "Memory of instances that all answered once", "memory", "MiB", true)],
+        warnings: of_this_machine(),
+        stand_ins: vec!["templates lie in this machine's DRAM, which stands for CXL memory".to_owned()],
+    })
+}
+
+/// Memory of `count` instances together after one call of each, MiB: their own, and of files by their shares.
+fn together(
+    manager: &Manager,
+    subject: &Subject,
+    template: Option<&Prepared>,
+    count: u32,
+) -> Result<(f64, f64), Error> {
+    let mut living: Vec<Sandbox> = Vec::new();
+    for _ in 0..count {
+        let mut sandbox = match template {
+            Some(template) => template.start(manager, None, &subject.program, None)?.sandbox,
+            None => subject.boot(manager)?,
+        };
+        subject.call(&mut sandbox, &subject.inputs.base)?;
+        living.push(sandbox);
+    }
+    let (mut own, mut shared) = (0.0, 0.0);
+    for sandbox in &living {
+        let Some(pid) = sandbox.function().and_then(crate::sandbox::Function::pid) else { continue };
+        // One that has ended holds nothing; pages of a template count once, as part of the template.
+        let Ok(usage) = Usage::of(pid.unsigned_abs()) else { continue };
+        own += usage.anonymous_bytes as f64 / MIB;
+        shared += usage.pss_file_bytes as f64 / MIB;
+    }
+    for sandbox in living {
+        manager.destroy(sandbox);
+    }
+    Ok((own, shared))
+}
+
+/// What the starts of each function are made of, by each engine in the same run.
+pub(super) fn starts(places: &Places, wanted: &[String], starts: u32) -> Result<Outcome, Error> {
+    let scratch = Scratch::new()?;
+    let mut rows = Vec::new();
+    for name in names(places, wanted)? {
+        eprintln!("starting {name}");
+        let settings = Settings {
+            config: config(places),
+            store: scratch.0.clone(),
+            subjects: vec![subject(places, &name)?],
+            engines: Engine::ALL.to_vec(),
+            starts: starts as usize,
+            warm_ups: WARM_UPS,
+        };
+        match bench(&settings) {
+            Ok(measured) => rows.extend(measured.iter().flat_map(start_rows)),
+            Err(error) => {
+                let row = not_run("attach", "start", &error.to_string());
+                rows.push(MeasuredRow { panel: name, ..row });
+            }
+        }
+    }
+    Ok(Outcome {
+        rows,
+        charts: vec![
+            chart("starts", "From the order to the first reply", "start", "Median (ms)", true),
+            chart("own-memory", "Memory of its own after the first reply", "private memory", "MiB", false),
+        ],
+        warnings: of_this_machine(),
+        stand_ins: vec!["templates lie in this machine's DRAM, which stands for CXL memory".to_owned()],
+    })
+}
+
+fn start_rows(measured: &Row) -> Vec<MeasuredRow> {
+    let named = |row: MeasuredRow| MeasuredRow { panel: measured.function.clone(), ..row };
+    let engine = measured.engine.name();
+    if let Some(why) = &measured.not_run {
+        return vec![named(not_run(engine, "start", why))];
+    }
+    let n = measured.starts as u64;
+    let time = |metric: &str, part: &str, times: Quantiles| {
+        let p99 = (n >= 100).then_some(times.p99_us / 1e3);
+        named(MeasuredRow { p99, ..row(engine, metric, part, "ms", n, times.median_us / 1e3) })
+    };
+    let memory = |metric: &str, bytes: u64| named(row(engine, metric, "", "MiB", n, bytes as f64 / MIB));
+    let mut rows = vec![
+        time("start", "sandbox", measured.sandbox),
+        time("start", "state", measured.engine_time),
+        time("start", "first reply", measured.reply),
+        time("whole start", "", measured.first_reply),
+        memory("private memory", measured.private_bytes),
+        memory("proportional memory", measured.proportional_bytes),
+    ];
+    for (step, median_us) in &measured.steps {
+        rows.push(named(row(engine, "step of an attach", step, "ms", n, median_us / 1e3)));
+    }
+    rows
+}

@@ -1,0 +1,359 @@
+//! Starts of microVMs by each of the rows that are compared.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use super::guest::{Parts, Vm};
+use super::machine::{Origin, descriptor};
+use super::template::Template;
+use super::{Accelerator, Error, Image, Machine, RootDevice, launch, memory};
+use crate::sandbox::{Birth, Config, Manager, Mode, Program, Sandbox};
+
+/// How long a clone may take to load the state of its devices and to answer for the first time.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Beginning of the kernel that is enough for the loader: its boot sector and real-mode part.
+const KERNEL_HEAD: u64 = 64 << 10;
+/// Bytes of entropy that a clone is given.
+const ENTROPY: usize = 32;
+/// Type of machines that boot; templates note its version.
+const KIND: &str = "q35";
+
+/// One row of the comparison: how a VM gets its isolation, its memory and its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// Upstream Cloud Hypervisor's way: everything new, all guest memory copied, virtio-blk.
+    VanillaCh,
+    /// E2B's way: everything new, memory mapped privately from the snapshot, virtio-blk.
+    E2b,
+    /// The same with pooled network namespaces.
+    E2bPlus,
+    /// TrEnv-X without page-cache bypass, for ablation.
+    TrenvxVmGuestCache,
+    /// TrEnv-X: used sandboxes, born in their cgroup, template memory, virtio-pmem with DAX.
+    TrenvxVm,
+}
+
+impl Method {
+    /// All of them, in the order of tables.
+    pub const ALL: [Self; 5] =
+        [Self::VanillaCh, Self::E2b, Self::E2bPlus, Self::TrenvxVmGuestCache, Self::TrenvxVm];
+
+    /// Its name, as that of the simulated system.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VanillaCh => "vanilla-ch",
+            Self::E2b => "e2b",
+            Self::E2bPlus => "e2b+",
+            Self::TrenvxVmGuestCache => "trenvx-vm-guest-cache",
+            Self::TrenvxVm => "trenvx-vm",
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
+    /// How its guests reach their root.
+    #[must_use]
+    pub fn root(self) -> RootDevice {
+        if self == Self::TrenvxVm { RootDevice::Pmem } else { RootDevice::Blk }
+    }
+
+    /// Whether it copies all guest memory.
+    #[must_use]
+    pub fn copies_memory(self) -> bool {
+        self == Self::VanillaCh
+    }
+
+    /// Whether a VM gets the sandbox of one that ended.
+    #[must_use]
+    pub fn repurposes(self) -> bool {
+        matches!(self, Self::TrenvxVmGuestCache | Self::TrenvxVm)
+    }
+
+    /// Isolation, and the way into the cgroup: the rivals migrate, as TrEnv-X's own ablation does.
+    fn sandboxes(self) -> (Mode, Birth) {
+        match self {
+            Self::VanillaCh | Self::E2b => (Mode::New, Birth::Migrate),
+            Self::E2bPlus => (Mode::PooledNetns, Birth::Migrate),
+            Self::TrenvxVmGuestCache | Self::TrenvxVm => (Mode::Repurpose, Birth::IntoCgroup),
+        }
+    }
+}
+
+/// A VM that has answered once, and what its start took.
+#[derive(Debug)]
+pub struct Started {
+    /// The VM.
+    pub vm: Vm,
+    /// The parts of its start.
+    pub steps: Steps,
+}
+
+/// Parts of a start, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Steps {
+    /// Each with its name.
+    pub done: Vec<(&'static str, Duration)>,
+    /// From the call to the first reply.
+    pub whole: Duration,
+}
+
+impl Steps {
+    fn note(&mut self, name: &'static str, since: &mut Instant) {
+        let now = Instant::now();
+        self.done.push((name, now - *since));
+        *since = now;
+    }
+}
+
+/// Starts VMs by one method.
+#[derive(Debug)]
+pub struct Host {
+    /// Sandboxes of VMs that ended, vacated. Before the manager: it ends them.
+    idle: Mutex<Vec<Sandbox>>,
+    manager: Manager,
+    method: Method,
+    image: Image,
+    accelerator: Accelerator,
+    kernel: File,
+    kernel_head: File,
+}
+
+impl Host {
+    /// Begins. `launcher`: the program whose table of routines has [`super::ROUTINE`]; this very program if none.
+    ///
+    /// # Errors
+    /// If the machine lacks what sandboxes need.
+    pub fn start(
+        method: Method,
+        image: &Image,
+        accelerator: Accelerator,
+        launcher: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let (mode, birth) = method.sandboxes();
+        let mut config = Config { birth, ..Config::new(mode) };
+        if let Some(launcher) = launcher {
+            config.launcher = launcher;
+        }
+        let kernel = image.open("kernel")?;
+        let kernel_head = head(&kernel).map_err(Error::at("read the kernel"))?;
+        Ok(Self {
+            idle: Mutex::default(),
+            manager: Manager::start(config)?,
+            method,
+            image: image.clone(),
+            accelerator,
+            kernel,
+            kernel_head,
+        })
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// What its guests boot.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// What runs its guests.
+    #[must_use]
+    pub fn accelerator(&self) -> &Accelerator {
+        &self.accelerator
+    }
+
+    /// Makes ready what the method keeps ready: pools, and for those that repurpose a used sandbox.
+    ///
+    /// # Errors
+    /// If a sandbox cannot be made.
+    pub fn prepare(&self, machine: &Machine) -> Result<(), Error> {
+        let program = self.program(machine)?;
+        self.manager.prepare(&program);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.method.repurposes() && idle.is_empty() {
+            idle.push(self.manager.vacate(self.manager.create(&program)?)?);
+        }
+        drop(idle);
+        self.manager.settle();
+        Ok(())
+    }
+
+    /// Boots a guest and waits until its agent has answered.
+    ///
+    /// # Errors
+    /// If it does not come up within `within`.
+    pub fn boot(&self, machine: &Machine, within: Duration) -> Result<Started, Error> {
+        let began = Instant::now();
+        let mut since = began;
+        let mut steps = Steps::default();
+        let sandbox = self.sandbox(machine)?;
+        steps.note("sandbox", &mut since);
+        let file = |name, bytes| memory::file(name, bytes).map_err(Error::at("make a file in memory"));
+        let parts = Parts {
+            machine,
+            origin: Origin::Boot,
+            accelerator: &self.accelerator,
+            kind: KIND,
+            image: &self.image,
+            memory: file(memory::NAME, machine.memory_bytes())?,
+            state: file("trenvx-vm-state", 0)?,
+            kernel: &self.kernel,
+        };
+        let mut vm = Vm::launch(sandbox, parts)?;
+        steps.note("VMM", &mut since);
+        vm.ready(within)?;
+        steps.note("boot", &mut since);
+        vm.ask("ping", json!({}), PATIENCE)?;
+        steps.note("first reply", &mut since);
+        steps.whole = since - began;
+        Ok(Started { vm, steps })
+    }
+
+    /// Starts a guest from a template and waits until its agent has answered.
+    ///
+    /// # Errors
+    /// If the template is not for this method, or the guest does not come up.
+    pub fn clone(&self, template: &Template) -> Result<Started, Error> {
+        let machine = &template.manifest().machine;
+        if machine.root != self.method.root() {
+            let why = format!(
+                "its root is on {}, and {} has it on {}",
+                machine.root.name(),
+                self.method.name(),
+                self.method.root().name()
+            );
+            return Err(Error::Refused { name: template.manifest().name.clone(), why });
+        }
+        let began = Instant::now();
+        let mut since = began;
+        let mut steps = Steps::default();
+        let at = |step: &str| Error::at(step.to_owned());
+        let private = !self.method.copies_memory();
+        let memory = if private {
+            template.memory().map_err(at("open the template's memory"))?
+        } else {
+            let copy = template.copy_of_memory().map_err(at("copy the template's memory"))?;
+            steps.note("copy memory", &mut since);
+            copy
+        };
+        let sandbox = self.sandbox(machine)?;
+        steps.note("sandbox", &mut since);
+        let parts = Parts {
+            machine,
+            origin: Origin::State { private },
+            accelerator: &self.accelerator,
+            kind: &template.manifest().kind,
+            image: &self.image,
+            memory,
+            state: template.state().map_err(at("open the template's state"))?,
+            kernel: &self.kernel_head,
+        };
+        let mut vm = Vm::launch(sandbox, parts)?;
+        steps.note("VMM", &mut since);
+        let loaded = ignore_shared(&mut vm).and_then(|()| {
+            let from = json!({ "uri": format!("fd:{}", descriptor::STATE) });
+            vm.qmp.run("migrate-incoming", from)?;
+            vm.qmp.migrated()
+        });
+        loaded.map_err(|error| vm.explain(error, "while its devices were loaded"))?;
+        steps.note("load devices", &mut since);
+        vm.qmp.run("cont", json!({})).map_err(|error| vm.explain(error, "when it was to go on"))?;
+        // The guest's clock stood still, and its random numbers would be those of every other clone.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let entropy = entropy().map_err(at("draw random numbers"))?;
+        vm.ask("wake", json!({ "unix_ns": now.as_nanos() as u64, "entropy": entropy }), PATIENCE)?;
+        steps.note("first reply", &mut since);
+        steps.whole = since - began;
+        Ok(Started { vm, steps })
+    }
+
+    /// Ends a VM. Its sandbox is kept for the next one where the method does so, if it is as when new.
+    ///
+    /// # Errors
+    /// If something of it cannot be removed.
+    pub fn end(&self, vm: Vm) -> Result<(), Error> {
+        let sandbox = vm.into_sandbox();
+        if !self.method.repurposes() {
+            self.manager.destroy_now(sandbox)?;
+            return Ok(());
+        }
+        let vacated = self.manager.vacate(sandbox)?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(vacated);
+        Ok(())
+    }
+
+    fn program(&self, machine: &Machine) -> Result<Program, Error> {
+        let out = self.image.folder.parent().unwrap_or(&self.image.folder);
+        launch::program(machine, &self.accelerator, out)
+    }
+
+    /// A sandbox in which the routine waits for its descriptors.
+    fn sandbox(&self, machine: &Machine) -> Result<Sandbox, Error> {
+        let program = self.program(machine)?;
+        let used = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(match used {
+            Some(used) => self.manager.repurpose(used, &program)?,
+            None => self.manager.create(&program)?,
+        })
+    }
+}
+
+/// Memory that is shared, or mapped from the template, is not part of the state of devices.
+pub(super) fn ignore_shared(vm: &mut Vm) -> Result<(), Error> {
+    let wanted = json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] });
+    vm.qmp.run("migrate-set-capabilities", wanted).map(|_| ())
+}
+
+fn head(kernel: &File) -> std::io::Result<File> {
+    let mut bytes = Vec::new();
+    kernel.take(KERNEL_HEAD).read_to_end(&mut bytes)?;
+    let head = memory::file("trenvx-vm-kernel", bytes.len() as u64)?;
+    std::os::unix::fs::FileExt::write_all_at(&head, &bytes, 0)?;
+    memory::seal(&head)?;
+    Ok(head)
+}
+
+fn entropy() -> std::io::Result<String> {
+    let mut bytes = [0; ENTROPY];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_have_the_names_of_the_simulated_systems() {
+        for method in Method::ALL {
+            assert_eq!(Method::parse(method.name()), Some(method));
+            assert!(
+                platform::system::SYSTEMS.iter().any(|system| system.name == method.name()),
+                "{}",
+                method.name()
+            );
+        }
+        assert_eq!(Method::parse("e2b++"), None);
+    }
+
+    #[test]
+    fn only_trenvx_bypasses_the_page_cache_and_only_vanilla_copies() {
+        let pmem = Method::ALL.into_iter().filter(|method| method.root() == RootDevice::Pmem);
+        assert_eq!(pmem.collect::<Vec<_>>(), [Method::TrenvxVm]);
+        let copies = Method::ALL.into_iter().filter(|method| method.copies_memory());
+        assert_eq!(copies.collect::<Vec<_>>(), [Method::VanillaCh]);
+    }
+}

@@ -1,0 +1,66 @@
+//! Goal: a clone goes on where its template stopped, and belongs to nobody else. Method: two clones of one template,
+//! alive at once, that write, draw random numbers and read the root.
+
+mod vm_common;
+
+use emu::vm::Method;
+use serde_json::json;
+use vm_common::{WITHIN, bed, clone, left_of, run};
+
+#[test]
+fn clones_are_warm_apart_and_leave_their_template_alone() {
+    let Some(bed) = bed() else { return };
+    let template = bed.template();
+    let host = bed.host(Method::TrenvxVm);
+    let mut one = clone(&host, &template);
+    let mut other = clone(&host, &template);
+
+    // Warm: what the template's agent had run is there.
+    assert_eq!(run(&mut one, "counter += 1; result = counter"), 42);
+    // Apart: memory, files, random numbers.
+    assert_eq!(run(&mut other, "result = counter"), 41);
+    one.ask("write", json!({ "path": "/tmp/mine", "data": "aGVsbG8=" }), WITHIN).unwrap();
+    assert_eq!(one.ask("read", json!({ "path": "/tmp/mine" }), WITHIN).unwrap(), "aGVsbG8=");
+    let error = other.ask("read", json!({ "path": "/tmp/mine" }), WITHIN).unwrap_err();
+    assert!(error.to_string().contains("FileNotFoundError"), "{error}");
+    let random = "import os, random; result = os.urandom(8).hex() + str(random.random())";
+    assert_ne!(run(&mut one, random), run(&mut other, random));
+    // Each knows what time it is.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let theirs = run(&mut one, "import time; result = time.time()").as_f64().unwrap();
+    assert!((theirs - now).abs() < 10.0, "the guest's clock says {theirs}, and it is {now}");
+    // The root cannot be written, under the writable layer.
+    let touched =
+        one.ask("exec", json!({ "argv": ["sh", "-c", "echo x >/etc/hosts; mount | head -3"] }), WITHIN);
+    assert_eq!(touched.unwrap()["code"], 0);
+    let hosts = other.ask("read", json!({ "path": "/etc/hosts" }), WITHIN).unwrap();
+    assert_ne!(hosts, "eAo=");
+
+    // Little of it is its own.
+    let memory = one.memory().unwrap();
+    let booted = template.manifest().booted_bytes;
+    assert!(memory.guest_own_bytes() > 0 && memory.guest.rss_bytes >= memory.guest_own_bytes(), "{memory:?}");
+    assert!(memory.guest_own_bytes() * 2 < booted, "{} of {booted} bytes", memory.guest_own_bytes());
+
+    host.end(one).unwrap();
+    host.end(other).unwrap();
+    assert!(template.is_unchanged().unwrap());
+    // A clone in the sandbox of another that ended finds nothing of it.
+    let mut third = clone(&host, &template);
+    assert_eq!(
+        run(&mut third, "import os; result = [counter, os.path.exists('/tmp/mine')]"),
+        json!([41, false])
+    );
+    host.end(third).unwrap();
+    drop(host);
+    assert_eq!(left_of(std::process::id()), [""; 0]);
+}
+
+#[test]
+fn a_full_copy_of_memory_is_the_guests_own() {
+    let Some(bed) = bed() else { return };
+    let template = bed.template();
+    // By its own method the template's root is on the wrong device.
+    let refused = bed.host(Method::VanillaCh).clone(&template).unwrap_err();
+    assert!(refused.to_string().contains("vanilla-ch has it on blk"), "{refused}");
+}
