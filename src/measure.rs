@@ -2,7 +2,8 @@
 
 use crate::common::Folders;
 use crate::report::draw_measured;
-use configs::Experiment;
+use anyhow::Context;
+use configs::{Experiment, Measure};
 use emu::functions::Places;
 use emu::measure::MEASURE_VERSION;
 use runs::{Environment, MeasuredRow, Measurement};
@@ -10,49 +11,55 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Measures, unless this machine was measured before, and prints the rows.
 pub fn run(folders: &Folders, experiment: &Experiment, dry_run: bool, again: bool) -> anyhow::Result<()> {
-    let Some(measure) = &experiment.measure else { return Ok(()) };
-    let environment = Environment::look();
-    let known = Measurement::load(&folders.out, experiment)?
-        .filter(|known| !again && known.answers(measure, MEASURE_VERSION, &environment));
     if dry_run {
-        let state = if known.is_some() { "measured before" } else { "to be measured" };
-        println!("{}: {}: {state}", experiment.id, measure.kind());
+        let state = if known(folders, experiment)?.is_some() { "measured before" } else { "to be measured" };
+        let kind = experiment.measure.as_ref().map_or("nothing", Measure::kind);
+        println!("{}: {kind}: {state}", experiment.id);
         return Ok(());
     }
-    let measured = match known {
-        Some(known) => {
-            eprintln!("{}: measured on this machine before; --again measures anew", experiment.id);
-            known
-        }
-        None => {
-            let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            let began = Instant::now();
-            let outcome = emu::measure::run(measure, &Places::here(&folders.out)?)?;
-            let measured = Measurement {
-                experiment: experiment.id.clone(),
-                tier: experiment.tier,
-                measure: measure.clone(),
-                version: MEASURE_VERSION,
-                environment,
-                command: std::env::args().collect(),
-                started_unix_s: started,
-                wall_s: began.elapsed().as_secs_f64(),
-                warnings: outcome.warnings,
-                stand_ins: outcome.stand_ins,
-                facilities: folders.facilities()?,
-                charts: outcome.charts,
-                rows: outcome.rows,
-            };
-            measured.save(&folders.out, experiment)?;
-            measured
-        }
-    };
+    let measured = measured(folders, experiment, again)?;
     table(&measured.rows);
     measured.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     for figure in draw_measured(folders, experiment, &measured)? {
         println!("{}", figure.svg_path.display());
     }
     Ok(())
+}
+
+/// What was measured on this machine before, as it is asked for now.
+fn known(folders: &Folders, experiment: &Experiment) -> anyhow::Result<Option<Measurement>> {
+    let Some(measure) = &experiment.measure else { return Ok(None) };
+    let known = Measurement::load(&folders.out, experiment)?;
+    Ok(known.filter(|known| known.answers(measure, MEASURE_VERSION, &Environment::look())))
+}
+
+/// Measures, unless this machine was measured before.
+pub fn measured(folders: &Folders, experiment: &Experiment, again: bool) -> anyhow::Result<Measurement> {
+    if !again && let Some(known) = known(folders, experiment)? {
+        eprintln!("{}: measured on this machine before; trenvx run --again measures anew", experiment.id);
+        return Ok(known);
+    }
+    let measure = experiment.measure.as_ref().context("the experiment measures nothing")?;
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let began = Instant::now();
+    let outcome = emu::measure::run(measure, &Places::here(&folders.out)?)?;
+    let measured = Measurement {
+        experiment: experiment.id.clone(),
+        tier: experiment.tier,
+        measure: measure.clone(),
+        version: MEASURE_VERSION,
+        environment: Environment::look(),
+        command: std::env::args().collect(),
+        started_unix_s: started,
+        wall_s: began.elapsed().as_secs_f64(),
+        warnings: outcome.warnings,
+        stand_ins: outcome.stand_ins,
+        facilities: folders.facilities()?,
+        charts: outcome.charts,
+        rows: outcome.rows,
+    };
+    measured.save(&folders.out, experiment)?;
+    Ok(measured)
 }
 
 /// Prints the rows: panel, subject, quantity, part, median, P99, what was published.

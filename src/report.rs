@@ -7,7 +7,7 @@ use clap::Args;
 use configs::{Experiment, Tier, WorldKind};
 use figures::files::{Table, number, optional};
 use figures::reference::{self, Cost, Reference};
-use figures::report::{DoctorRow, warnings_of};
+use figures::report::{DoctorRow, Measured, warnings_of};
 use figures::{ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
 use platform::StartKind;
 use runs::{Index, Manifest, Measurement, Store, StoreError, StoredRun};
@@ -286,6 +286,27 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
             figures,
             command: l.command(),
             summary: Some(l.folder(&folders.out).join("summary.csv")),
+            is_real: l.world == WorldKind::Emu,
+        })
+        .collect();
+    let mut measurements: Vec<(&Experiment, Measurement, Vec<FigureFile>)> = Vec::new();
+    for experiment in loaded.iter().map(|l| &l.experiment).filter(|experiment| experiment.measure.is_some()) {
+        if measurements.iter().all(|(known, ..)| known.id != experiment.id)
+            && let Some(measured) = Measurement::load(&folders.out, experiment)?
+        {
+            let figures = draw_measured(folders, experiment, &measured)?;
+            measurements.push((experiment, measured, figures));
+        }
+    }
+    let measured = measurements
+        .iter()
+        .map(|(experiment, measurement, figures)| Measured {
+            title: &experiment.title,
+            question: &experiment.question,
+            paper: experiment.paper.as_deref(),
+            measurement,
+            figures,
+            command: format!("trenvx run {} --world emu --tier {}", experiment.id, tier.name()),
         })
         .collect();
     let mut constants = Vec::new();
@@ -296,11 +317,13 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
     }
     let environment = run.iter().rev().find_map(|l| l.manifest.as_ref()).map_or_else(Vec::new, environment);
     let reference = reference_of(folders)?;
-    let data: Vec<&ExperimentData> = run.iter().map(|l| &l.data).collect();
+    let simulated = run.iter().filter(|l| l.world == WorldKind::Sim);
+    let data: Vec<&ExperimentData> = simulated.map(|l| &l.data).collect();
     let input = ReportInput {
         file: folders.out.join("report.html"),
         title: format!("trenvx: {} tier", tier.name()),
         sections,
+        measured,
         verdicts: &judged,
         constants: &constants,
         warnings: run.iter().flat_map(|l| warnings_of(&l.data)).collect(),
@@ -366,7 +389,9 @@ pub fn table(loaded: &Loaded) {
 
 fn judge(folders: &Folders, loaded: &[Loaded]) -> anyhow::Result<Vec<Judged>> {
     let claims = configs::claims::load(&folders.configs()?)?;
-    let data: Vec<&ExperimentData> = loaded.iter().map(|l| &l.data).collect();
+    // What is claimed at the scale of the paper is judged in the simulated world.
+    let simulated = loaded.iter().filter(|l| l.world == WorldKind::Sim);
+    let data: Vec<&ExperimentData> = simulated.map(|l| &l.data).collect();
     let meant: Vec<_> = claims
         .into_iter()
         .filter(|claim| {
@@ -435,9 +460,16 @@ fn doctor() -> Vec<DoctorRow> {
 pub fn reload(folders: &Folders, experiments: Vec<Experiment>) -> anyhow::Result<Vec<Loaded>> {
     experiments
         .into_iter()
-        .map(|experiment| {
+        .flat_map(|experiment| {
             let id = experiment.id.clone();
-            Loaded::new(folders, experiment, WorldKind::Sim).with_context(|| id)
+            let simulated =
+                Loaded::new(folders, experiment.clone(), WorldKind::Sim).with_context(|| id.clone());
+            let mut both = vec![simulated];
+            if experiment.is_fitted {
+                let real = experiment.in_world(WorldKind::Emu);
+                both.push(Loaded::new(folders, real, WorldKind::Emu).with_context(|| id));
+            }
+            both
         })
         .collect()
 }

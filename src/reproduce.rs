@@ -1,11 +1,14 @@
 //! `trenvx reproduce`: run, draw, judge and report in one go. A rerun does only what is missing.
 
 use crate::common::{Ended, Folders};
-use crate::report;
-use crate::run::{How, execute, finish};
-use clap::Args;
+use crate::run::{How, execute, execute_in, finish};
+use crate::{measure, report};
+use clap::{Args, ValueEnum};
+use configs::{Experiment, Measure, WorldKind};
+use emu::functions::Places;
 use figures::Judged;
 use runs::Plan;
+use std::path::Path;
 
 /// Run, draw, judge and report.
 #[derive(Debug, Args)]
@@ -14,6 +17,20 @@ pub struct ReproduceArgs {
     experiments: Vec<String>,
     #[command(flatten)]
     how: How,
+    /// The worlds to run in. Real sandboxes are used as far as this machine allows, and what is left out is said.
+    #[arg(long, value_enum, default_value_t = Worlds::Both)]
+    world: Worlds,
+}
+
+/// Which worlds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Worlds {
+    /// The simulator, and this machine.
+    Both,
+    /// The simulator alone.
+    Sim,
+    /// This machine alone.
+    Emu,
 }
 
 /// Runs the experiments one after the other, then reports over all of them. A run that fails is
@@ -33,10 +50,18 @@ pub fn run(folders: &Folders, args: &ReproduceArgs) -> anyhow::Result<()> {
     }
     let mut failed = 0;
     for experiment in &experiments {
-        eprintln!("{}: {}", experiment.id, experiment.title);
-        let plan = Plan::new(experiment.clone());
-        let outcome = execute(folders, &plan, &args.how)?;
-        failed += usize::from(finish(&plan, &outcome).is_err());
+        if args.world != Worlds::Emu && experiment.worlds.contains(&WorldKind::Sim) {
+            eprintln!("{}: {}", experiment.id, experiment.title);
+            let plan = Plan::new(experiment.clone());
+            let outcome = execute(folders, &plan, &args.how)?;
+            failed += usize::from(finish(&plan, &outcome).is_err());
+        }
+    }
+    if args.world != Worlds::Sim {
+        for experiment in experiments.iter().filter(|experiment| experiment.worlds.contains(&WorldKind::Emu))
+        {
+            failed += usize::from(!on_this_machine(folders, experiment, &args.how)?);
+        }
     }
     let loaded = report::reload(folders, experiments)?;
     let (path, judged) = report::write(folders, args.how.tier.into(), &loaded)?;
@@ -46,6 +71,50 @@ pub fn run(folders: &Folders, args: &ReproduceArgs) -> anyhow::Result<()> {
         return Err(Ended { code: 1, message: format!("{failed} experiments have failed runs") }.into());
     }
     Ok(())
+}
+
+/// Runs the real side of an experiment, if it has one and this machine can; whether nothing failed.
+fn on_this_machine(folders: &Folders, experiment: &Experiment, how: &How) -> anyhow::Result<bool> {
+    if experiment.measure.is_none() && !experiment.is_fitted {
+        return Ok(true);
+    }
+    eprintln!("{} on this machine: {}", experiment.id, experiment.title);
+    if let Some(why) = lacking(folders, experiment.measure.as_ref())? {
+        eprintln!("  skipped: {why}");
+        return Ok(true);
+    }
+    if experiment.measure.is_some() {
+        return match measure::measured(folders, experiment, false) {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                eprintln!("  failed: {error:#}");
+                Ok(false)
+            }
+        };
+    }
+    let plan = Plan::new(experiment.clone().in_world(WorldKind::Emu));
+    let outcome = execute_in(folders, &plan, how, WorldKind::Emu)?;
+    Ok(finish(&plan, &outcome).is_ok())
+}
+
+/// What keeps real sandboxes from being used here, and what to do about it.
+fn lacking(folders: &Folders, measure: Option<&Measure>) -> anyhow::Result<Option<String>> {
+    // SAFETY: reads a number of this process.
+    if unsafe { libc::geteuid() } != 0 {
+        return Ok(Some("real sandboxes need root: run it as root or with sudo".to_owned()));
+    }
+    let places = Places::here(&folders.out)?;
+    let missing = |path: &Path, option: &str| {
+        let there = path.is_dir();
+        (!there).then(|| format!("{} is not there: run scripts/setup {option}", path.display()))
+    };
+    Ok(match measure {
+        Some(Measure::Sandboxes { .. }) => None,
+        Some(Measure::VmStarts { .. } | Measure::PageCache { .. }) => {
+            missing(&folders.out.join("vm"), "--vm")
+        }
+        _ => missing(&places.image(), "--functions").or_else(|| missing(&places.layers(), "--functions")),
+    })
 }
 
 /// What the words on the line stand for.

@@ -142,7 +142,8 @@ pub fn execute(folders: &Folders, plan: &Plan, how: &How) -> anyhow::Result<Outc
     execute_in(folders, plan, how, WorldKind::Sim)
 }
 
-fn execute_in(folders: &Folders, plan: &Plan, how: &How, world: WorldKind) -> anyhow::Result<Outcome> {
+/// The same in a world that is named.
+pub fn execute_in(folders: &Folders, plan: &Plan, how: &How, world: WorldKind) -> anyhow::Result<Outcome> {
     let store = Store::open(&folders.out)?;
     if world == WorldKind::Sim {
         return Ok(runs::execute(plan, &folders.out, &store, &sim::SimulatedWorld, &how.options(folders)?)?);

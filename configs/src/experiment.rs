@@ -30,6 +30,8 @@ pub struct Experiment {
     pub points: Vec<Point>,
     /// The same for the emulated world: the systems of `[emu]`, each on a real machine.
     pub emulated: Vec<Point>,
+    /// Whether its file says which systems a real machine runs.
+    pub is_fitted: bool,
     /// How many of the seeds the emulated world runs; 0 for all.
     pub emulated_seeds: u32,
     /// What it measures on a real machine instead of playing a workload there.

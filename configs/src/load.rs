@@ -144,6 +144,7 @@ fn head(root: &Section<'_, '_>, tier: Tier, axes: &Axes<'_>) -> Experiment {
         typed: Typed::default(),
         points: Vec::new(),
         emulated: Vec::new(),
+        is_fitted: root.section("emu").is_some_and(|emu| !emu.list("systems", values::text).is_empty()),
         emulated_seeds: root.section("emu").map_or(0, |emu| emu.get("seeds", values::small)),
         measure: measure::measure(root),
         seeds: seeds(root),

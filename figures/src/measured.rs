@@ -4,7 +4,7 @@ use crate::draw::measured::{caption, draw, notes};
 use crate::error::{Error, Result};
 use crate::figure::{FigureFile, FigureKind, Provenance};
 use crate::files::{self, Table, file_name, optional};
-use runs::{Chart, Measurement};
+use runs::Measurement;
 use serde::Serialize;
 use std::path::Path;
 
@@ -45,7 +45,7 @@ pub fn render(measured: &Measurement, folder: &Path, provenance: &Provenance) ->
             name,
         };
         files::write(&figure.svg_path, figure.svg.as_bytes())?;
-        files::write(&figure.csv_path, &table(measured, chart).to_csv(&figure.name)?)?;
+        files::write(&figure.csv_path, &table(measured, Some(&chart.metric)).to_csv(&figure.name)?)?;
         files::write(&figure.json_path, &sidecar(measured, &figure, provenance)?)?;
         figures.push(figure);
     }
@@ -70,14 +70,16 @@ fn sidecar(measured: &Measurement, figure: &FigureFile, provenance: &Provenance)
     Ok(json)
 }
 
-/// The rows of a chart.
-fn table(measured: &Measurement, chart: &Chart) -> Table {
-    let mut table =
-        Table::new(&["panel", "subject", "part", "unit", "n", "median", "p99", "published", "note"]);
-    for row in measured.rows.iter().filter(|row| row.metric == chart.metric).cloned() {
+/// The rows of one metric, or all.
+pub(crate) fn table(measured: &Measurement, metric: Option<&str>) -> Table {
+    let columns = ["panel", "subject", "metric", "part", "unit", "n", "median", "p99", "published", "note"];
+    let mut table = Table::new(&columns);
+    let meant = measured.rows.iter().filter(|row| metric.is_none_or(|metric| row.metric == metric));
+    for row in meant.cloned() {
         table.push([
             row.panel,
             row.subject,
+            row.metric,
             row.part,
             row.unit,
             row.n.to_string(),
@@ -94,7 +96,7 @@ fn table(measured: &Measurement, chart: &Chart) -> Table {
 mod tests {
     use super::*;
     use configs::{Measure, Tier};
-    use runs::{Environment, MeasuredRow};
+    use runs::{Chart, Environment, MeasuredRow};
 
     fn row(subject: &str, part: &str, median: Option<f64>) -> MeasuredRow {
         MeasuredRow {

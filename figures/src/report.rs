@@ -13,6 +13,7 @@ use crate::summary;
 use configs::ConstantNote;
 use minijinja::Environment;
 use minijinja::value::Serde;
+use runs::Measurement;
 use serde::Serialize;
 use std::path::{Component, Path, PathBuf};
 
@@ -25,6 +26,8 @@ pub struct ReportInput<'a> {
     pub title: String,
     /// The experiments, in order.
     pub sections: Vec<Section<'a>>,
+    /// What experiments measured without any workload, in order.
+    pub measured: Vec<Measured<'a>>,
     /// The verdicts, in the order of the claims.
     pub verdicts: &'a [Judged],
     /// Constants of the machine and of function profiles.
@@ -54,6 +57,25 @@ pub struct Section<'a> {
     pub command: String,
     /// Its `summary.csv`, if written.
     pub summary: Option<PathBuf>,
+    /// Whether its runs were made with real sandboxes on a machine.
+    pub is_real: bool,
+}
+
+/// One measurement of a report.
+#[derive(Clone, Debug)]
+pub struct Measured<'a> {
+    /// Title of its experiment.
+    pub title: &'a str,
+    /// The question it answers.
+    pub question: &'a str,
+    /// Figure or table of the paper, where it has one.
+    pub paper: Option<&'a str>,
+    /// What was measured.
+    pub measurement: &'a Measurement,
+    /// Its figures.
+    pub figures: &'a [FigureFile],
+    /// The exact command that measures it again.
+    pub command: String,
 }
 
 /// A warning and where it comes from.
@@ -136,7 +158,12 @@ fn html(input: &ReportInput<'_>) -> Result<String> {
         script: include_str!("report/filter.js"),
         counts: counts(input.verdicts),
         verdicts: input.verdicts.iter().map(|j| verdict(j, &input.sections)).collect(),
-        sections: input.sections.iter().map(|s| section(s, folder)).collect(),
+        sections: input
+            .sections
+            .iter()
+            .map(|s| section(s, folder))
+            .chain(input.measured.iter().map(|m| measured(m, folder)))
+            .collect(),
         assumed,
         taken,
         warnings: &input.warnings,
@@ -252,7 +279,7 @@ fn verdict<'a>(judged: &'a Judged, sections: &[Section<'_>]) -> VerdictRow<'a> {
 
 #[derive(Serialize)]
 struct SectionView<'a> {
-    id: &'a str,
+    name: String,
     anchor: String,
     title: &'a str,
     question: &'a str,
@@ -260,8 +287,8 @@ struct SectionView<'a> {
     tier: &'a str,
     command: &'a str,
     stand_ins: &'a [String],
-    runs: usize,
-    planned: usize,
+    done: String,
+    about_rows: &'static str,
     figures: Vec<FigureView<'a>>,
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
@@ -287,21 +314,49 @@ fn section<'a>(section: &'a Section<'_>, folder: &Path) -> SectionView<'a> {
     let data = section.data;
     let summary = summary::summarise(data);
     let shown = |row: &[String]| SHOWN.iter().map(|&i| row[i].clone()).collect::<Vec<_>>();
+    let (runs, planned) = (
+        data.points.iter().map(|p| p.seeds.len()).sum::<usize>(),
+        data.points.iter().map(|p| p.planned.max(p.seeds.len())).sum::<usize>(),
+    );
+    let name = if section.is_real { format!("{} (real)", data.id) } else { data.id.clone() };
     SectionView {
-        id: &data.id,
-        anchor: files::file_name(&data.id),
+        anchor: files::file_name(&name),
+        name,
         title: &data.title,
         question: &data.question,
         paper: data.paper.as_deref(),
         tier: &data.tier,
         command: &section.command,
         stand_ins: &data.stand_ins,
-        runs: data.points.iter().map(|p| p.seeds.len()).sum(),
-        planned: data.points.iter().map(|p| p.planned.max(p.seeds.len())).sum(),
+        done: format!("{runs} of {planned} runs"),
+        about_rows: "Over all invocations: medians or means over seeds with 95 % intervals; no interval below five \
+                     seeds.",
         figures: section.figures.iter().map(|f| figure(f, folder)).collect(),
         columns: SHOWN.iter().map(|&i| summary.columns[i]).collect(),
         rows: summary.rows.iter().filter(|row| row[4] == "all").map(|row| shown(row)).collect(),
         summary: section.summary.as_ref().map(|path| link(path, folder)),
+    }
+}
+
+fn measured<'a>(measured: &'a Measured<'_>, folder: &Path) -> SectionView<'a> {
+    let of = measured.measurement;
+    let name = format!("{} (measured)", of.experiment);
+    let rows = crate::measured::table(of, None);
+    SectionView {
+        anchor: files::file_name(&name),
+        name,
+        title: measured.title,
+        question: measured.question,
+        paper: measured.paper,
+        tier: of.tier.name(),
+        command: &measured.command,
+        stand_ins: &of.stand_ins,
+        done: format!("measured on this machine in {:.0} s", of.wall_s),
+        about_rows: "Medians of what was measured here, with what was published about it.",
+        figures: measured.figures.iter().map(|f| figure(f, folder)).collect(),
+        columns: rows.columns,
+        rows: rows.rows,
+        summary: None,
     }
 }
 

@@ -28,11 +28,13 @@ fn make(experiments: &[Experiment], data: &[ExperimentData], folder: &Path) -> S
         figures,
         command: format!("trenvx reproduce {} --tier kick", data.id),
         summary: None,
+        is_real: false,
     });
     let page = ReportInput {
         file: folder.join("report.html"),
         title: "Report".into(),
         sections: sections.collect(),
+        measured: Vec::new(),
         verdicts: &verdicts,
         constants: experiments.first().map_or(&[], |e| &e.constants),
         warnings: data.iter().flat_map(warnings_of).collect(),

@@ -39,7 +39,8 @@ impl Places {
     }
 
     /// The folder of layers.
-    pub(super) fn layers(&self) -> PathBuf {
+    #[must_use]
+    pub fn layers(&self) -> PathBuf {
         self.out.join("functions")
     }
 }
