@@ -4,7 +4,7 @@ mod sandbox_attempts;
 mod template_common;
 
 use emu::doctor::skip_without;
-use emu::sandbox::Sandbox;
+use emu::sandbox::{Confinement, Program, Sandbox};
 use sandbox_attempts::ATTEMPTS;
 use serde_json::{Value, json};
 use template_common::python::serving;
@@ -50,6 +50,38 @@ fn rights_of_every_thread_are_those_of_an_executed_one() {
     let first = found["rights"]["1"].to_string();
     assert!(first.contains("CapEff:\\t0000000000000000") && first.contains("Seccomp:\\t2"), "{first}");
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_template_is_attached_with_other_rights_than_it_had() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let place = Place::new();
+    let program = place.native(&[]);
+    let original = place.start(&program);
+    let template = place.capture(&original, "native").unwrap();
+    let usual = Confinement::default();
+    let others = [
+        Confinement { user: 0, ..usual },
+        Confinement { seccomp: false, ..usual },
+        Confinement { user_namespace: true, ..usual },
+        Confinement::none(),
+    ];
+    for confinement in others {
+        let program = Program { confinement, ..program.clone() };
+        let mut executed = place.start(&program);
+        let mut attached = place.attach(&template, &program);
+        for name in ["mount", "chroot", "bpf"] {
+            let input = json!({ "action": name, "with": {} });
+            let attempt = |sandbox: &mut Sandbox| -> Value {
+                sandbox.function_mut().unwrap().channel.request(&input, WITHIN).unwrap()
+            };
+            let (expected, found) = (attempt(&mut executed), attempt(&mut attached.sandbox));
+            assert_eq!(found["error"], expected["error"], "{name} {confinement:?}");
+            assert_eq!(found["ok"], expected["ok"], "{name} {confinement:?}");
+        }
+    }
 }
 
 #[test]

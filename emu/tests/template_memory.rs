@@ -4,6 +4,7 @@
 mod template_common;
 
 use emu::doctor::skip_without;
+use emu::template::Backing;
 use emu::template::manifest::Way;
 use serde_json::json;
 use template_common::python::serving;
@@ -97,6 +98,33 @@ there("fill(20, 100000)")
 there("hold(200, 100000)")
 fill(200, 100000)
 "#;
+
+/// Where private mappings are not memory of one's own, and where they are not used.
+const DROPPED: &str = r#"
+import mmap
+page = mmap.mmap(-1, 16 << 12, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+page.write(b"template" * 512 * 16)
+
+def dropped():
+    page[:4] = b"mine"
+    page.madvise(mmap.MADV_DONTNEED)
+    return page[:8].decode()
+"#;
+
+#[test]
+fn dropped_memory_is_the_templates_where_it_is_mapped_and_zeros_where_it_is_copied() {
+    if skip_without(NEEDS) || lacks("python3") {
+        return;
+    }
+    let place = Place::new();
+    let program = place.script("dropped.py", &serving(DROPPED));
+    let original = place.start(&program);
+    let template = place.capture(&original, "dropped").unwrap();
+    for (backing, expected) in [(Backing::Map, "template"), (Backing::Copy, "\0\0\0\0\0\0\0\0")] {
+        let mut attached = place.attach_by(&template, &program, backing);
+        assert_eq!(ask(&mut attached.sandbox, &json!("dropped()")), expected, "{backing:?}");
+    }
+}
 
 #[test]
 fn memory_of_an_attached_process_is_its_own() {

@@ -26,7 +26,8 @@ while piece := os.read(0, 65536):
         os.write(1, json.dumps({"id": request["id"], "ok": True, "output": {"n": n}}).encode() + b"\n")
 "#;
 
-/// Loads a handler as the runner does, then forks a child for each request, which answers it, tells what memory it
+/// Loads a handler as the runner does (a fork's memory in no file is mostly its parent's, so only what is dirty and its
+/// alone counts as private), then forks a child for each request, which answers it, tells what memory it
 /// has, and ends.
 const ZYGOTE: &str = r#"
 import json, os, runpy, sys

@@ -9,7 +9,8 @@ pub struct MemoryUse {
     pub resident_bytes: u64,
     /// Each page divided by those who see it.
     pub proportional_bytes: u64,
-    /// Memory that is its alone and in no file: what one more process costs.
+    /// Memory that is in no file, such as pages that it has written: what one more process costs. (The kernel's own
+    /// "private dirty" counts pages of a template that only one process happens to see.)
     pub private_bytes: u64,
 }
 
@@ -27,6 +28,6 @@ pub fn of(pid: i32) -> io::Result<MemoryUse> {
     Ok(MemoryUse {
         resident_bytes: field("Rss:"),
         proportional_bytes: field("Pss:"),
-        private_bytes: field("Private_Dirty:"),
+        private_bytes: field("Anonymous:"),
     })
 }

@@ -389,13 +389,11 @@ impl<'a> Builder<'a> {
             for run in &area.runs {
                 self.run(area, run)?;
             }
-            for advice in &area.advice {
-                self.call(
-                    libc::SYS_madvise,
-                    &[area.start, bytes, u64::from(*advice)],
-                    format!("advise {advice} for {:x}", area.start),
-                );
-            }
+        }
+        // Of neighbours at once: a call for each costs as much as mapping them.
+        for (advice, start, end) in advised(&self.manifest.areas) {
+            let label = format!("advise {advice} for {start:x}");
+            self.call(libc::SYS_madvise, &[start, end - start, u64::from(advice)], label);
         }
         Ok(())
     }
@@ -691,6 +689,23 @@ fn kernel_pages(areas: &[Area]) -> Vec<(i64, &Area)> {
     let vdso = areas.iter().find(|area| name(area) == "[vdso]").map_or(0, |area| area.start);
     let own = areas.iter().filter(|area| matches!(area.kind, AreaKind::Kernel { .. }));
     own.map(|area| (area.start.wrapping_sub(vdso) as i64, area)).collect()
+}
+
+/// Ranges of neighbours that were advised the same.
+fn advised(areas: &[Area]) -> Vec<(u32, u64, u64)> {
+    let mut kinds: Vec<u32> = areas.iter().flat_map(|area| area.advice.iter().copied()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let mut ranges: Vec<(u32, u64, u64)> = Vec::new();
+    for advice in kinds {
+        for area in areas.iter().filter(|area| area.advice.contains(&advice)) {
+            match ranges.last_mut() {
+                Some((last, _, end)) if *last == advice && *end == area.start => *end = area.end,
+                _ => ranges.push((advice, area.start, area.end)),
+            }
+        }
+    }
+    ranges
 }
 
 /// A place that no area comes near.

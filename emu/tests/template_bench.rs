@@ -1,0 +1,43 @@
+//! The bench of starts: every row has figures or a reason, and its text forms have one line for each.
+
+mod template_common;
+
+use emu::bench_template::{Engine, Settings, csv, run, synthetic, table};
+use emu::doctor::skip_without;
+use emu::sandbox::{Config, Mode};
+use template_common::{NEEDS, Place, base, lacks};
+
+#[test]
+fn every_row_has_figures_or_a_reason() {
+    if skip_without(NEEDS) || lacks("python3") {
+        return;
+    }
+    let place = Place::new();
+    let launcher = env!("CARGO_BIN_EXE_trenvx-function").into();
+    let config = Config { launcher, base: base(), network: false, ..Config::new(Mode::Repurpose) };
+    let subjects = vec![synthetic(16, place.folder.path()).unwrap()];
+    let rows = run(&Settings {
+        config,
+        store: place.store.clone(),
+        subjects,
+        engines: Engine::ALL.to_vec(),
+        starts: 4,
+        warm_ups: 1,
+    })
+    .unwrap();
+    assert_eq!(rows.len(), Engine::ALL.len());
+    for row in &rows {
+        assert_eq!(row.not_run.is_some(), row.starts == 0, "{row:?}");
+        if row.engine == Engine::Attach {
+            assert_eq!(row.starts, 4);
+            assert!(row.engine_time.median_us > 0.0 && row.footprint_bytes > 16 << 20, "{row:?}");
+        }
+    }
+    let of = |engine| rows.iter().find(|row| row.engine == engine).unwrap();
+    // It holds 16 MiB, and a request reads a few pages of them.
+    assert!(of(Engine::Attach).private_bytes * 3 < of(Engine::Cold).private_bytes);
+    assert!(of(Engine::AttachCopy).private_bytes > of(Engine::Attach).private_bytes);
+    assert!(of(Engine::Zygote).not_run.as_ref().unwrap().contains("CPython"));
+    assert_eq!(csv(&rows).lines().count(), rows.len() + 1);
+    assert!(table(&rows).contains("NOT-RUN"));
+}
