@@ -548,6 +548,11 @@ impl Handler {
             if let Some(job) = self.jobs.iter_mut().find(|other| other.number == job) {
                 job.outstanding -= 1;
             }
+            if let (Filled::Failed(_), Some(attached)) = (filled, attached) {
+                // A thread may have come for one of these pages: it is to ask again, and to hear the reason.
+                let length = (read.count * crate::template::pages::PAGE) as u64;
+                let _ = attached.uffd.wake(read.address, length);
+            }
             return;
         }
         let Some(attached) = attached else { return };
