@@ -206,7 +206,7 @@ impl Cell {
 
     /// Nothing but reading faults and copying pages, in a process of its own as the server is.
     fn floor(&self, pages: usize, template: &Path) -> io::Result<Done> {
-        let mut process = Process::start(Arena::Private, pages, 1)?;
+        let mut process = Process::start(&Arena::Private, pages, 1)?;
         let uffd = process.take_uffd();
         let start = process.regions()[0].address;
         let file = std::fs::File::open(template.join(PAGES))?;

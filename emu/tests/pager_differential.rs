@@ -41,7 +41,7 @@ fn served(client: &Client, place: &Place, program: Program, options: Options) ->
 }
 
 fn plain(place: &Place, program: Program, parts: usize) -> u64 {
-    let process = Process::start(Arena::Plain(place.template.clone()), PAGES, parts).unwrap();
+    let process = Process::start(&Arena::Plain(place.template.clone()), PAGES, parts).unwrap();
     process.run(&Task::Program(program)).unwrap().hash
 }
 

@@ -341,7 +341,7 @@ fn attaches_that_make_no_sense_are_refused() {
     let place = Place::new();
     let (_server, client) = place.serve(&["dram"]);
     let attach = |regions: &[Region], options: Options| {
-        let mut process = Process::start(emu::pager::lab::Arena::Private, 4, 1).unwrap();
+        let mut process = Process::start(&emu::pager::lab::Arena::Private, 4, 1).unwrap();
         let uffd = process.take_uffd().into();
         let refused = client.attach(uffd, process.child.pidfd(), &place.template, regions, options);
         refused.unwrap_err().to_string()
@@ -360,7 +360,7 @@ fn attaches_that_make_no_sense_are_refused() {
         assert!(said.contains(expected), "{said}");
     }
     let no_uffd = std::fs::File::open("/dev/null").unwrap().into();
-    let process = Process::start(emu::pager::lab::Arena::Private, 4, 1).unwrap();
+    let process = Process::start(&emu::pager::lab::Arena::Private, 4, 1).unwrap();
     let said = client.attach(no_uffd, process.child.pidfd(), &place.template, &[good], options).unwrap_err();
     assert!(said.to_string().contains("no userfaultfd"), "{said}");
     assert_eq!(client.report().unwrap().attachments, 0);

@@ -46,7 +46,7 @@ fn pages_come_over_tcp() {
             assert_eq!(process.run(&touch(0, PAGES)).unwrap().hash, place.expected(0..PAGES, 4));
         }
         let program = Program { seed: 3, steps: 300, threads: 2, maps: true, forks: false };
-        let plain = Process::start(emu::pager::lab::Arena::Plain(place.template.clone()), PAGES, 4).unwrap();
+        let plain = Process::start(&emu::pager::lab::Arena::Plain(place.template.clone()), PAGES, 4).unwrap();
         let (process, _) = Process::attached(&client, &place.template, PAGES, 4, batch(mode, 16)).unwrap();
         let task = Task::Program(program);
         assert_eq!(process.run(&task).unwrap().hash, plain.run(&task).unwrap().hash);

@@ -256,12 +256,11 @@ impl Uffd {
             // SAFETY: takes flags by value and makes a descriptor.
             let fd =
                 unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK | flags) };
-            // SAFETY: the system call has just made it.
             if fd < 0 {
-                Err(io::Error::last_os_error())
-            } else {
-                Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+                return Err(io::Error::last_os_error());
             }
+            // SAFETY: the system call has just made it.
+            Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
         };
         let user_mode_only = 1;
         let made = Self(make(0).or_else(|_| make(user_mode_only))?);

@@ -61,15 +61,15 @@ impl Process {
     ///
     /// # Errors
     /// If it cannot be started, or has no userfaultfd.
-    pub fn start(arena: Arena, pages: usize, parts: usize) -> io::Result<Self> {
+    pub fn start(arena: &Arena, pages: usize, parts: usize) -> io::Result<Self> {
         assert!(pages.is_multiple_of(parts), "parts are equal");
         let (ours, theirs) = wire::pair()?;
         let mut keep = vec![theirs.as_fd()];
-        let file = if let Arena::Shared(file) = &arena { Some(std::sync::Arc::clone(file)) } else { None };
+        let file = if let Arena::Shared(file) = arena { Some(std::sync::Arc::clone(file)) } else { None };
         keep.extend(file.as_ref().map(|file| file.as_fd()));
         let mut child = fork(&keep, |mut kept| {
             let channel = kept.remove(0);
-            live(&channel, &arena, kept.pop(), pages, parts).map_err(|error| error.to_string())
+            live(&channel, arena, kept.pop(), pages, parts).map_err(|error| error.to_string())
         })?;
         drop(theirs);
         let Some((address, mut fds)) = wire::receive::<u64>(&ours)? else {
@@ -93,7 +93,7 @@ impl Process {
             Mode::Private => Arena::Private,
             Mode::Shared => Arena::Shared(std::sync::Arc::new(client.cache(template)?.0)),
         };
-        let mut process = Self::start(arena, pages, parts)?;
+        let mut process = Self::start(&arena, pages, parts)?;
         let attachment = process.attach(client, template, options)?;
         Ok((process, attachment))
     }

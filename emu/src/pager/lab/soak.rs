@@ -134,7 +134,7 @@ pub fn run(
                 forks: number % 3 == 0,
             };
             let template = number as usize % 2;
-            let plain = Process::start(Arena::Plain(templates[template].clone()), PAGES, 4)?;
+            let plain = Process::start(&Arena::Plain(templates[template].clone()), PAGES, 4)?;
             Ok((template, program, plain.run(&Task::Program(program))?.hash))
         })
         .collect::<io::Result<_>>()?;

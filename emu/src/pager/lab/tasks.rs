@@ -23,6 +23,13 @@ unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
 
+impl Region {
+    /// Where a page is.
+    fn page(&self, number: usize) -> *mut u8 {
+        self.address.wrapping_add(number * PAGE)
+    }
+}
+
 /// A task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Task {
@@ -113,10 +120,9 @@ fn run_touch(region: &Region, touch: &Touch) -> Done {
         let mut hash = 0_u64;
         let mut before = Instant::now();
         for (page, time) in part.iter().zip(times.iter_mut()) {
-            let region = region;
             // SAFETY: within the arena, to which only this task's threads have access, each to its own pages.
             let word = unsafe {
-                let at = region.address.add(page * PAGE).cast::<u64>();
+                let at = region.page(*page).cast::<u64>();
                 let word = at.read_volatile();
                 if write {
                     at.write_volatile(word);

@@ -186,7 +186,7 @@ impl Handler {
         started: Instant,
         claimed: bool,
     ) -> Filled {
-        if !claimed && self.reads().brings(attached.key, first) {
+        if !claimed && self.reads().brings(attached.key, address, first) {
             // Its thread is woken with the page. One that only wants a batch comes back for the rest.
             return if matches!(why, Why::Job(_)) { Filled::Done(1) } else { Filled::Pending(1) };
         }
@@ -343,7 +343,11 @@ impl Handler {
             };
             match filled {
                 Filled::Done(done) => at += done,
-                other => return other,
+                other => {
+                    // Other threads may have come for these pages meanwhile: they are to ask again.
+                    let _ = attached.uffd.wake(address, ((read.count - at) * PAGE) as u64);
+                    return other;
+                }
             }
         }
         Filled::Done(read.count)

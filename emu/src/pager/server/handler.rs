@@ -23,7 +23,7 @@ use crate::pager::layout::Layout;
 use crate::pager::memory::PageBuffer;
 use crate::pager::messages::{Answer, Mode, Options};
 use crate::pager::source::tiers::{Attempt, check};
-use crate::pager::source::{MOST_PAGES, ReadQueue, SourceError};
+use crate::pager::source::{MOST_PAGES, Pages, ReadQueue, SourceError};
 use crate::pager::stats::ThreadStats;
 use crate::pager::uffd::{Event, Events, Uffd};
 use crate::pager::working_set::Recorder;
@@ -309,7 +309,7 @@ impl Handler {
             self.give_up_late();
         }
         while let Some(read) = self.retries.pop() {
-            self.read_again(read);
+            self.read_again(&read);
         }
         if self.slots.iter().any(|attached| attached.pidfd.is_none()) && self.probed.elapsed() >= PROBE {
             self.probe();
@@ -517,7 +517,7 @@ impl Handler {
         }
     }
 
-    fn completed(&mut self, token: u64, result: Result<&[crate::pager::memory::Page], SourceError>) {
+    fn completed(&mut self, token: u64, result: Pages<'_>) {
         // One that was given up has been asked for elsewhere.
         let Some(mut read) = self.reads.take(token) else { return };
         let source = Arc::clone(&read.template.tiers.of(read.attempt).source);
@@ -547,6 +547,11 @@ impl Handler {
         if let Some(job) = read.job {
             if let Some(job) = self.jobs.iter_mut().find(|other| other.number == job) {
                 job.outstanding -= 1;
+            }
+            if let (Filled::Failed(_), Some(attached)) = (filled, attached) {
+                // A thread may have come for one of these pages: it is to ask again, and to hear the reason.
+                let length = (read.count * crate::template::pages::PAGE) as u64;
+                let _ = attached.uffd.wake(read.address, length);
             }
             return;
         }
@@ -584,7 +589,7 @@ impl Handler {
         }
     }
 
-    fn read_again(&mut self, read: ReadFor) {
+    fn read_again(&mut self, read: &ReadFor) {
         let mut attached = self.slots.take(read.key);
         // It counts anew when it is submitted.
         if let Some(job) = read.job
@@ -604,7 +609,7 @@ impl Handler {
         {
             job.outstanding += 1;
         }
-        self.settle_alone(&read, filled);
+        self.settle_alone(read, filled);
     }
 
     fn settle_alone(&mut self, read: &ReadFor, filled: Filled) {

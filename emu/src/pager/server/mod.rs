@@ -99,6 +99,9 @@ impl Config {
     }
 }
 
+/// A working set, and the template that it belongs to.
+type Recorded = (Arc<Loaded>, WorkingSet);
+
 /// What the threads of a server share.
 pub(super) struct Shared {
     config: Config,
@@ -113,7 +116,7 @@ pub(super) struct Shared {
     connections: AtomicUsize,
     /// Readable when the server ends.
     ending: OwnedFd,
-    scribe: Mutex<Option<Sender<(Arc<Loaded>, WorkingSet)>>>,
+    scribe: Mutex<Option<Sender<Recorded>>>,
 }
 
 impl Shared {
@@ -153,7 +156,7 @@ impl Server {
         let listener = connection::listen(&config.socket)?;
         let budget = Arc::new(Budget::new(config.cache_limit));
         let mailboxes = (0..number).map(|_| Mailbox::new().map(Arc::new)).collect::<Result<_, _>>()?;
-        let (scribe, sets) = channel::<(Arc<Loaded>, WorkingSet)>();
+        let (scribe, sets) = channel::<Recorded>();
         let shared = Arc::new(Shared {
             library: Library::new(
                 config.sources.clone(),
@@ -211,7 +214,6 @@ impl Server {
     }
 
     /// Gives the counts to who writes them somewhere; valid as long as it is kept.
-    #[must_use]
     pub fn reporter(&self) -> impl Fn() -> Report + Send + 'static {
         let shared = Arc::clone(&self.shared);
         move || shared.report()

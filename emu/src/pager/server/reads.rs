@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::attached::Key;
 use super::loaded::Loaded;
 use crate::pager::source::tiers::Attempt;
+use crate::template::pages::PAGE;
 
 /// Reads that a thread has under way at most; more faults wait.
 const MOST: usize = 512;
@@ -89,13 +90,12 @@ impl Reads {
                 .any(|(_, read)| read.as_ref().is_some_and(|read| read.template.number == template))
     }
 
-    /// Whether a page of a process is on its way for a fault or a job.
-    pub fn brings(&self, key: Key, page: u64) -> bool {
-        self.len() > 0
-            && self.places.iter().any(|(_, read)| {
-                read.as_ref().is_some_and(|read| {
-                    read.key == key && (read.first..read.first + read.count as u64).contains(&page)
-                })
-            })
+    /// Whether a page is on its way to this address of a process.
+    pub fn brings(&self, key: Key, address: u64, page: u64) -> bool {
+        let comes = |read: &ReadFor| {
+            let place = page.wrapping_sub(read.first);
+            read.key == key && place < read.count as u64 && read.address + place * PAGE as u64 == address
+        };
+        self.len() > 0 && self.places.iter().any(|(_, read)| read.as_ref().is_some_and(comes))
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
-use super::{PageSource, ReadQueue, SourceError, check_range};
+use super::{Done, PageSource, ReadQueue, SourceError, check_range};
 use crate::pager::memory::{Page, PageBuffer};
 
 /// Below this, a thread waits for its read: going back to sleep and being woken costs as much.
@@ -210,7 +210,7 @@ impl ReadQueue for DelayedQueue {
         self.timer.as_fd()
     }
 
-    fn complete(&mut self, done: &mut dyn FnMut(u64, Result<&[Page], SourceError>)) {
+    fn complete(&mut self, done: &mut Done<'_>) {
         let mut count = [0; 8];
         let _ = rustix::io::read(&self.timer, &mut count);
         while self.waiting.front().is_some_and(|first| first.due <= Instant::now()) {

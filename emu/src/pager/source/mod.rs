@@ -67,6 +67,12 @@ impl SourceError {
     }
 }
 
+/// Pages that came, or why they did not.
+pub type Pages<'a> = Result<&'a [Page], SourceError>;
+
+/// Takes the token of a read and what came of it.
+pub type Done<'a> = dyn FnMut(u64, Pages<'_>) + 'a;
+
 /// Pages of one template. Shared by all threads of the server.
 pub trait PageSource: Send + Sync + std::fmt::Debug {
     /// Its name in statistics and errors, such as `dram` or `tcp 10.0.0.2:7000`.
@@ -112,7 +118,7 @@ pub trait ReadQueue: Send {
     fn ready(&self) -> BorrowedFd<'_>;
 
     /// Hands over what is complete: its token, and the pages or the reason why not.
-    fn complete(&mut self, done: &mut dyn FnMut(u64, Result<&[Page], SourceError>));
+    fn complete(&mut self, done: &mut Done<'_>);
 }
 
 /// That `count` pages from `first` are among `has`.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
-use super::{MOST_PAGES, PageSource, ReadQueue, SourceError, check_range};
+use super::{Done, MOST_PAGES, PageSource, ReadQueue, SourceError, check_range};
 use crate::pager::memory::{Page, PageBuffer};
 
 pub(in crate::pager) const MAGIC: &[u8; 8] = b"trenvxPS";
@@ -234,7 +234,7 @@ impl TcpQueue {
     }
 
     /// Receives until nothing more is there.
-    fn receive(&mut self, done: &mut dyn FnMut(u64, Result<&[Page], SourceError>)) -> io::Result<()> {
+    fn receive(&mut self, done: &mut Done<'_>) -> io::Result<()> {
         let broken = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text);
         loop {
             let Some(stream) = &mut self.stream else { return Ok(()) };
@@ -272,7 +272,7 @@ impl TcpQueue {
     }
 
     /// Gives the connection up: every outstanding read has failed.
-    fn give_up(&mut self, error: &io::Error, done: &mut dyn FnMut(u64, Result<&[Page], SourceError>)) {
+    fn give_up(&mut self, error: &io::Error, done: &mut Done<'_>) {
         self.stream = None;
         self.broken_at = Some(Instant::now());
         self.got = 0;
@@ -302,7 +302,7 @@ impl ReadQueue for TcpQueue {
         self.ready.as_fd()
     }
 
-    fn complete(&mut self, done: &mut dyn FnMut(u64, Result<&[Page], SourceError>)) {
+    fn complete(&mut self, done: &mut Done<'_>) {
         if let Err(error) = self.receive(done).and_then(|()| self.flush()) {
             self.give_up(&error, done);
         }
