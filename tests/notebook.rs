@@ -35,8 +35,9 @@ fn a_sweep_is_loaded_with_one_row_per_run_and_function() {
     let Some(mut python) = python() else { return };
     let house = House::new();
     said(&mut house.sweep("out", &["--sweep", "cluster.nodes=[1,2]"]));
-    let index = std::fs::read_dir(house.path("out/experiments")).unwrap().flatten().map(|entry| entry.path());
-    let index = index.filter(|path| path.extension().is_some_and(|e| e == "json")).next().expect("an index");
+    let mut index =
+        std::fs::read_dir(house.path("out/experiments")).unwrap().flatten().map(|entry| entry.path());
+    let index = index.find(|path| path.extension().is_some_and(|e| e == "json")).expect("an index");
     let output =
         python.arg("-B").arg(scripts().join("notebook.py")).arg(&index).arg("functions").output().unwrap();
     assert!(output.status.success(), "{}", common::stderr(&output));

@@ -118,7 +118,7 @@ fn range(ids: &[&str]) -> String {
     for id in ids {
         match parts.last_mut() {
             Some((_, last)) if number(last).is_some_and(|n| number(id) == Some(n + 1)) => {
-                (*id).clone_into(last)
+                (*id).clone_into(last);
             }
             _ => parts.push(((*id).to_owned(), (*id).to_owned())),
         }

@@ -162,7 +162,7 @@ impl Page {
         match message["method"].as_str() {
             Some("Page.loadEventFired") => self.loaded = true,
             Some("Runtime.exceptionThrown") => {
-                self.complaints.push(parameters["exceptionDetails"].to_string())
+                self.complaints.push(parameters["exceptionDetails"].to_string());
             }
             Some("Runtime.consoleAPICalled")
                 if ["error", "warning", "assert"].iter().any(|kind| parameters["type"] == *kind) =>
