@@ -368,10 +368,13 @@ fn a_guest_that_does_not_come_up_ends_in_time_with_its_console() {
     let _alone = alone();
     let root = tempfile::tempdir().expect("a temporary folder");
     let mut spec = Spec::new(&image(), Path::new("/no/such/program"), &root.path().join("logs"));
+    let error = Lab::boot(&spec).expect_err("it has no agent").to_string();
+    assert!(error.starts_with("cannot find /no/such/program"), "{error}");
+    spec.program = "/bin/true".into();
     spec.accelerator = Choice::Only(Accelerator::Tcg);
     let begin = Instant::now();
-    let error = Lab::boot(&spec).expect_err("it has no agent").to_string();
-    assert!(error.contains("cannot start /no/such/program"), "{error}");
+    let error = Lab::boot(&spec).expect_err("that is no agent").to_string();
+    assert!(error.starts_with("guest 1 is gone") && error.contains("Attempted to kill init"), "{error}");
     spec.boot_within = Duration::from_millis(300);
     let error = Lab::boot(&spec).expect_err("there is no time").to_string();
     assert!(error.contains("did not answer within"), "{error}");

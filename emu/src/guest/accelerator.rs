@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::lab::{Lab, Spec};
+use super::lab::{Lab, LabError, Spec};
+use super::node::NodeError;
 use super::qemu::Accelerator;
 
 /// How long a guest under KVM may take to its first answer. It takes a few seconds where KVM works.
@@ -87,9 +88,13 @@ fn attempt(spec: &Spec) -> (Accelerator, String) {
             let up_s = lab.node(0).ready().up_s;
             (Accelerator::Kvm, format!("a guest answered {up_s} s after it was switched on"))
         }
+        Err(LabError::Node(NodeError::NotUp { .. })) => {
+            let reason = format!("/dev/kvm opens, but a guest with it was not up after {PATIENCE:?}");
+            (Accelerator::Tcg, reason)
+        }
         Err(error) => {
             let first = error.to_string().lines().next().unwrap_or_default().to_owned();
-            (Accelerator::Tcg, format!("/dev/kvm opens, but no guest boots with it: {first}"))
+            (Accelerator::Tcg, format!("/dev/kvm opens, but a guest with it did not boot: {first}"))
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The guest's first process: runs what the host asks for and sends back what it prints and how it ends.
 //!
+//! Orphans of commands become children of this process and stay as zombies: a lab does not live long enough for that
+//! to matter, and waiting for anybody would take a command's end from the thread that waits for it.
+//!
 //! When the host's end of the channel closes (the lab is gone, however it went) the guest switches itself off.
 
 use std::collections::HashMap;
@@ -12,10 +15,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
 use super::wire::{End, Frame, Kind, LONGEST, Ready, Start};
 
 /// Name of the serial port, as the host gave it.
 pub const PORT: &str = "trenvx";
+/// Folder in the guest where `trenvx` is this program; commands have it first in their path.
+pub const PROGRAMS: &str = "/run/bin";
 /// How long the port may take to appear.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,6 +46,9 @@ pub fn serve() -> io::Result<()> {
 }
 
 fn listen() -> io::Result<()> {
+    // So that scripts can call it by its name.
+    fs::create_dir_all(PROGRAMS)?;
+    std::os::unix::fs::symlink(std::env::current_exe()?, Path::new(PROGRAMS).join("trenvx"))?;
     let port = find_port()?;
     let mut from = File::options().read(true).write(true).open(&port)?;
     let agent = Arc::new(Agent { to: Mutex::new(from.try_clone()?), groups: Mutex::default() });
@@ -90,8 +100,7 @@ impl Agent {
         let start: Start = serde_json::from_slice(order)?;
         let (program, arguments) =
             start.words.split_first().ok_or_else(|| io::Error::other("an empty command"))?;
-        let program = if program == "trenvx" { std::env::current_exe()? } else { PathBuf::from(program) };
-        let child = Command::new(&program)
+        let child = Command::new(program)
             .args(arguments)
             .envs(start.env)
             .current_dir(&start.folder)
@@ -100,7 +109,7 @@ impl Agent {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
-            .map_err(|error| io::Error::other(format!("cannot start {}: {error}", program.display())))?;
+            .map_err(|error| io::Error::other(format!("cannot start {program}: {error}")))?;
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.insert(number, child.id().cast_signed());
         Ok(child)
@@ -111,9 +120,12 @@ impl Agent {
         let status = thread::scope(|scope| {
             scope.spawn(|| self.forward(number, Kind::Output, output));
             scope.spawn(|| self.forward(number, Kind::Errors, errors));
+            // Its number stays its own until it is waited for: until then it may be signalled.
+            let pid = Pid::from_child(&child);
+            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+            self.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
             child.wait()
         });
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         let end = match status {
             Ok(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => End::Code(code),
@@ -139,9 +151,8 @@ impl Agent {
         let Ok(signal) = serde_json::from_slice::<i32>(which) else { return };
         let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = groups.get(&number) {
-            // SAFETY: a signal to the process group made in `try_start`, whose leader is not reaped as long as it
-            // is in the map: `attend` takes it out after waiting, and this holds the map's lock. A group that has
-            // emptied meanwhile gives an error, which means the same as a signal that came too late.
+            // SAFETY: a signal to the process group made in `try_start`, whose leader is not waited for as long as
+            // it is in the map: `attend` takes it out before, and this holds the map's lock.
             unsafe { libc::kill(-*group, signal) };
         }
     }

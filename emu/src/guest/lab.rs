@@ -120,6 +120,8 @@ impl Lab {
     pub fn boot(spec: &Spec) -> Result<Self, LabError> {
         check(spec)?;
         let image = Image::open(&spec.image)?;
+        let program =
+            fs::canonicalize(&spec.program).map_err(step(format!("find {}", spec.program.display())))?;
         let qemu = find_program("qemu-system-x86_64", "qemu-system-x86")?;
         fs::create_dir_all(&spec.folder).map_err(step(format!("make {}", spec.folder.display())))?;
         let accelerator = accelerator::decide(spec).map_err(step("keep what was found about KVM"))?;
@@ -148,7 +150,7 @@ impl Lab {
             let machine = Machine {
                 label: label(number),
                 image: &image,
-                program: &spec.program,
+                program: &program,
                 accelerator,
                 cpus: spec.cpus,
                 memory_mib: spec.memory_mib,

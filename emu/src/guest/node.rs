@@ -12,7 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::agent::PROGRAMS;
 use super::wire::{End, Frame, Kind, Ready, Start};
+
+/// Where commands of a system lie, as far as a guest is concerned.
+const SYSTEM_PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why a guest did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -185,7 +189,7 @@ impl Node {
     pub fn start<W: Into<String>>(&self, words: impl IntoIterator<Item = W>) -> Result<Job<'_>, NodeError> {
         let words: Vec<String> = words.into_iter().map(Into::into).collect();
         let env = vec![
-            ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            ("PATH".to_owned(), format!("{PROGRAMS}:{SYSTEM_PROGRAMS}")),
             ("HOME".to_owned(), "/root".to_owned()),
             ("TRENVX_NODE".to_owned(), (self.number + 1).to_string()),
         ];
@@ -412,5 +416,5 @@ fn tail(console: &Path) -> String {
     let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
     let text = read(console) + &read(&console.with_extension("qemu"));
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
+    lines[lines.len().saturating_sub(30)..].join("\n")
 }

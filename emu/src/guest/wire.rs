@@ -44,7 +44,7 @@ pub struct Ready {
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// Program and arguments. The program `trenvx` is the agent's own.
+    /// Program and arguments. The program `trenvx` is the agent.
     pub words: Vec<String>,
     /// Added to the environment.
     pub env: Vec<(String, String)>,

@@ -128,12 +128,16 @@ pub struct Server {
     allowed: Vec<IpAddr>,
     /// By id.
     clients: HashMap<usize, Guest>,
+    /// How many were let in.
+    admitted: u64,
 }
 
 /// A client that was let in.
 #[derive(Clone, Copy, Debug)]
 struct Guest {
     peer: Option<IpAddr>,
+    /// Its number among all that were let in: an id's address may be another client's later.
+    serial: u64,
     /// Whether a question is under way.
     asked: bool,
 }
@@ -199,6 +203,7 @@ impl Server {
             key,
             allowed,
             clients: HashMap::new(),
+            admitted: 0,
         };
         let mut at = socket_address(address);
         let channel = server.events().channel;
@@ -386,7 +391,8 @@ impl Server {
             }
             return Err(Refusal::Full);
         }
-        self.clients.insert(seen.id as usize, Guest { peer, asked: false });
+        self.admitted += 1;
+        self.clients.insert(seen.id as usize, Guest { peer, serial: self.admitted, asked: false });
         Ok(())
     }
 
@@ -410,17 +416,16 @@ impl Server {
         // SAFETY: the queue lives as long as the server.
         while let Ok(count @ 1..) = unsafe { poll_cq(self.cq, &mut completions) } {
             for completion in &completions[..count] {
-                let id = completion.id as usize;
-                match self.clients.get_mut(&id) {
-                    Some(guest) if completion.status == SUCCESS => guest.asked = false,
-                    Some(_) => gone.push(id),
+                match self.clients.iter_mut().find(|(_, guest)| guest.serial == completion.id) {
+                    Some((_, guest)) if completion.status == SUCCESS => guest.asked = false,
+                    Some((id, _)) => gone.push(*id),
                     None => {}
                 }
             }
         }
         for (id, guest) in &mut self.clients {
             if !guest.asked {
-                let mut work = SendWork::signaled(*id as u64, RDMA_WRITE, None, 0, 0);
+                let mut work = SendWork::signaled(guest.serial, RDMA_WRITE, None, 0, 0);
                 // SAFETY: a client that is in the map has a queue pair; nothing is written, so no memory is involved.
                 let posted = unsafe { post_send((*(*id as *mut CmId)).qp, &mut work) };
                 match posted {
