@@ -1,15 +1,18 @@
 //! `trenvx emu template`: memory templates of functions.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use ::emu::functions::{self, Places};
-use ::emu::sandbox::{Base, Config, Manager, Mode};
-use ::emu::template::{self, Backing, Prepared, Store, Subject, store};
+use ::emu::pager::{Client, Mode, Options};
+use ::emu::sandbox::{Base, Config, Manager, Mode as Isolation};
+use ::emu::template::{self, Backing, Prepared, Served, Store, Subject, store};
 
 use crate::common::{Ended, Folders};
 
@@ -46,6 +49,9 @@ enum Command {
         /// How its pages become reachable.
         #[arg(long, value_enum, default_value_t = By::Map)]
         by: By,
+        /// Socket of a page server (`trenvx emu serve --socket`), with `--by fault` and `--by fault-shared`.
+        #[arg(long, value_name = "PATH")]
+        server: Option<PathBuf>,
     },
     /// Show what a template holds.
     Inspect {
@@ -94,6 +100,10 @@ enum By {
     Map,
     /// Copies.
     Copy,
+    /// A page server copies each page when it is touched.
+    Fault,
+    /// A page server fills a cache that all processes share.
+    FaultShared,
 }
 
 /// Runs `trenvx emu template`.
@@ -104,12 +114,14 @@ pub fn run(folders: &Folders, args: TemplateArgs) -> anyhow::Result<()> {
     let store = Store::open(&args.store)?;
     match args.command {
         Command::Capture { function, warmups } => capture(folders, &store, &function, warmups),
-        Command::Attach { id, calls, input, by } => {
+        Command::Attach { id, calls, input, by, server } => {
             let by = match by {
                 By::Map => Backing::Map,
                 By::Copy => Backing::Copy,
+                By::Fault => Backing::Fault,
+                By::FaultShared => Backing::FaultShared,
             };
-            attach(folders, &store.find(&id)?, calls, input.as_deref(), by)
+            attach(folders, &store.find(&id)?, calls, input.as_deref(), by, server.as_deref())
         }
         Command::Inspect { id, json } => {
             let template = store.find(&id)?;
@@ -138,7 +150,7 @@ pub fn run(folders: &Folders, args: TemplateArgs) -> anyhow::Result<()> {
 }
 
 fn manager(places: &Places) -> anyhow::Result<Manager> {
-    let mut config = Config::new(Mode::Repurpose);
+    let mut config = Config::new(Isolation::Repurpose);
     config.base = Base::Image(places.image());
     Ok(Manager::start(config)?)
 }
@@ -169,7 +181,14 @@ fn attach(
     calls: u32,
     input: Option<&str>,
     by: Backing,
+    server: Option<&Path>,
 ) -> anyhow::Result<()> {
+    let server = match (by.is_served(), server) {
+        (true, Some(socket)) => Some(PageServer::connect(socket, by)?),
+        (false, None) => None,
+        (true, None) => bail!("--by {} needs the socket of a page server: --server PATH", by.name()),
+        (false, Some(_)) => bail!("--server is for --by fault and --by fault-shared"),
+    };
     let places = Places::here(&folders.out)?;
     let subject = subject(&places, &template.manifest().function)?;
     let stated: Option<Value> =
@@ -181,7 +200,13 @@ fn attach(
     manager.prepare(&subject.program);
     manager.settle();
     let began = Instant::now();
-    let mut attached = prepared.start(&manager, Some(used), &subject.program, None)?;
+    let mut attached = match &server {
+        None => prepared.start(&manager, Some(used), &subject.program, None)?,
+        Some(server) => {
+            let served = server.serve(template.folder());
+            prepared.start_served(&manager, Some(used), &subject.program, &served)?.0
+        }
+    };
     let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
     println!("{}", json!({ "attached_ms": ms(began), "steps": attached.steps }));
     for _ in 0..calls {
@@ -212,6 +237,26 @@ fn groups(folders: &Folders, template: &template::Template, as_json: bool) -> an
         print!("{}", template::groups::table(&groups));
     }
     Ok(())
+}
+
+/// A page server that somebody has started.
+struct PageServer {
+    client: Client,
+    options: Options,
+    device: File,
+}
+
+impl PageServer {
+    fn connect(socket: &Path, by: Backing) -> anyhow::Result<Self> {
+        let mode = if by == Backing::Fault { Mode::Private } else { Mode::Shared };
+        let device = File::options().read(true).write(true).open("/dev/userfaultfd");
+        let device = device.context("cannot open /dev/userfaultfd")?;
+        Ok(Self { client: Client::connect(socket)?, options: Options::new(mode), device })
+    }
+
+    fn serve<'a>(&'a self, folder: &'a Path) -> Served<'a> {
+        Served { client: &self.client, folder, options: self.options, device: self.device.as_fd() }
+    }
 }
 
 fn verify(store: &Store, id: Option<String>) -> anyhow::Result<()> {

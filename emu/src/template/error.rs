@@ -75,6 +75,9 @@ pub enum Error {
     /// The sandbox could not be made.
     #[error(transparent)]
     Sandbox(#[from] crate::sandbox::Error),
+    /// The page server refused or is gone.
+    #[error(transparent)]
+    Server(crate::pager::ClientError),
     /// A function did not answer, or wrongly.
     #[error("{function}: {what}")]
     Wrong {

@@ -32,7 +32,7 @@ pub mod store;
 mod subject;
 pub mod usage;
 
-pub use attach::{Attached, Backing, ENTRY, Prepared, ROUTINE};
+pub use attach::{Attached, Backing, ENTRY, Prepared, ROUTINE, Served};
 pub use capture::{Request, capture};
 pub use error::Error;
 pub use store::{Store, Template};

@@ -91,8 +91,8 @@ impl EmulatedWorld {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let sandboxes =
             Config { launcher: self.launcher.clone(), base: self.catalog.base(), birth, ..Config::new(mode) };
-        let templates = match templates::class(spec)? {
-            Some(class) => Some(templates::capture_all(&sandboxes, &functions, class)?),
+        let templates = match templates::pages(spec)? {
+            Some(pages) => Some(templates::capture_all(&sandboxes, &functions, &pages)?),
             None => None,
         };
         let pool = templates.as_ref().map(|templates| (templates.class, templates.bytes));

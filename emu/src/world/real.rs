@@ -104,9 +104,9 @@ impl RealSandboxes {
             rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags).map_err(io("make a timer"))?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(io("make a bell"))?;
         let programs: Vec<Program> = functions.iter().map(|real| real.program.clone()).collect();
-        let mut prepared = templates.into_iter().flat_map(|templates| templates.prepared);
+        let mut attachable = templates.into_iter().flat_map(|templates| templates.attachable);
         let startable =
-            programs.into_iter().map(|program| Startable { program, template: prepared.next() }).collect();
+            programs.into_iter().map(|program| Startable { program, template: attachable.next() }).collect();
         let starters = at_once.clamp(1, MOST_STARTERS) as usize;
         let workers = Workers::start(Arc::clone(&manager), startable, starters, bell)
             .map_err(|source| Refused::Io { step: "start a thread", source })?;

@@ -1,6 +1,10 @@
 //! Templates of a run's functions: captured once before the workload begins, attached at every start.
 
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use configs::Spec;
@@ -10,8 +14,10 @@ use traces::Bytes;
 
 use super::catalog::Real;
 use super::error::Refused;
-use crate::sandbox::{Config, Manager, Mode, ROUTINES};
-use crate::template::{Backing, Prepared, Request, Store, capture, store};
+use crate::pager::source::spec::SourceSpec;
+use crate::pager::{self, Client, Mode as Install, Options};
+use crate::sandbox::{Config, Manager, Mode, Program, Sandbox};
+use crate::template::{self, Backing, Prepared, Request, Served, Store, capture, store};
 
 /// How long a function may take to get ready and to answer while it is captured.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -22,23 +28,89 @@ const WARM_UPS: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Templates {
     /// In the order of the functions.
-    pub prepared: Vec<Prepared>,
+    pub attachable: Vec<Attachable>,
     /// What their pages are in the accounts.
     pub class: MemoryClass,
     /// What all of them hold.
     pub bytes: Bytes,
 }
 
-/// Where the pages of a system's templates are counted; `None` where its functions boot.
+/// A function's template, ready to be attached.
+#[derive(Debug)]
+pub(super) struct Attachable {
+    prepared: Prepared,
+    served: Option<(Arc<Serving>, PathBuf)>,
+}
+
+impl Attachable {
+    /// A process of the template, in a new sandbox or a used one.
+    pub fn start(
+        &self,
+        manager: &Manager,
+        used: Option<Sandbox>,
+        program: &Program,
+    ) -> Result<Sandbox, template::Error> {
+        let Some((serving, folder)) = &self.served else {
+            return Ok(self.prepared.start(manager, used, program, None)?.sandbox);
+        };
+        let served = Served {
+            client: &serving.client,
+            folder,
+            options: serving.options,
+            device: serving.device.as_fd(),
+        };
+        Ok(self.prepared.start_served(manager, used, program, &served)?.0.sandbox)
+    }
+}
+
+/// The page server of a run, with the files that it serves. The parts end in this order.
+struct Serving {
+    client: Client,
+    options: Options,
+    device: OwnedFd,
+    _server: pager::Server,
+    _folder: Remove,
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// How the pages of a system's templates come.
+#[derive(Clone, Debug)]
+pub(super) struct Pages {
+    class: MemoryClass,
+    /// What serves them; `None`: they are mapped.
+    source: Option<SourceSpec>,
+}
+
+/// How the pages of a system's templates come; `None` where its functions boot.
 ///
 /// # Errors
 /// If its state or its pages cannot be had here.
-pub(super) fn class(spec: &Spec) -> Result<Option<MemoryClass>, Refused> {
+pub(super) fn pages(spec: &Spec) -> Result<Option<Pages>, Refused> {
     let system = &spec.system;
+    let mapped = |class| Ok(Some(Pages { class, source: None }));
     match (system.state, system.pages) {
         (State::Boot, _) => Ok(None),
-        (State::Attach, PageSource::Cxl) => Ok(Some(MemoryClass::PoolCxl)),
-        (State::Attach, PageSource::Dram) => Ok(Some(MemoryClass::NodeShared)),
+        (State::Attach, PageSource::Cxl) => mapped(MemoryClass::PoolCxl),
+        (State::Attach, PageSource::Dram) => mapped(MemoryClass::NodeShared),
+        (State::Attach, PageSource::Rdma) => {
+            let rdma = &spec.machine.rdma;
+            // The middle of an even spread with the deviation of the model: its half width is sqrt(3) deviations.
+            let spread = (rdma.read_variation * 3f64.sqrt() * 100.0).min(100.0).round();
+            let source = format!(
+                "dram,latency={}ns,spread={spread}%,bandwidth={}B/s,iops={}",
+                rdma.read_4k.as_nanos(),
+                rdma.bandwidth,
+                rdma.reads_per_second
+            );
+            let source =
+                source.parse().map_err(|error| Refused::Experiment(format!("machine.rdma: {error}")))?;
+            Ok(Some(Pages { class: MemoryClass::PoolRdma, source: Some(source) }))
+        }
         (State::Attach, pages) => {
             let what = format!("a template whose pages come by \"{}\"", pages.word());
             Err(Refused::System { system: system.name.clone(), what })
@@ -51,41 +123,61 @@ pub(super) fn class(spec: &Spec) -> Result<Option<MemoryClass>, Refused> {
 ///
 /// # Errors
 /// If one does not start, does not answer or cannot be captured: which one, and why.
-pub(super) fn capture_all(
-    config: &Config,
-    functions: &[Real],
-    class: MemoryClass,
-) -> Result<Templates, Refused> {
-    // Templates depend on files of the functions and on this machine: they are made for the run, and their
-    // files are gone as soon as they are open.
+pub(super) fn capture_all(config: &Config, functions: &[Real], pages: &Pages) -> Result<Templates, Refused> {
+    // Templates depend on files of the functions and on this machine: they are made for the run and gone with it.
     let folder = PathBuf::from(store::DRAM).join(format!("run-{}", std::process::id()));
-    let _remove = Remove(folder.clone());
+    let remove = Remove(folder.clone());
     let store = Store::open(&folder)?;
-    // Whoever starts a run may be a test whose launcher offers nothing but its own routines.
-    debug_assert!(ROUTINES.iter().any(|(name, _)| *name == crate::template::ENTRY));
     let manager = Manager::start(Config { mode: Mode::New, ..config.clone() })?;
-    let mut templates = Templates { prepared: Vec::new(), class, bytes: Bytes(0) };
+    let backing = if pages.source.is_some() { Backing::Fault } else { Backing::Map };
+    let mut captured = Vec::new();
+    let mut bytes = Bytes(0);
     for real in functions {
-        let failed = |what: String| Refused::Template { function: real.program.hostname.clone(), what };
-        let mut sandbox = manager.create(&real.program)?;
-        let function = sandbox.function_mut().expect("just started");
-        function.channel.line(WITHIN).map_err(|failure| failed(failure.to_string()))?;
-        for _ in 0..WARM_UPS {
-            let answer = function.channel.request(&real.input, WITHIN);
-            let answer = answer.map_err(|failure| failed(failure.to_string()))?;
-            if answer["ok"] != true {
-                return Err(failed(format!("it answered with an error: {}", answer["error"])));
-            }
-        }
-        let template = capture(&store, function, &Request::new(&real.program.hostname, WARM_UPS))
-            .map_err(|error| failed(error.to_string()))?;
-        templates.bytes = Bytes(templates.bytes.0 + template.manifest().pages.present * 4096);
-        templates
-            .prepared
-            .push(Prepared::new(&template, Backing::Map).map_err(|error| failed(error.to_string()))?);
-        manager.destroy(sandbox);
+        let name = &real.program.hostname;
+        let template = capture_one(&manager, &store, real)
+            .map_err(|what| Refused::Template { function: name.clone(), what })?;
+        bytes = Bytes(bytes.0 + template.manifest().pages.present * template::pages::PAGE as u64);
+        captured.push((Prepared::new(&template, backing)?, template.folder().to_owned()));
     }
-    Ok(templates)
+    let serving = match &pages.source {
+        Some(source) => Some(Arc::new(serve(source, remove)?)),
+        None => None,
+    };
+    let with = |folder: PathBuf| serving.as_ref().map(|serving| (Arc::clone(serving), folder));
+    let attachable = captured
+        .into_iter()
+        .map(|(prepared, folder)| Attachable { prepared, served: with(folder) })
+        .collect();
+    Ok(Templates { attachable, class: pages.class, bytes })
+}
+
+fn capture_one(manager: &Manager, store: &Store, real: &Real) -> Result<template::Template, String> {
+    let mut sandbox = manager.create(&real.program).map_err(|error| error.to_string())?;
+    let function = sandbox.function_mut().expect("just started");
+    function.channel.line(WITHIN).map_err(|failure| failure.to_string())?;
+    for _ in 0..WARM_UPS {
+        let answer = function.channel.request(&real.input, WITHIN).map_err(|failure| failure.to_string())?;
+        if answer["ok"] != true {
+            return Err(format!("it answered with an error: {}", answer["error"]));
+        }
+    }
+    let request = Request::new(&real.program.hostname, WARM_UPS);
+    let template = capture(store, function, &request).map_err(|error| error.to_string());
+    manager.destroy(sandbox);
+    template
+}
+
+/// A page server for the templates of this run, page by page into each process, as published.
+fn serve(source: &SourceSpec, folder: Remove) -> Result<Serving, Refused> {
+    let io = |step| move |source| Refused::Io { step, source };
+    let socket = folder.0.join("pages.socket");
+    let config = pager::Config::new(socket.clone(), vec![Arc::new(source.clone())]);
+    let server = pager::Server::start(config).map_err(io("start a page server"))?;
+    let client = Client::connect(&socket).map_err(template::Error::Server)?;
+    let device = File::options().read(true).write(true).open("/dev/userfaultfd");
+    let device = device.map_err(io("open /dev/userfaultfd"))?.into();
+    let options = Options { batch: 1, ..Options::new(Install::Private) };
+    Ok(Serving { client, options, device, _server: server, _folder: folder })
 }
 
 /// A folder that is to be gone.

@@ -16,7 +16,7 @@ pub fn way(spec: &Spec) -> Result<(Mode, Birth), Refused> {
     if system.isolation != Isolation::Container {
         return cannot(format!("isolation \"{}\"", system.isolation.word()));
     }
-    super::templates::class(spec)?;
+    super::templates::pages(spec)?;
     if system.keep_alive == KeepAlive::Layers {
         return cannot("keep-alive by layers".to_owned());
     }
@@ -47,10 +47,17 @@ pub fn way(spec: &Spec) -> Result<(Mode, Birth), Refused> {
 /// What stands for memory that this machine does not have.
 #[must_use]
 pub fn stand_in(spec: &Spec) -> Option<String> {
-    (spec.system.state == State::Attach && spec.system.pages == PageSource::Cxl).then(|| {
-        "stand-in: templates lie in this machine's DRAM, which stands for CXL memory: reads are as fast as DRAM's"
-            .to_owned()
-    })
+    match (spec.system.state, spec.system.pages) {
+        (State::Attach, PageSource::Cxl) => Some(
+            "stand-in: templates lie in this machine's DRAM, which stands for CXL memory: reads are as fast as DRAM's"
+                .to_owned(),
+        ),
+        (State::Attach, PageSource::Rdma) => Some(format!(
+            "stand-in: pages come from this machine's DRAM with the stated latency of {} a page, which stands for an RDMA pool",
+            spec.machine.rdma.read_4k
+        )),
+        _ => None,
+    }
 }
 
 /// Says so where a system boots although it is defined by another state.

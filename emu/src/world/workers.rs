@@ -9,8 +9,9 @@ use std::thread::JoinHandle;
 use traces::FunctionId;
 
 use super::executor::Life;
+use super::templates::Attachable;
 use crate::sandbox::{Error, Manager, Program, Sandbox};
-use crate::template::{self, Prepared};
+use crate::template;
 
 /// A start to be made.
 pub(super) struct Job {
@@ -39,7 +40,7 @@ pub(super) struct Made {
 pub(super) struct Startable {
     pub program: Program,
     /// Its template; `None`: it boots.
-    pub template: Option<Prepared>,
+    pub template: Option<Attachable>,
 }
 
 /// The threads, and what they have to do and have done.
@@ -176,7 +177,7 @@ impl Shared {
     fn begin(&self, function: &Startable, used: Option<Sandbox>) -> Result<Sandbox, template::Error> {
         let Startable { program, template } = function;
         match (template, used) {
-            (Some(template), used) => Ok(template.start(&self.manager, used, program, None)?.sandbox),
+            (Some(template), used) => template.start(&self.manager, used, program),
             (None, Some(used)) => Ok(self.manager.repurpose(used, program)?),
             (None, None) => Ok(self.manager.create(program)?),
         }

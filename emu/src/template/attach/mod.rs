@@ -19,6 +19,7 @@ mod report;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,14 +32,13 @@ use self::report::Outcome;
 pub use self::report::Steps;
 use super::error::Error;
 use super::store::Template;
+use crate::pager::uffd::feature;
+use crate::pager::{self, Attachment, Client, Options};
+use crate::sandbox::wire;
 use crate::sandbox::{Function, Manager, Program, Sandbox, Start};
 
 /// How long an attach may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Events that a page server is told of: forks, moved, dropped and removed memory.
-const EVENTS: u64 = 0x2 | 0x4 | 0x8 | 0x40;
-/// Missing and minor faults of memory that is a file in memory.
-const SHARED: u64 = 0x20 | 0x400;
 
 /// A template that is ready to be attached: everything that can be done once has been done.
 #[derive(Debug)]
@@ -83,6 +83,19 @@ pub struct Server<'a> {
     pub cache: Option<BorrowedFd<'a>>,
 }
 
+/// A page server that a client speaks to, and what it is asked to do.
+#[derive(Clone, Copy)]
+pub struct Served<'a> {
+    /// The connection, which also watches the process.
+    pub client: &'a Client,
+    /// Folder of the template, for the server.
+    pub folder: &'a Path,
+    /// How the process is served; its mode is that of the backing.
+    pub options: Options,
+    /// `/dev/userfaultfd`.
+    pub device: BorrowedFd<'a>,
+}
+
 impl Prepared {
     /// Prepares a template.
     ///
@@ -93,10 +106,6 @@ impl Prepared {
         let manifest = template.manifest();
         let program = program::Program::new(manifest, backing)
             .map_err(|what| Error::Damaged { id: template.id().to_owned(), what })?;
-        let mut features = EVENTS;
-        if backing == Backing::FaultShared {
-            features |= SHARED;
-        }
         let plan = Plan {
             at: program.at,
             length: program.image.len() as u64,
@@ -108,7 +117,7 @@ impl Prepared {
             files: program.files.clone(),
             descriptors: manifest.descriptors.clone(),
             own_files: manifest.own_files.clone(),
-            faults: backing.is_served().then_some(features),
+            faults: backing.is_served().then_some(feature::SERVED),
         };
         let step = |what: &str| Error::step(format!("{what} the program of {}", template.id()));
         let file = rustix::fs::memfd_create("trenvx-program", MemfdFlags::CLOEXEC)
@@ -144,6 +153,78 @@ impl Prepared {
         program: &Program,
         server: Option<Server<'_>>,
     ) -> Result<Attached, Error> {
+        let (sandbox, report) = self.begin(manager, used, program, server)?;
+        self.finish(sandbox, &report)
+    }
+
+    /// The same, with the pages of a server that a [`Client`] speaks to. What becomes of the process if the server
+    /// dies or a page cannot be had, the second part of the result tells.
+    ///
+    /// # Errors
+    /// As [`Prepared::start`]; if the server refuses.
+    pub fn start_served(
+        &self,
+        manager: &Manager,
+        used: Option<Sandbox>,
+        program: &Program,
+        served: &Served<'_>,
+    ) -> Result<(Attached, Attachment), Error> {
+        let (ours, theirs) = wire::pair().map_err(|errno| Error::step("make a socket")(errno.into()))?;
+        let cache = match self.backing {
+            Backing::FaultShared => Some(served.client.cache(served.folder).map_err(Error::Server)?.0),
+            _ => None,
+        };
+        let server =
+            Server { socket: theirs.as_fd(), device: served.device, cache: cache.as_ref().map(AsFd::as_fd) };
+        let (sandbox, report) = self.begin(manager, used, program, Some(server))?;
+        drop(theirs);
+        let attachment = self.hand_over(&sandbox, &ours, served)?;
+        let attached = self.finish(sandbox, &report)?;
+        let attachment = attachment.ok_or_else(|| self.failed("it did not ask for its pages"))?;
+        Ok((attached, attachment))
+    }
+
+    /// Waits for the process's userfaultfd, has it served, and lets the process go on. Nothing if the process ends
+    /// before: its report says why.
+    fn hand_over(
+        &self,
+        sandbox: &Sandbox,
+        ours: &OwnedFd,
+        served: &Served<'_>,
+    ) -> Result<Option<Attachment>, Error> {
+        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        match poll(&mut [PollFd::new(ours, PollFlags::IN)], Some(&patience)) {
+            Ok(0) => return Err(self.failed(&format!("it did not ask for its pages within {PATIENCE:?}"))),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::step("wait for the new process")(errno.into())),
+        }
+        let received =
+            wire::receive::<HandOver>(ours).map_err(Error::step("read what the process hands over"))?;
+        let Some((asked, mut files)) = received else { return Ok(None) };
+        let Some(faults) = files.pop() else {
+            return Err(self.failed("no userfaultfd came with its request"));
+        };
+        let function = sandbox.function().expect("a sandbox that was just made has its function");
+        let regions: Vec<pager::Region> = asked
+            .regions
+            .iter()
+            .map(|region| (region.address, region.length, region.first_page).into())
+            .collect();
+        let process = function.process.as_fd();
+        let attachment = served.client.attach(faults, process, served.folder, &regions, served.options);
+        let attachment = attachment.map_err(Error::Server)?;
+        rustix::io::write(ours, &[1]).map_err(|errno| Error::step("let the process go on")(errno.into()))?;
+        Ok(Some(attachment))
+    }
+
+    /// Makes the sandbox with the carrier in it.
+    fn begin(
+        &self,
+        manager: &Manager,
+        used: Option<Sandbox>,
+        program: &Program,
+        server: Option<Server<'_>>,
+    ) -> Result<(Sandbox, OwnedFd), Error> {
         let (report, status) = io::pipe().map_err(Error::step("make a pipe"))?;
         let args = vec![self.program.image.len().to_string(), self.program.numbers.status().to_string()];
         let program = Program { start: Start::Call { entry: ENTRY.to_owned(), args }, ..program.clone() };
@@ -162,8 +243,12 @@ impl Prepared {
             None => manager.create_with(&program, &given)?,
             Some(used) => manager.repurpose_with(used, &program, &given)?,
         };
-        drop(status);
-        match self.wait(&report.into())? {
+        Ok((sandbox, report.into()))
+    }
+
+    /// Waits until the process is the template's.
+    fn finish(&self, sandbox: Sandbox, report: &OwnedFd) -> Result<Attached, Error> {
+        match self.wait(report)? {
             Outcome::Runs(steps, first, last) => Ok(Attached { sandbox, steps, moments: (first, last) }),
             Outcome::Failed(entry, result) => {
                 let reason = io::Error::from_raw_os_error((-result).clamp(0, 4095) as i32);
