@@ -355,8 +355,12 @@ pub fn table(rows: &[Row]) -> String {
         "PSS",
         "cold/it"
     );
-    let ms = |us: f64| format!("{:.2}", us / 1e3);
-    let both = |times: Quantiles| format!("{:.2} [{:.2}]", times.median_us / 1e3, times.p99_us / 1e3);
+    // What an engine has no moment for is no time.
+    let ms = |us: f64| if us == 0.0 { "-".into() } else { format!("{:.2}", us / 1e3) };
+    let both = |times: Quantiles| match times.median_us {
+        0.0 => "-".into(),
+        median => format!("{:.2} [{:.2}]", median / 1e3, times.p99_us / 1e3),
+    };
     let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
     for row in rows {
         text.push_str(&format!("{:<20} {:<12} ", row.function, row.engine.name()));

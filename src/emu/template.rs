@@ -261,7 +261,7 @@ impl PageServer {
 
 fn verify(store: &Store, id: Option<String>) -> anyhow::Result<()> {
     let ids = match id {
-        Some(id) => vec![id],
+        Some(id) => vec![store.find(&id)?.id().to_owned()],
         None => store.ids()?,
     };
     let mut bad = 0;
@@ -275,7 +275,7 @@ fn verify(store: &Store, id: Option<String>) -> anyhow::Result<()> {
         }
     }
     if bad > 0 {
-        return Err(Ended { code: 1, message: format!("{bad} templates are damaged") }.into());
+        return Err(Ended { code: 1, message: format!("damaged templates: {bad}") }.into());
     }
     Ok(())
 }

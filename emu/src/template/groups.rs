@@ -142,7 +142,7 @@ fn touched(
     let mappings = maps::read(pid).map_err(Error::step("read the mappings"))?;
     let mut found = Touched::default();
     for mapping in mappings.iter().filter(|mapping| !mapping.path.starts_with('/')) {
-        let Some(class) = class_at(template.manifest(), mapping.start) else { continue };
+        let Some(class) = class_of(template.manifest(), mapping) else { continue };
         let pages = mapping.referenced / PAGE as u64;
         *found.all.entry(class).or_default() += pages;
         if copied.iter().any(|(start, end)| (*start..*end).contains(&mapping.start)) {
@@ -152,10 +152,17 @@ fn touched(
     Ok(found)
 }
 
-/// The class of the area at an address, if the template holds pages of it.
-fn class_at(manifest: &Manifest, address: u64) -> Option<Class> {
-    let area = manifest.areas.iter().find(|area| (area.start..area.end).contains(&address))?;
-    (!area.runs.is_empty()).then_some(area.class)
+/// The class that most of the template's pages in a mapping have: the kernel joins neighbours that are alike to it.
+fn class_of(manifest: &Manifest, mapping: &maps::Mapping) -> Option<Class> {
+    let mut bytes: BTreeMap<Class, u64> = BTreeMap::new();
+    for area in &manifest.areas {
+        for run in &area.runs {
+            let inside = run.end().min(mapping.end).saturating_sub(run.start.max(mapping.start));
+            *bytes.entry(area.class).or_default() += inside;
+        }
+    }
+    let (class, most) = bytes.into_iter().max_by_key(|(_, bytes)| *bytes)?;
+    (most > 0).then_some(class)
 }
 
 /// The groups as text.

@@ -417,6 +417,9 @@ impl<'a> Builder<'a> {
             let is_file = matches!(area.kind, AreaKind::File { .. });
             if is_file && self.backing == Backing::Copy {
                 self.mmap(run.start, bytes, protection, private | libc::MAP_ANONYMOUS, -1, 0, "memory");
+                // Keeps it apart from memory beside it, so that the kernel counts its pages apart, too.
+                let apart = [run.start, bytes, libc::MADV_DONTDUMP as u64];
+                self.call(libc::SYS_madvise, &apart, format!("keep {:x} apart", run.start));
             }
             let writable = protection & libc::PROT_WRITE as u64 != 0;
             let protect = |protection: u64| [run.start, bytes, protection];
