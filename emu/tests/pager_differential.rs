@@ -78,7 +78,7 @@ fn it_reads_the_same_while_pages_are_filled_in_the_background() {
         return;
     }
     let place = Place::new();
-    let (_server, client) = place.serve(&["dram,latency=15us"]);
+    let (_server, client) = place.serve(&["dram,latency=150us,spread=90%"]);
     for mode in MODES {
         for program in (10..10 + SEEDS).flat_map(programs) {
             let options = Options { background: true, batch: 4, ..Options::new(mode) };
