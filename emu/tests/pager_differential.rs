@@ -97,7 +97,10 @@ struct Spoilt;
 impl OpenSource for Spoilt {
     fn open(&self, folder: &Path, table: &PageTable) -> Result<Arc<dyn PageSource>, SourceError> {
         let file = "file".parse::<SourceSpec>().unwrap().open(folder, table)?;
-        Ok(Arc::new(Faulty::new(file, Fault { fail_every: 3, corrupt_every: 5, ..Fault::default() })))
+        Ok(Arc::new(Faulty::new(
+            file,
+            Fault { fail_every: 3, corrupt_every: 5, slow: Duration::from_micros(100) },
+        )))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The page server: threads that serve faults, and managers that hand processes over.
 //!
-//! [`handler`] is a thread; [`fill`] how pages get into a process; [`connection`] talks to managers; [`loaded`] are
+//! `handler` is a thread; `fill` how pages get into a process; `connection` talks to managers; `loaded` are
 //! the templates. Threads share the templates and their caches, and nothing else while they serve.
 
 mod attached;
