@@ -78,7 +78,7 @@ fn it_reads_the_same_while_pages_are_filled_in_the_background() {
         return;
     }
     let place = Place::new();
-    let (_server, client) = place.serve(&["dram,latency=15us"]);
+    let (_server, client) = place.serve(&["dram,latency=150us,spread=90%"]);
     for mode in MODES {
         for program in (10..10 + SEEDS).flat_map(programs) {
             let options = Options { background: true, batch: 4, ..Options::new(mode) };
@@ -97,7 +97,10 @@ struct Spoilt;
 impl OpenSource for Spoilt {
     fn open(&self, folder: &Path, table: &PageTable) -> Result<Arc<dyn PageSource>, SourceError> {
         let file = "file".parse::<SourceSpec>().unwrap().open(folder, table)?;
-        Ok(Arc::new(Faulty::new(file, Fault { fail_every: 3, corrupt_every: 5, ..Fault::default() })))
+        Ok(Arc::new(Faulty::new(
+            file,
+            Fault { fail_every: 3, corrupt_every: 5, slow: Duration::from_micros(100) },
+        )))
     }
 }
 

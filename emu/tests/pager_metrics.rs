@@ -11,7 +11,7 @@ use emu::pager::Mode;
 use emu::pager::lab::Process;
 use emu::pager::metrics::{Target, Teller, text};
 use emu::pager::stats::{Report, SourceReport};
-use pager_common::{NEEDS, PAGES, Place, batch, touch};
+use pager_common::{NEEDS, PAGES, Place, batch, reaches, touch};
 
 /// Samples by name and labels. Panics where the text is not as OpenMetrics has it.
 fn parse(text: &str) -> BTreeMap<String, f64> {
@@ -93,6 +93,10 @@ fn metrics_say_what_has_happened_and_parse() {
     let _to_socket = Teller::start(Target::Socket(socket.clone()), server.reporter()).unwrap();
     let (process, _) = Process::attached(&client, &place.template, PAGES, 1, batch(Mode::Shared, 1)).unwrap();
     process.run(&touch(0, PAGES)).unwrap();
+    reaches(&(PAGES as u64, PAGES as u64), || {
+        let report = client.report().unwrap();
+        (report.counts.faults, report.faults.count())
+    });
     let mut asked = String::new();
     UnixStream::connect(&socket).unwrap().read_to_string(&mut asked).unwrap();
     let samples = parse(&asked);

@@ -133,7 +133,11 @@ impl Cache {
             return Err(io::ErrorKind::StorageFull.into());
         }
         // Room first: without it, writing to the mapping would be a SIGBUS.
-        if let Err(errno) = reserve(&self.file, first, pages.len()) {
+        let room = match self.mapping.populate(first as usize, pages.len()) {
+            Err(rustix::io::Errno::INVAL) => reserve(&self.file, first, pages.len()),
+            room => room,
+        };
+        if let Err(errno) = room {
             budget.give_back(count);
             return Err(errno.into());
         }

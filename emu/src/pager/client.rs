@@ -99,7 +99,8 @@ impl Inner {
     }
 }
 
-/// A connection to a page server.
+/// A connection to a page server. When it is dropped, the server is free of the processes that were attached through
+/// it: those that still live are killed.
 pub struct Client {
     inner: Arc<Inner>,
     watcher: Option<JoinHandle<()>>,

@@ -116,6 +116,22 @@ impl Mapping {
         address
     }
 
+    /// Gives pages of a shared mapping memory, so that writing them cannot fail and does not fault one by one.
+    ///
+    /// # Errors
+    /// `EFAULT` or `ENOMEM` without memory; `EINVAL` before Linux 5.14.
+    pub(super) fn populate(&self, first: usize, pages: usize) -> rustix::io::Result<()> {
+        assert!((first + pages) * PAGE <= self.length);
+        // SAFETY: in the range by the line above; what is there is not changed.
+        unsafe {
+            rustix::mm::madvise(
+                self.address.add(first * PAGE).cast(),
+                pages * PAGE,
+                rustix::mm::Advice::LinuxPopulateWrite,
+            )
+        }
+    }
+
     /// Copies pages into a shared mapping, of which other threads write other pages at the same time.
     ///
     /// # Safety

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +99,16 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-pub fn exists(path: &Path) -> bool {
-    path.exists()
+/// Waits until a count is what is expected: a thread is woken by its page a moment before that is counted.
+#[track_caller]
+pub fn reaches<T: PartialEq + std::fmt::Debug>(expected: &T, mut count: impl FnMut() -> T) {
+    let end = std::time::Instant::now() + SOON;
+    loop {
+        let found = count();
+        if found == *expected {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "expected {expected:?}, and it stays {found:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

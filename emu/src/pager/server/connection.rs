@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::handler::{Command, NewProcess};
+use super::mailbox::{Command, NewProcess};
 use super::{Placement, Shared};
 use crate::pager::layout::{Layout, Region};
 use crate::pager::messages::{Answer, Ask, Options, Prefetch, Reply, Request, VERSION};

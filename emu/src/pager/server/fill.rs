@@ -100,8 +100,7 @@ impl Handler {
         why: Why,
         started: Instant,
     ) -> Filled {
-        let template = Arc::clone(&attached.template);
-        let tier = &template.tiers.all()[0];
+        let tier = &attached.template.tiers.all()[0];
         let Some(mapped) = tier.source.mapped().filter(|_| tier.source.is_trusted()) else {
             return self.fetch(attached, address, first, count, why, started, false);
         };
@@ -119,7 +118,7 @@ impl Handler {
             Filled::Failed(reason) => {
                 let error = std::io::Error::from_raw_os_error(libc::EFAULT);
                 tier.stats.of(self.index()).failed(&SourceError::io("cannot read the mapped pages")(error));
-                if template.tiers.all().len() == 1 {
+                if attached.template.tiers.all().len() == 1 {
                     return Filled::Failed(reason);
                 }
                 let read = self.read_for(attached, address, first, count, why, started);
@@ -138,12 +137,11 @@ impl Handler {
         why: Why,
         started: Instant,
     ) -> Filled {
-        let template = Arc::clone(&attached.template);
-        let cache = match template.cache() {
-            Ok(cache) => cache,
-            Err(error) => return Filled::Failed(format!("no memory for the shared cache: {error}")),
-        };
         loop {
+            let cache = match attached.template.cache() {
+                Ok(cache) => cache,
+                Err(error) => return Filled::Failed(format!("no memory for the shared cache: {error}")),
+            };
             match cache.run(first, count) {
                 (State::Present, same) => return self.resume(attached, address, first, same),
                 (State::Absent, same) => match cache.claim(first, same) {
@@ -357,7 +355,7 @@ impl Handler {
     /// many are in place, and how many are left. Says what became of it and how many pages were new. Stops at a
     /// page behind the first that is there already.
     fn place(
-        &mut self,
+        &self,
         attached: &Attached,
         address: u64,
         pages: usize,

@@ -1,13 +1,18 @@
 //! The page server: threads that serve faults, and managers that hand processes over.
 //!
-//! [`handler`] is a thread; [`fill`] how pages get into a process; [`connection`] talks to managers; [`loaded`] are
-//! the templates. Threads share the templates and their caches, and nothing else while they serve.
+//! `handler` is a thread, with what it is told (`mailbox`), the processes that come and go (`members`), reads that
+//! are under way (`queues`, `reads`) and pages that nobody has asked for yet (`jobs`); `fill` is how pages get into
+//! a process; `connection` talks to managers; `loaded` are the templates. Threads share the templates and their caches, and nothing else while they serve.
 
 mod attached;
 mod connection;
 mod fill;
 mod handler;
+mod jobs;
 mod loaded;
+mod mailbox;
+mod members;
+mod queues;
 mod reads;
 
 use std::io;
@@ -22,8 +27,9 @@ use std::time::Duration;
 use rustix::event::EventfdFlags;
 use rustix::thread::CpuSet;
 
-use self::handler::{Command, Handler, Mailbox};
+use self::handler::Handler;
 use self::loaded::{Library, Loaded};
+use self::mailbox::{Command, Mailbox};
 use super::cache::Budget;
 use super::source::spec::OpenSource;
 use super::stats::{Report, ThreadStats};

@@ -22,15 +22,6 @@ pub trait OpenSource: Send + Sync + std::fmt::Debug {
     fn open(&self, folder: &Path, table: &PageTable) -> Result<Arc<dyn PageSource>, SourceError>;
 }
 
-impl<F> OpenSource for F
-where
-    F: Fn(&Path, &PageTable) -> Result<Arc<dyn PageSource>, SourceError> + Send + Sync + std::fmt::Debug,
-{
-    fn open(&self, folder: &Path, table: &PageTable) -> Result<Arc<dyn PageSource>, SourceError> {
-        self(folder, table)
-    }
-}
-
 /// A source as it is typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceSpec {
