@@ -181,6 +181,7 @@ fn one_guest_fills_a_cxl_device_and_both_read(house: &House) {
     house.pool(1, "fill --mount /mnt/pool --name python @template");
     let folder = house.pool(1, "read --folder /mnt/pool/python");
     assert!(folder.contains(r#""source":"cxl-fsdax","pages":1792"#), "{folder}");
+    assert!(folder.contains(r#""emulated_by":"tcg""#), "{folder}");
     house.shell(1, "sync");
 
     house.pool(2, "device --mode devdax --read-only");
