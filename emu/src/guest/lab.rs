@@ -171,7 +171,7 @@ impl Lab {
         // A child whose node is never made is killed with the keeper's end.
         for (number, (process, (control, console))) in children.into_iter().zip(ends).enumerate() {
             let left = until.saturating_duration_since(Instant::now());
-            nodes.push(Node::wait(number, process, control, &console, left)?);
+            nodes.push(Node::wait(number, process, control, &console, accelerator, left)?);
         }
         let lab = Self { nodes, accelerator, switch, _keeper: keeper };
         lab.set_up(spec.rdma)?;

@@ -13,8 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::agent::PROGRAMS;
+use super::qemu::Accelerator;
 use super::wire::{End, Frame, Kind, Ready, Start};
 
+/// Tells commands in guests that devices are emulated, and what runs the guest: what they measure has to say so.
+pub const EMULATED_BY: &str = "TRENVX_EMULATED_BY";
 /// Where commands of a system lie, as far as a guest is concerned.
 const SYSTEM_PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -114,6 +117,7 @@ pub struct Node {
     router: Arc<Mutex<Router>>,
     next: AtomicU32,
     console: PathBuf,
+    accelerator: Accelerator,
     ready: Ready,
 }
 
@@ -124,6 +128,7 @@ impl Node {
         process: Child,
         control: UnixStream,
         console: &Path,
+        accelerator: Accelerator,
         within: Duration,
     ) -> Result<Self, NodeError> {
         let not_up = || {
@@ -160,6 +165,7 @@ impl Node {
             router,
             next: AtomicU32::new(1),
             console: console.to_owned(),
+            accelerator,
             ready,
         })
     }
@@ -192,6 +198,7 @@ impl Node {
             ("PATH".to_owned(), format!("{PROGRAMS}:{SYSTEM_PROGRAMS}")),
             ("HOME".to_owned(), "/root".to_owned()),
             ("TRENVX_NODE".to_owned(), (self.number + 1).to_string()),
+            (EMULATED_BY.to_owned(), self.accelerator.name().to_owned()),
         ];
         let command = words.join(" ");
         let number = self.next.fetch_add(1, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::source::{PageReader, ReadError, read_verified};
+use crate::guest::node::EMULATED_BY;
 use crate::template::pages::{ABSENT, PAGE, PAGES, PageTable, TABLE, hash_page};
 
 /// What came of reading a template.
@@ -28,6 +29,9 @@ pub struct Survey {
     pub batch_us_p99: f64,
     /// MB (10^6 bytes) per second of reading.
     pub mb_per_s: f64,
+    /// In a guest of the lab: what runs it. The times are then those of an emulation and say nothing of devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emulated_by: Option<String>,
 }
 
 /// Reads every present page once, `batch` at a time, and compares it with the table.
@@ -74,6 +78,7 @@ pub fn survey(reader: &mut (impl PageReader + ?Sized), batch: usize) -> Result<S
         batch_us_p50: quantile(0.5),
         batch_us_p99: quantile(0.99),
         mb_per_s: if read_s > 0.0 { (present.len() * PAGE) as f64 / 1e6 / read_s } else { 0.0 },
+        emulated_by: std::env::var(EMULATED_BY).ok(),
     })
 }
 

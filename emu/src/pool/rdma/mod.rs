@@ -3,7 +3,7 @@
 //! * [`server`] is the pool daemon: it registers memory and lets clients in. It takes no part in a read: the
 //!   network card (or, with an emulated one, the kernel) answers.
 //! * [`client`] connects and reads pages, several at a time.
-//! * [`verbs`] is the seam to the two system libraries; [`hello`] what both sides say when they connect.
+//! * `verbs` is the seam to the two system libraries; [`hello`] what both sides say when they connect.
 //!
 //! A client may read what a registration covers and nothing else; the card checks that. A registration is known by
 //! a key that is made anew by every start of the daemon and whenever it is told to (`SIGUSR1`): who has an old key

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::events::{Events, Seen, ip_of, socket_address};
 use super::hello::{Key, Offer, Refusal, check_request};
-use super::session::queue;
+use super::session::{RETRIES, queue, set_patience};
 use super::verbs::{
     CmId, Completion, ConnParam, Cq, Mr, PORT_SPACE_TCP, Pd, RDMA_WRITE, REMOTE_READ, SUCCESS, SendWork,
     Verbs, checked, event, made, poll_cq, post_send, verbs,
@@ -29,6 +29,8 @@ use crate::template::pages::PAGE;
 const MOST: usize = 256;
 /// Between two questions whether a client is there.
 const BEAT: Duration = Duration::from_secs(5);
+/// How long an answer may take. The card gives up before, unless the client asked for something else.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// Why there is no pool.
 #[derive(Debug, thiserror::Error)]
@@ -138,8 +140,8 @@ struct Guest {
     peer: Option<IpAddr>,
     /// Its number among all that were let in: an id's address may be another client's later.
     serial: u64,
-    /// Whether a question is under way.
-    asked: bool,
+    /// When the question was put that is under way.
+    asked: Option<Instant>,
 }
 
 /// Something that the daemon's owner may want to know.
@@ -371,7 +373,7 @@ impl Server {
             responder_resources: seen.responder_resources,
             initiator_depth: seen.initiator_depth,
             flow_control: 0,
-            retry_count: 7,
+            retry_count: RETRIES,
             rnr_retry_count: 7,
             srq: 0,
             qp_num: 0,
@@ -379,6 +381,7 @@ impl Server {
         let mut wanted = queue(self.cq, 4);
         // SAFETY: domain and queue live as long as the server; the parameters are copied.
         let accepted = unsafe {
+            set_patience(self.verbs, seen.id);
             checked((self.verbs.rdma_create_qp)(seen.id, self.pd, &raw mut wanted))
                 .and_then(|()| checked((self.verbs.rdma_accept)(seen.id, &raw mut parameters)))
         };
@@ -392,7 +395,7 @@ impl Server {
             return Err(Refusal::Full);
         }
         self.admitted += 1;
-        self.clients.insert(seen.id as usize, Guest { peer, serial: self.admitted, asked: false });
+        self.clients.insert(seen.id as usize, Guest { peer, serial: self.admitted, asked: None });
         Ok(())
     }
 
@@ -417,19 +420,23 @@ impl Server {
         while let Ok(count @ 1..) = unsafe { poll_cq(self.cq, &mut completions) } {
             for completion in &completions[..count] {
                 match self.clients.iter_mut().find(|(_, guest)| guest.serial == completion.id) {
-                    Some((_, guest)) if completion.status == SUCCESS => guest.asked = false,
+                    Some((_, guest)) if completion.status == SUCCESS => guest.asked = None,
                     Some((id, _)) => gone.push(*id),
                     None => {}
                 }
             }
         }
         for (id, guest) in &mut self.clients {
-            if !guest.asked {
+            if let Some(asked) = guest.asked {
+                if asked.elapsed() > SILENCE {
+                    gone.push(*id);
+                }
+            } else {
                 let mut work = SendWork::signaled(guest.serial, RDMA_WRITE, None, 0, 0);
                 // SAFETY: a client that is in the map has a queue pair; nothing is written, so no memory is involved.
                 let posted = unsafe { post_send((*(*id as *mut CmId)).qp, &mut work) };
                 match posted {
-                    Ok(()) => guest.asked = true,
+                    Ok(()) => guest.asked = Some(Instant::now()),
                     Err(_) => gone.push(*id),
                 }
             }
