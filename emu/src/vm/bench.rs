@@ -67,8 +67,7 @@ impl Seen {
         }
         let memory = started.vm.memory()?;
         self.push("memory", "guest, its own", mib(memory.guest_own_bytes()));
-        let shared = memory.guest.rss_bytes - memory.guest_own_bytes();
-        self.push("memory", "guest, of the template", mib(shared));
+        self.push("memory", "guest, of the template", mib(memory.guest_shared_bytes()));
         self.push("memory", "VMM", mib(memory.own_bytes() - memory.guest_own_bytes()));
         Ok(())
     }
