@@ -194,7 +194,7 @@ fn clone(folders: &Folders, args: &CloneArgs) -> anyhow::Result<()> {
         println!(
             "memory: {:.1} MiB of the guest its own, {:.1} MiB of the template's, {:.1} MiB of the VMM",
             mib(memory.guest_own_bytes()),
-            mib(memory.guest.rss_bytes - memory.guest_own_bytes()),
+            mib(memory.guest_shared_bytes()),
             mib(memory.own_bytes() - memory.guest_own_bytes())
         );
         host.end(started.vm)?;

@@ -61,7 +61,8 @@ impl Accelerator {
         match self {
             // Without this bit: some nested hosts refuse to set its register.
             Self::Kvm => [("-accel", "kvm"), ("-cpu", "host,-arch-capabilities")],
-            Self::Tcg { .. } => [("-accel", "tcg,thread=multi"), ("-cpu", "max")],
+            // Translated code is bounded, well inside the limit of the sandbox; unasked it may be 1 GiB.
+            Self::Tcg { .. } => [("-accel", "tcg,thread=multi,tb-size=256"), ("-cpu", "max")],
         }
     }
 

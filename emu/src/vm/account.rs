@@ -50,8 +50,9 @@ pub struct Memory {
     pub vmm: Share,
     /// Programs and libraries.
     pub files: Share,
-    /// Whether guest memory is a private mapping of a template.
-    pub private: bool,
+    /// Guest memory that is there whether the VMM has touched it or not: what the file behind it holds, bytes.
+    /// Nothing for a private mapping of a template, which belongs to all its clones.
+    pub allocated_bytes: u64,
 }
 
 impl Memory {
@@ -63,11 +64,13 @@ impl Memory {
         };
         let (guest, root) = (key(memory)?, root.map(key).transpose()?);
         let text = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
-        Ok(Self::read(&text, guest, root, private))
+        // Blocks of 512 bytes, whatever the page size is.
+        let allocated_bytes = if private { 0 } else { memory.metadata()?.blocks() * 512 };
+        Ok(Self { allocated_bytes, ..Self::read(&text, guest, root) })
     }
 
-    fn read(smaps: &str, guest: (u64, u64), root: Option<(u64, u64)>, private: bool) -> Self {
-        let mut memory = Self { private, ..Self::default() };
+    fn read(smaps: &str, guest: (u64, u64), root: Option<(u64, u64)>) -> Self {
+        let mut memory = Self::default();
         let mut kind = Kind::Vmm;
         for line in smaps.lines() {
             let Some((first, rest)) = line.split_once(char::is_whitespace) else { continue };
@@ -88,10 +91,17 @@ impl Memory {
         memory
     }
 
-    /// Guest memory that exists for this VM alone: what a clone has written, or all of a guest's that has no template.
+    /// Guest memory that exists for this VM alone, bytes: what a clone has written, or all of a guest's that shares
+    /// none.
     #[must_use]
     pub fn guest_own_bytes(&self) -> u64 {
-        if self.private { self.guest.anonymous_bytes } else { self.guest.rss_bytes }
+        self.guest.anonymous_bytes + self.allocated_bytes
+    }
+
+    /// Guest memory that is a template's and in use by this VM, among others, bytes.
+    #[must_use]
+    pub fn guest_shared_bytes(&self) -> u64 {
+        if self.allocated_bytes > 0 { 0 } else { self.guest.rss_bytes - self.guest.anonymous_bytes }
     }
 
     /// Everything that exists for this VM alone, bytes: goes when it ends.
@@ -239,7 +249,7 @@ Pss:                  50 kB
 ";
         let guest = (libc::makedev(0, 1), 77);
         let root = Some((libc::makedev(0xfe, 1), 99));
-        let memory = Memory::read(smaps, guest, root, true);
+        let memory = Memory::read(smaps, guest, root);
         assert_eq!(memory.guest.rss_bytes, 20_000 << 10);
         assert_eq!(memory.guest.private_bytes, 10_000 << 10);
         assert_eq!((memory.root.rss_bytes, memory.code.rss_bytes), (4000 << 10, 3000 << 10));
@@ -247,8 +257,10 @@ Pss:                  50 kB
         assert_eq!(memory.guest_own_bytes(), 8000 << 10);
         assert_eq!(memory.own_bytes(), 12_000 << 10);
         assert_eq!(memory.pss_bytes(), 21_050 << 10);
-        // Without a template, all of it is its own.
-        assert_eq!(Memory::read(smaps, guest, root, false).guest_own_bytes(), 20_000 << 10);
+        assert_eq!(memory.guest_shared_bytes(), 12_000 << 10);
+        // Without a template, everything behind the mapping is its own, touched or not.
+        let own = Memory { allocated_bytes: 512 << 20, guest: Share::default(), ..memory };
+        assert_eq!((own.guest_own_bytes(), own.guest_shared_bytes()), (512 << 20, 0));
     }
 
     #[test]

@@ -24,7 +24,7 @@
 //! * `image`, `accelerator`, `machine`: what a guest consists of; `launch`: how the VMM comes into its sandbox.
 //! * `qmp`: the VMM's own channel; `guest`: one guest and how it may end; `guest/` is what runs inside.
 //! * [`template`], `host`: templates, and starts by each of the rows; `manifest`: what is known of a template.
-//! * [`account`]: whose memory is what. [`bench`]: the measurements. [`clean`]: what killed makers left.
+//! * [`account`]: whose memory is what. [`mod@bench`]: the measurements. [`clean`]: what killed makers left.
 
 mod accelerator;
 pub mod account;

@@ -56,7 +56,7 @@ impl Template {
         let began = Instant::now();
         let vmm = vmm_version()?;
         let Started { mut vm, steps: boot } = host.boot(machine, BOOT)?;
-        let booted_bytes = vm.memory()?.guest.rss_bytes;
+        let booted_bytes = vm.memory()?.guest_own_bytes();
         let about =
             vm.ask("run", json!({ "code": "import sys; result = sys.version.split()[0]" }), PATIENCE)?;
         if !warm.is_empty() {
