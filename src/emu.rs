@@ -1,5 +1,6 @@
 //! `trenvx emu`: the real world.
 
+mod agents;
 mod bench;
 mod clean;
 mod functions;
@@ -23,6 +24,8 @@ enum Command {
     Clean(clean::CleanArgs),
     /// List and check the benchmark functions.
     Functions(functions::FunctionsArgs),
+    /// Run agents with a mock model, a web site and shared browsers.
+    Agents(agents::AgentsArgs),
     /// Measure the real world.
     Bench(bench::BenchArgs),
 }
@@ -36,6 +39,7 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Sandbox(args) => sandbox::run(args),
         Command::Clean(args) => clean::run(&args),
         Command::Functions(args) => functions::run(folders, &args),
+        Command::Agents(args) => agents::run(folders, args),
         Command::Bench(args) => bench::run(args),
     }
 }

@@ -11,6 +11,7 @@ An agent is a program that is told everything by its environment and prints one 
     TRENVX_LLM       host:port of the model
     TRENVX_SITE      host:port of the web site
     TRENVX_BROWSER   socket of the browser broker; not for agents without a browser
+    TRENVX_PLACE     its number among those with a browser
     TRENVX_RECORD    set when a recording is made: the replies then come from model.py beside the agent
 
 Only the standard library is used. The model is asked as OpenAI's chat completions are, streamed.
@@ -130,7 +131,7 @@ class Browser:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(agent.browser_path)
         self.lines = self.socket.makefile("r", encoding="utf-8")
-        self.do("hello", agent=agent.number)
+        self.do("hello", agent=agent.place)
 
     def do(self, what, **arguments):
         begun = time.monotonic()
@@ -177,6 +178,9 @@ class Agent:
         self.llm = os.environ["TRENVX_LLM"]
         self.site = os.environ.get("TRENVX_SITE", "")
         self.browser_path = os.environ.get("TRENVX_BROWSER", "")
+        self.place = int(os.environ.get("TRENVX_PLACE", "0"))
+        # What the interpreter took to start is not the work's.
+        self.begun_cpu_s = time.process_time()
         self.player = None
         if os.environ.get("TRENVX_RECORD"):
             import model
@@ -226,11 +230,10 @@ def run(work):
         ended = {"error": {"name": error.name, "message": str(error)}}
     else:
         ended = {"answer": answer}
-    own = resource.getrusage(resource.RUSAGE_SELF)
     tools = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended["spent"] = {
         **agent.spent,
-        "own_cpu_s": own.ru_utime + own.ru_stime,
+        "own_cpu_s": time.process_time() - agent.begun_cpu_s,
         "tool_cpu_s": tools.ru_utime + tools.ru_stime,
         "tool_peak_bytes": tools.ru_maxrss * 1024,
     }

@@ -62,8 +62,11 @@ pub fn here() -> Result<PathBuf, Error> {
 /// If a manifest is not as it should be.
 pub fn list(folder: &Path) -> Result<Vec<Manifest>, Error> {
     let entries = fs::read_dir(folder).map_err(|_| Error::NoAgents(folder.to_owned()))?;
-    let mut folders: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(|one| one.join("manifest.toml").is_file()).collect();
+    let mut folders: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|one| one.join("manifest.toml").is_file())
+        .collect();
     folders.sort();
     folders.iter().map(|one| Manifest::read(one)).collect()
 }

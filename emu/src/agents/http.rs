@@ -375,8 +375,6 @@ mod tests {
         let _ = stream.read_to_end(&mut rest);
         assert!(!rest.ends_with(b"0\r\n\r\n"), "the answer must not look complete");
         let again = Server::start(address.port(), Arc::new(Echo)).unwrap();
-        assert!(
-            exchange(&again, b"GET /z HTTP/1.1\r\nConnection: close\r\n\r\n").ends_with("/z - - ")
-        );
+        assert!(exchange(&again, b"GET /z HTTP/1.1\r\nConnection: close\r\n\r\n").ends_with("/z - - "));
     }
 }

@@ -166,9 +166,10 @@ impl Model {
             let count = agent.recordings.len();
             conflict(format!("seed {}: there are {count} recordings, from 0", body.seed))
         })?;
-        let recorded = recording.turns.get(turn as usize).ok_or_else(|| {
-            conflict(format!("the recording ends after {} turns", recording.turns.len()))
-        })?;
+        let recorded = recording
+            .turns
+            .get(turn as usize)
+            .ok_or_else(|| conflict(format!("the recording ends after {} turns", recording.turns.len())))?;
         recorded.check(&body.messages).map_err(conflict)?;
         Ok(recorded.reply.clone())
     }

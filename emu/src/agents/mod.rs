@@ -13,13 +13,17 @@
 //! * [`ward`]: where everything runs, so that it ends with the harness.
 //! * [`harness`]: runs agents at once and records what they cost.
 
+pub mod bench;
 pub mod browser;
 pub mod catalog;
 mod error;
+pub mod harness;
 pub mod http;
 pub mod llm;
 pub mod pace;
+pub mod profile;
 pub mod recording;
+pub mod report;
 pub mod site;
 pub mod ward;
 

@@ -62,7 +62,11 @@ impl Paces {
     /// # Errors
     /// If a rate is not above zero, or a bundled trace does not read.
     pub fn new(rates: Rates, traces: impl IntoIterator<Item = TokenTrace>) -> Result<Self, Error> {
-        let all = [("prompt rate", rates.prompt_per_s), ("answer rate", rates.answer_per_s), ("speed", rates.speed)];
+        let all = [
+            ("prompt rate", rates.prompt_per_s),
+            ("answer rate", rates.answer_per_s),
+            ("speed", rates.speed),
+        ];
         for (what, found) in all {
             if !(found.is_finite() && found > 0.0) {
                 let found = found.to_string();

@@ -46,8 +46,7 @@ impl Ward {
     /// # Errors
     /// The step that failed; what is left then is found by [`crate::clean`].
     pub fn new() -> Result<Arc<Self>, Error> {
-        let claim =
-            Claim::take().map_err(Error::io("take a label (which needs root) in", "/run/trenvx"))?;
+        let claim = Claim::take().map_err(Error::io("take a label (which needs root) in", "/run/trenvx"))?;
         let hierarchies = Hierarchies::find().map_err(Error::io("find", "/sys/fs/cgroup"))?;
         let top = hierarchies.unified.join(claim.label().cgroup());
         fs::create_dir_all(&top).map_err(Error::io("make the cgroup", &top))?;

@@ -138,7 +138,8 @@ impl Connection {
     /// Waits until a tab has loaded more often than that.
     pub(super) fn wait_load(&self, session: &str, before: u64, deadline: Instant) -> Result<(), Fault> {
         let tab = |state: &State| state.tabs.get(session).map(|tab| (tab.loads > before, tab.crashed));
-        let state = self.inner.wait(deadline, |state| tab(state).is_none_or(|(loaded, crashed)| loaded || crashed));
+        let state =
+            self.inner.wait(deadline, |state| tab(state).is_none_or(|(loaded, crashed)| loaded || crashed));
         match tab(&state) {
             Some((true, _)) => Ok(()),
             _ if state.gone => Err(Fault::Gone),
@@ -299,7 +300,10 @@ mod tests {
             });
             receive(&mut browser);
             receive(&mut browser);
-            send(&mut browser, &json!({ "method": "Inspector.targetCrashed", "sessionId": "a", "params": {} }));
+            send(
+                &mut browser,
+                &json!({ "method": "Inspector.targetCrashed", "sessionId": "a", "params": {} }),
+            );
             assert_eq!(of_a.join().unwrap(), Err(Fault::Crashed));
             drop(browser);
             assert_eq!(of_b.join().unwrap(), Err(Fault::Gone));
@@ -325,6 +329,9 @@ mod tests {
         let info = json!({ "targetId": "t", "openerId": "o" });
         send(&mut browser, &json!({ "method": "Target.targetCreated", "params": { "targetInfo": info } }));
         let told = receive(&mut browser);
-        assert_eq!((&told["method"], &told["params"]["targetId"]), (&json!("Target.closeTarget"), &json!("t")));
+        assert_eq!(
+            (&told["method"], &told["params"]["targetId"]),
+            (&json!("Target.closeTarget"), &json!("t"))
+        );
     }
 }

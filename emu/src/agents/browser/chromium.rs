@@ -69,7 +69,12 @@ impl Chromium {
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(SHELL).arg(program).args(FLAGS);
         command.arg(format!("--user-data-dir={}", profile.display()));
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &profile).env("TZ", "UTC").env("LANG", "C.UTF-8");
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", &profile)
+            .env("TZ", "UTC")
+            .env("LANG", "C.UTF-8");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).current_dir("/");
         cell.begin(&mut command).map_err(|error| error.to_string())?;
         let begun = Instant::now();

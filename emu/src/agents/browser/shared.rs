@@ -66,10 +66,9 @@ impl Shared {
         }
         slot.starts += 1;
         let name = format!("browser{}-{}", self.number, slot.starts);
-        let chromium = Arc::new(
-            Chromium::start(&self.program, &self.ward, &name)
-                .map_err(|reason| Failure::Unavailable(format!("{} did not start: {reason}", self.program.display())))?,
-        );
+        let chromium = Arc::new(Chromium::start(&self.program, &self.ward, &name).map_err(|reason| {
+            Failure::Unavailable(format!("{} did not start: {reason}", self.program.display()))
+        })?);
         slot.start_times.push(chromium.start);
         slot.running = Some(Arc::clone(&chromium));
         Ok(chromium)

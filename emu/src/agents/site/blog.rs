@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn every_topic_has_posts_and_every_post_is_long() {
         for topic in TOPICS {
-            let of_topic: Vec<Post> = (1..=POSTS).filter_map(post).filter(|post| post.topic == topic).collect();
+            let of_topic: Vec<Post> =
+                (1..=POSTS).filter_map(post).filter(|post| post.topic == topic).collect();
             assert_eq!(of_topic.len(), POSTS as usize / TOPICS.len());
             for post in of_topic {
                 let words: usize = post.paragraphs.iter().map(|one| one.split_whitespace().count()).sum();

@@ -119,7 +119,8 @@ impl Handler for Pages {
             Some(_) => None,
             None => Some(format!("visitor={}; Path=/", self.visitors.fetch_add(1, Ordering::Relaxed))),
         };
-        let mut fields: Vec<(&str, &str)> = visitor.iter().map(|cookie| ("Set-Cookie", cookie.as_str())).collect();
+        let mut fields: Vec<(&str, &str)> =
+            visitor.iter().map(|cookie| ("Set-Cookie", cookie.as_str())).collect();
         match self.page(request) {
             Page::Html(text) => answer.send("200 OK", HTML, &fields, text.as_bytes()),
             Page::Other(kind, bytes) => answer.send("200 OK", kind, &fields, &bytes),
@@ -129,9 +130,12 @@ impl Handler for Pages {
                 fields.push(("Set-Cookie", &cookie));
                 answer.send("200 OK", "text/plain", &fields, b"added")
             }
-            Page::Missing => {
-                answer.send("404 Not Found", HTML, &fields, frame("Not found", "<p>No such page.</p>").as_bytes())
-            }
+            Page::Missing => answer.send(
+                "404 Not Found",
+                HTML,
+                &fields,
+                frame("Not found", "<p>No such page.</p>").as_bytes(),
+            ),
         }
     }
 }

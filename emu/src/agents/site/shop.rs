@@ -52,10 +52,8 @@ fn price(cents: u32) -> String {
 }
 
 pub(super) fn front() -> String {
-    let items: Vec<String> = CATEGORIES
-        .iter()
-        .map(|name| format!("<li><a href=\"/shop/c/{name}\">{name}</a>"))
-        .collect();
+    let items: Vec<String> =
+        CATEGORIES.iter().map(|name| format!("<li><a href=\"/shop/c/{name}\">{name}</a>")).collect();
     frame("Shop", &format!("<ul>{}</ul>", items.concat()))
 }
 
@@ -89,7 +87,12 @@ pub(super) fn product_page(id: u32) -> Option<String> {
     let stock = if product.stock { "In stock" } else { "Sold out" };
     let button = if product.stock { "<button id=\"add\">Add to cart</button>" } else { "" };
     let more: Vec<String> = (0..4)
-        .map(|number| format!("<div class=\"card\"><img src=\"/picture/{}-480x360.png\" alt=\"\"></div>", id * 10 + number))
+        .map(|number| {
+            format!(
+                "<div class=\"card\"><img src=\"/picture/{}-480x360.png\" alt=\"\"></div>",
+                id * 10 + number
+            )
+        })
         .collect();
     let body = format!(
         "<article data-product=\"{id}\"><img src=\"/picture/{id}-640x480.png\" alt=\"\">\

@@ -3,21 +3,58 @@
 use traces::rng::{Streams, below};
 
 const NOUNS: [&str; 24] = [
-    "harbour", "lantern", "garden", "engine", "river", "market", "window", "letter", "mountain", "kitchen",
-    "bridge", "orchard", "train", "island", "library", "workshop", "storm", "village", "clock", "forest",
-    "painter", "baker", "teacher", "neighbour",
+    "harbour",
+    "lantern",
+    "garden",
+    "engine",
+    "river",
+    "market",
+    "window",
+    "letter",
+    "mountain",
+    "kitchen",
+    "bridge",
+    "orchard",
+    "train",
+    "island",
+    "library",
+    "workshop",
+    "storm",
+    "village",
+    "clock",
+    "forest",
+    "painter",
+    "baker",
+    "teacher",
+    "neighbour",
 ];
 const VERBS: [&str; 12] = [
-    "follows", "repairs", "remembers", "crosses", "watches", "carries", "opens", "paints", "measures",
-    "leaves", "finds", "describes",
+    "follows",
+    "repairs",
+    "remembers",
+    "crosses",
+    "watches",
+    "carries",
+    "opens",
+    "paints",
+    "measures",
+    "leaves",
+    "finds",
+    "describes",
 ];
 const ADJECTIVES: [&str; 16] = [
     "quiet", "bright", "narrow", "old", "patient", "wooden", "distant", "careful", "green", "early", "heavy",
     "curious", "plain", "warm", "salty", "sudden",
 ];
 const ENDS: [&str; 8] = [
-    "before noon", "without a word", "every winter", "for the first time", "near the sea", "as agreed",
-    "in spite of the rain", "and smiles",
+    "before noon",
+    "without a word",
+    "every winter",
+    "for the first time",
+    "near the sea",
+    "as agreed",
+    "in spite of the rain",
+    "and smiles",
 ];
 
 /// Draws words for the text called `name`, number `index`.
