@@ -132,7 +132,7 @@ pub fn run(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
         Command::Run(args) => agents(folders, &args),
         Command::Bench(BenchArgs { command: BenchCommand::Browser { agents, per_browser, format } }) => {
             let rows = bench::browsers(agents, &per_browser)?;
-            print(format, &rows, || bench::table(&rows))
+            print(format, || serde_json::to_string_pretty(&rows), || bench::table(&rows))
         }
         Command::Serve(args) => serve(&args),
         Command::Record(args) => {
@@ -173,7 +173,7 @@ fn agents(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
     if let Some(file) = &args.profile {
         profile::write(&report, &folders.configs()?.join("profiles/agents.toml"), file)?;
     }
-    print(args.format, &report, || report.table())?;
+    print(args.format, || serde_json::to_string_pretty(&report), || report.table())?;
     match report.failed() {
         0 => Ok(()),
         failed => {
@@ -197,12 +197,12 @@ fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 
 fn print(
     format: Format,
-    value: &impl serde::Serialize,
+    json: impl FnOnce() -> serde_json::Result<String>,
     table: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
     match format {
         Format::Table => print!("{}", table()),
-        Format::Json => println!("{}", serde_json::to_string_pretty(value).context("cannot write JSON")?),
+        Format::Json => println!("{}", json().context("cannot write JSON")?),
     }
     Ok(())
 }
