@@ -1,5 +1,6 @@
 //! `trenvx emu`: the real world.
 
+mod agents;
 mod bench;
 mod bench_pager;
 mod bench_template;
@@ -37,6 +38,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Let processes come and go at a page server, and see that nothing grows.
     Soak(soak::SoakArgs),
+    /// Run agents with a mock model, a web site and shared browsers.
+    Agents(agents::AgentsArgs),
     /// Measure the real world.
     Bench(bench::BenchArgs),
     /// Boot virtual machines that have CXL memory and RDMA, and run commands in them.
@@ -63,5 +66,6 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Guest(args) => guest::run(folders, args),
         Command::Pool(args) => pool::run(args),
         Command::Vm(args) => vm::run(folders, args),
+        Command::Agents(args) => agents::run(folders, args),
     }
 }

@@ -1,5 +1,6 @@
 //! The real world: what runs on an actual machine instead of in the simulator.
 //!
+//! * [`agents`] ask a language model, use tools and browsers.
 //! * [`doctor`] finds out what this machine can do.
 //! * [`functions`] are the programs that sandboxes run.
 //! * [`sandbox`]: isolated places for functions, made new or repurposed; [`kernel`] is the seam below it,
@@ -15,6 +16,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("the emulator, and with it the command, needs Linux");
 
+pub mod agents;
 pub mod bench_pager;
 pub mod bench_sandbox;
 pub mod bench_template;

@@ -1,0 +1,122 @@
+//! What sharing a browser saves: the same pages, once with k agents to a browser and once with one each.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::Error;
+use super::browser::{Broker, Failure, Limits, Session, program};
+use super::site::Site;
+use super::ward::Ward;
+
+/// How long a browser is left alone before its memory is looked at: it gives some back after loading.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Product pages are taken in turn.
+const PRODUCTS: usize = 60;
+
+/// One row: so many agents, each with one page open.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Agents to a browser, at most.
+    pub per_browser: usize,
+    /// Agents.
+    pub agents: usize,
+    /// Browsers.
+    pub browsers: usize,
+    /// Memory of all processes of all browsers (PSS), bytes.
+    pub memory_bytes: u64,
+    /// The same, for each agent.
+    pub per_agent_bytes: u64,
+    /// Share of what an agent takes in the first row.
+    pub share: f64,
+    /// Median time to open a page after the first of its browser, ms.
+    pub open_ms: f64,
+    /// Processor time of all browsers, starts included, ms.
+    pub cpu_ms: f64,
+    /// Digest of what all agents read: the same in every row.
+    pub read: String,
+}
+
+/// Measures `agents` agents for each number of agents to a browser; the first is what others are compared with.
+///
+/// # Errors
+/// If there is no browser, or it fails.
+pub fn browsers(agents: usize, ways: &[usize]) -> Result<Vec<Row>, Error> {
+    let program = program().ok_or_else(|| Error::Browser {
+        program: "chromium".to_owned(),
+        reason: "it is not installed: apt-get install chromium".to_owned(),
+    })?;
+    let site = Site::start(0)?;
+    let mut rows: Vec<Row> = Vec::new();
+    for &per_browser in ways {
+        let ward = Ward::new()?;
+        let broker = Broker::start(&ward, &program, agents, per_browser, Limits::default())?;
+        let failed = |failure: Failure| Error::Browser {
+            program: program.display().to_string(),
+            reason: failure.to_string(),
+        };
+        let mut sessions: Vec<Session> = Vec::new();
+        let mut times = Vec::new();
+        let mut read = blake3::Hasher::new();
+        for agent in 0..agents {
+            let mut session = broker.session(agent).ok_or_else(|| Error::Setting {
+                what: "agents",
+                found: agent.to_string(),
+                expected: "a number below that of agents",
+            })?;
+            let address = format!("http://{}/shop/p/{}", site.address(), agent % PRODUCTS + 1);
+            let begun = Instant::now();
+            let opened = session.open(&address).map_err(failed)?;
+            if agent % per_browser != 0 || per_browser == 1 {
+                times.push(begun.elapsed().as_secs_f64() * 1e3);
+            }
+            read.update(session.text(opened.page, "main").map_err(failed)?.as_bytes());
+            sessions.push(session);
+        }
+        std::thread::sleep(SETTLE);
+        let usages: Vec<_> = broker.browsers().iter().map(|browser| browser.usage()).collect();
+        let memory_bytes: u64 = usages.iter().map(|usage| usage.memory_bytes).sum();
+        let per_agent_bytes = memory_bytes / agents.max(1) as u64;
+        let first = rows.first().map_or(per_agent_bytes, |row| row.per_agent_bytes);
+        times.sort_by(f64::total_cmp);
+        rows.push(Row {
+            per_browser,
+            agents,
+            browsers: usages.len(),
+            memory_bytes,
+            per_agent_bytes,
+            share: per_agent_bytes as f64 / first.max(1) as f64,
+            open_ms: times.get(times.len() / 2).copied().unwrap_or(f64::NAN),
+            cpu_ms: usages.iter().map(|usage| usage.cpu_ms).sum(),
+            read: read.finalize().to_hex().as_str()[..16].to_owned(),
+        });
+    }
+    Ok(rows)
+}
+
+/// A table for people.
+#[must_use]
+pub fn table(rows: &[Row]) -> String {
+    const MIB: f64 = (1 << 20) as f64;
+    let mut text = String::from(
+        "agents  per browser  browsers  memory (PSS)   per agent  share  open (median)  processor  read\n",
+    );
+    for row in rows {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "{:6}  {:11}  {:8}  {:8.0} MiB  {:5.0} MiB  {:4.0} %  {:10.0} ms  {:7.1} s  {}",
+            row.agents,
+            row.per_browser,
+            row.browsers,
+            row.memory_bytes as f64 / MIB,
+            row.per_agent_bytes as f64 / MIB,
+            row.share * 100.0,
+            row.open_ms,
+            row.cpu_ms / 1e3,
+            row.read
+        );
+    }
+    text
+}

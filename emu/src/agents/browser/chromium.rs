@@ -1,0 +1,112 @@
+//! The browser's process.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::super::ward::{Cell, Ward};
+use super::cdp::Connection;
+
+/// How long a browser may take to answer.
+const START: Duration = Duration::from_secs(30);
+/// Programs, the first that there is.
+const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+/// As root, there is no sandbox of its own: agents reach only the pages of their context, and the browser runs in the
+/// cgroup of the ward. The rest keeps it from looking for its maker's hosts.
+const FLAGS: [&str; 15] = [
+    "--headless",
+    "--no-sandbox",
+    "--remote-debugging-pipe",
+    "--no-startup-window",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--disable-breakpad",
+    "--disable-extensions",
+    "--mute-audio",
+    "--password-store=basic",
+];
+/// The browser reads calls from descriptor 3 and writes answers to 4. A shell puts them there, from its own input and
+/// output, and becomes the browser.
+const SHELL: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
+/// How much of what it printed is shown when it fails.
+const SHOWN: usize = 1000;
+
+/// A browser that answers. Dropped, it is killed with all its processes, and its profile is removed.
+#[derive(Debug)]
+pub(super) struct Chromium {
+    pub(super) connection: Connection,
+    pub(super) cell: Cell,
+    child: Child,
+    profile: PathBuf,
+    /// From the call that executes it to its first answer.
+    pub(super) start: Duration,
+}
+
+/// The browser's program on this machine.
+#[must_use]
+pub fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin".into());
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    PROGRAMS.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|one| one.is_file()))
+}
+
+impl Chromium {
+    /// Starts one in `ward`, in a cgroup and with a profile of that name.
+    pub(super) fn start(program: &Path, ward: &Ward, name: &str) -> Result<Self, String> {
+        let cell = ward.cell(name).map_err(|error| error.to_string())?;
+        let profile = ward.folder().join(name);
+        std::fs::create_dir_all(&profile).map_err(|error| format!("{}: {error}", profile.display()))?;
+        let printed = profile.join("printed");
+        let log = File::create(&printed).map_err(|error| format!("{}: {error}", printed.display()))?;
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(SHELL).arg(program).args(FLAGS);
+        command.arg(format!("--user-data-dir={}", profile.display()));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", &profile)
+            .env("TZ", "UTC")
+            .env("LANG", "C.UTF-8");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).current_dir("/");
+        cell.begin(&mut command).map_err(|error| error.to_string())?;
+        let begun = Instant::now();
+        let mut child = command.spawn().map_err(|error| format!("/bin/sh: {error}"))?;
+        // Both are there: they were asked for two lines above.
+        let (Some(writer), Some(reader)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("it has no pipes".to_owned());
+        };
+        let connection = Connection::new(reader, writer);
+        let mut chromium = Self { connection, cell, child, profile, start: Duration::ZERO };
+        let deadline = begun + START;
+        let discover = json!({ "discover": true });
+        let answered = chromium
+            .connection
+            .call(None, "Browser.getVersion", json!({}), deadline)
+            .and_then(|_| chromium.connection.call(None, "Target.setDiscoverTargets", discover, deadline));
+        chromium.start = begun.elapsed();
+        match answered {
+            Ok(_) => Ok(chromium),
+            Err(fault) => {
+                let text = std::fs::read_to_string(&printed).unwrap_or_default();
+                let from = text.char_indices().rev().nth(SHOWN).map_or(0, |(at, _)| at);
+                Err(format!("{fault:?} after {:?}; it printed: {}", chromium.start, text[from..].trim()))
+            }
+        }
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        self.cell.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.profile);
+    }
+}

@@ -1,0 +1,75 @@
+//! What can go wrong with agents before they run.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why agents cannot be run. Every message names what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no folder of agents where one was looked for.
+    #[error(
+        "{0}: no folder of agents here: run inside the repository, or name one with {variable}",
+        variable = super::AGENTS_VARIABLE
+    )]
+    NoAgents(PathBuf),
+    /// A name that no agent has.
+    #[error("there is no agent `{name}`{}", .nearest.as_ref().map_or_else(String::new, |near| format!(": did you mean `{near}`?")))]
+    Unknown {
+        /// The name that was given.
+        name: String,
+        /// The known name that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A file that does not say what it should.
+    #[error("{}: {message}", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+    /// A number that makes no sense.
+    #[error("{what}: {found}: expected {expected}")]
+    Setting {
+        /// Which setting.
+        what: &'static str,
+        /// What was given.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// No browser answered.
+    #[error("the browser {program} did not start: {reason}")]
+    Browser {
+        /// The program.
+        program: String,
+        /// Why, with the end of what it printed.
+        reason: String,
+    },
+    /// A step of the operating system failed.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// How it failed.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Adds what was being done, and to what, to a failure of the operating system.
+    pub(super) fn io<E: Into<io::Error>>(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source: source.into() }
+    }
+
+    /// A file that is wrong.
+    pub(super) fn file(file: &Path, message: impl ToString) -> Self {
+        Self::File { file: file.to_owned(), message: message.to_string() }
+    }
+}
