@@ -69,9 +69,19 @@ fn answers_like_the_original(backing: Backing, mode: Mode) {
     let program = place.script("served.py", &serving(SCRIPT));
     let mut living = Vec::new();
     for _ in 0..3 {
-        let (mut attached, _) = prepared.start_served(&place.manager, None, &program, &served).unwrap();
+        let (mut attached, attachment) =
+            prepared.start_served(&place.manager, None, &program, &served).unwrap();
         for (number, expected) in [1, 2].into_iter().zip(&expected) {
-            assert_eq!(ask(&mut attached.sandbox, &json!(format!("step({number})"))), *expected);
+            let input = json!(format!("step({number})"));
+            let answer = attached.function().channel.request(&input, Duration::from_secs(30));
+            let answer = answer.unwrap_or_else(|error| {
+                let status = rustix::process::waitid(
+                    rustix::process::WaitId::PidFd(attached.function().process.as_fd()),
+                    rustix::process::WaitIdOptions::EXITED,
+                );
+                panic!("{error}: {:?} {status:?}", attachment.fate(Duration::from_secs(1)))
+            });
+            assert_eq!(answer["output"], *expected);
         }
         living.push(attached);
     }

@@ -148,6 +148,19 @@ impl Cache {
         Ok(self.settle(first, pages.len(), PRESENT))
     }
 
+    /// Present pages, for memory that is no mapping of the cache.
+    ///
+    /// # Panics
+    /// If one of them is not present.
+    #[must_use]
+    pub fn present(&self, first: u64, count: usize) -> &[Page] {
+        assert_eq!(self.run(first, count), (State::Present, count), "only present pages are given away");
+        let at = self.mapping.address() as usize + first as usize * PAGE;
+        // SAFETY: within the mapping, whose pages the states count; a present page is never written again, and the
+        // mapping lives as long as this cache.
+        unsafe { std::slice::from_raw_parts(at as *const Page, count) }
+    }
+
     /// Pages that are present.
     #[must_use]
     pub fn held(&self) -> u64 {

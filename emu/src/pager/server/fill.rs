@@ -161,11 +161,21 @@ impl Handler {
         }
     }
 
-    /// Maps pages that the cache has.
+    /// Maps pages that the cache has. Memory that is no mapping of the cache, such as a stack, gets copies of them.
     fn resume(&mut self, attached: &mut Attached, address: u64, first: u64, count: usize) -> Filled {
-        let (filled, done) =
-            self.place(attached, address, count, |uffd, at, _, left| uffd.resume(at, left, 0));
-        self.stats().counts.continued_pages.add(done);
+        let cache = attached.template.cache_if_made().expect("it has these pages");
+        let mut copied = 0;
+        let (filled, done) = self.place(attached, address, count, |uffd, at, from, left| {
+            let mapped = uffd.resume(at, left, 0);
+            if mapped.pages > 0 || mapped.stop != Some(Stop::Other(rustix::io::Errno::INVAL)) {
+                return mapped;
+            }
+            let copy = uffd.copy(at, cache.present(first + from as u64, left), 0);
+            copied += copy.pages as u64;
+            copy
+        });
+        self.stats().counts.copied_pages.add(copied);
+        self.stats().counts.continued_pages.add(done - copied);
         if let Filled::Done(done) = filled {
             attached.mark(first, done);
         }
