@@ -12,7 +12,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -284,19 +283,11 @@ fn vmm_version() -> Result<String, Error> {
     Ok(first.trim_start_matches("QEMU emulator version ").to_owned())
 }
 
-/// Writes over a byte of a template's file, for tests of damage.
-#[doc(hidden)]
-pub fn damage(out: &Path, name: &str, file: &str, at: u64) -> io::Result<()> {
-    let file = File::options().read(true).write(true).open(folder(out, name).join(file))?;
-    let mut byte = [0];
-    file.read_at(&mut byte, at)?;
-    file.write_all_at(&[!byte[0]], at)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::vm::manifest::tests::manifest;
+    use std::os::unix::fs::FileExt;
 
     fn template() -> Template {
         let machine = Machine { memory_mib: 4, ..manifest().machine };
