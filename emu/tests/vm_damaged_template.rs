@@ -3,11 +3,21 @@
 mod vm_common;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use vm_common::{Bed, bed};
 
 fn why(bed: &Bed, name: &str) -> String {
     bed.load(name).err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+/// Turns a byte of a file over.
+fn damage(file: &Path, at: u64) {
+    let file = fs::File::options().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[!byte[0]], at).unwrap();
 }
 
 #[test]
@@ -17,11 +27,11 @@ fn spoilt_templates_are_refused_with_the_reason() {
     bed.copied("spoilt");
     assert!(bed.load("spoilt").is_ok());
 
-    emu::vm::template::damage(&bed.out, "spoilt", "memory", 20 << 20).unwrap();
+    damage(&folder.join("memory"), 20 << 20);
     assert!(why(&bed, "spoilt").contains("its memory is damaged: its BLAKE3 is"), "{}", why(&bed, "spoilt"));
 
     bed.copied("spoilt");
-    emu::vm::template::damage(&bed.out, "spoilt", "state", 1000).unwrap();
+    damage(&folder.join("state"), 1000);
     assert!(why(&bed, "spoilt").contains("its state of devices is damaged"), "{}", why(&bed, "spoilt"));
 
     bed.copied("spoilt");

@@ -70,7 +70,7 @@ impl Accelerator {
     /// came out is kept beside the image until the kernel or the image changes.
     ///
     /// # Errors
-    /// If the answer cannot be kept.
+    /// If no guest could be tried, or the answer cannot be kept.
     pub fn of_this_machine(image: &Image) -> Result<Self, Error> {
         let tcg = |why: &str| Self::Tcg { why: why.to_owned() };
         if !Path::new("/dev/kvm").exists() {
@@ -93,6 +93,10 @@ impl Accelerator {
             Ok(()) => Self::Kvm,
             Err(Error::Late { .. }) => {
                 tcg(&format!("/dev/kvm is there, but no guest had booted after {} s", DEADLINE.as_secs()))
+            }
+            // Nothing was tried: that says nothing about the processor, and is not kept.
+            Err(error @ (Error::Sandbox(_) | Error::System { .. } | Error::NoImage { .. })) => {
+                return Err(error);
             }
             Err(error) => {
                 tcg(&format!("a guest failed after {:.1} s: {error}", began.elapsed().as_secs_f64()))

@@ -18,7 +18,7 @@ pub enum Error {
         why: String,
     },
     /// A template that cannot be used here.
-    #[error("template {name}: {why}; make it, or make it again, with trenvx emu vm template")]
+    #[error("template {name}: {why}")]
     Refused {
         /// Its name.
         name: String,

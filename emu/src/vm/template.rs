@@ -12,7 +12,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -26,6 +25,8 @@ use super::{Accelerator, Error, Host, Image, Machine, Manifest, Started, Steps, 
 
 /// How long a guest may take to boot. Software emulation on a busy machine needs a tenth of it.
 pub const BOOT: Duration = Duration::from_secs(90);
+/// What makes a template.
+const AGAIN: &str = "trenvx emu vm template NAME";
 /// How long warming up may take, and each later step of making a template.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -130,7 +131,10 @@ impl Template {
     /// # Errors
     /// [`Error::Refused`] with the reason.
     pub fn load(out: &Path, name: &str, image: &Image, accelerator: &Accelerator) -> Result<Self, Error> {
-        let refuse = |why: String| Error::Refused { name: name.to_owned(), why };
+        let refuse = |why: String| {
+            let why = format!("{why}; make it again: {AGAIN}");
+            Error::Refused { name: name.to_owned(), why }
+        };
         let manifest = about(out, name)?;
         manifest.fits(image, accelerator, &vmm_version()?).map_err(refuse)?;
         let folder = folder(out, name);
@@ -193,10 +197,13 @@ pub fn about(out: &Path, name: &str) -> Result<Manifest, Error> {
     check_name(name)?;
     let refuse = |why: String| Error::Refused { name: name.to_owned(), why };
     let bytes = fs::read(folder(out, name).join("manifest.json")).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => refuse(format!("there is none in {}", clean::place(out).display())),
-        _ => refuse(format!("manifest.json: {error}")),
+        io::ErrorKind::NotFound => {
+            refuse(format!("there is none in {}; make it: {AGAIN}", clean::place(out).display()))
+        }
+        _ => refuse(format!("manifest.json: {error}; make it again: {AGAIN}")),
     })?;
-    serde_json::from_slice(&bytes).map_err(|error| refuse(format!("manifest.json: {error}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| refuse(format!("manifest.json: {error}; make it again: {AGAIN}")))
 }
 
 /// Names of all templates, in order.
@@ -284,19 +291,11 @@ fn vmm_version() -> Result<String, Error> {
     Ok(first.trim_start_matches("QEMU emulator version ").to_owned())
 }
 
-/// Writes over a byte of a template's file, for tests of damage.
-#[doc(hidden)]
-pub fn damage(out: &Path, name: &str, file: &str, at: u64) -> io::Result<()> {
-    let file = File::options().read(true).write(true).open(folder(out, name).join(file))?;
-    let mut byte = [0];
-    file.read_at(&mut byte, at)?;
-    file.write_all_at(&[!byte[0]], at)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::vm::manifest::tests::manifest;
+    use std::os::unix::fs::FileExt;
 
     fn template() -> Template {
         let machine = Machine { memory_mib: 4, ..manifest().machine };
