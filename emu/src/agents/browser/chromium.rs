@@ -15,8 +15,9 @@ const START: Duration = Duration::from_secs(30);
 /// Programs, the first that there is.
 const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// As root, there is no sandbox of its own: agents reach only the pages of their context, and the browser runs in the
-/// cgroup of the ward. The rest keeps it from looking for its maker's hosts.
-const FLAGS: [&str; 15] = [
+/// cgroup of the ward. Most of the rest keeps it from looking for its maker's hosts. The features are parts of a window
+/// that nobody sees, which would load pages of their own in each context (30 MB each), and a spare process.
+const FLAGS: [&str; 16] = [
     "--headless",
     "--no-sandbox",
     "--remote-debugging-pipe",
@@ -32,6 +33,7 @@ const FLAGS: [&str; 15] = [
     "--disable-extensions",
     "--mute-audio",
     "--password-store=basic",
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,WebUIOmniboxFullPopup,SpareRendererForSitePerProcess",
 ];
 /// The browser reads calls from descriptor 3 and writes answers to 4. A shell puts them there, from its own input and
 /// output, and becomes the browser.
