@@ -252,3 +252,17 @@ fn a_profile_of_a_run_is_one_that_the_simulator_takes() {
     assert_eq!(table["bug-fixer"]["pages"], before["bug-fixer"]["pages"], "what was not measured stays");
     assert_eq!(table["game-design"], before["game-design"], "who did not run stays");
 }
+
+#[test]
+fn the_model_is_as_fast_as_that_of_the_simulator() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("configs/profiles/agents.toml");
+    let table: toml::Table = toml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let stated = |key: &str| table["llm"][key]["value"].as_str().unwrap().to_owned();
+    let rates = emu::agents::pace::Rates::default();
+    let ours = [rates.prompt_per_s, rates.answer_per_s].map(|rate| format!("{rate} tokens/s"));
+    assert_eq!(ours, [stated("prompt_rate"), stated("answer_rate")]);
+    for agent in agents(&[]) {
+        let tokens = &table[&agent.name]["agent"]["tokens"]["value"];
+        assert_eq!(tokens.as_str(), Some(agent.tokens.name()), "{}", agent.name);
+    }
+}

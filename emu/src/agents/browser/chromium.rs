@@ -50,6 +50,8 @@ pub(super) struct Chromium {
     profile: PathBuf,
     /// From the call that executes it to its first answer.
     pub(super) start: Duration,
+    /// Processor time until then.
+    pub(super) start_cpu: Duration,
 }
 
 /// The browser's program on this machine.
@@ -86,7 +88,8 @@ impl Chromium {
             return Err("it has no pipes".to_owned());
         };
         let connection = Connection::new(reader, writer);
-        let mut chromium = Self { connection, cell, child, profile, start: Duration::ZERO };
+        let mut chromium =
+            Self { connection, cell, child, profile, start: Duration::ZERO, start_cpu: Duration::ZERO };
         let deadline = begun + START;
         let discover = json!({ "discover": true });
         let answered = chromium
@@ -94,6 +97,7 @@ impl Chromium {
             .call(None, "Browser.getVersion", json!({}), deadline)
             .and_then(|_| chromium.connection.call(None, "Target.setDiscoverTargets", discover, deadline));
         chromium.start = begun.elapsed();
+        chromium.start_cpu = chromium.cell.processor_time();
         match answered {
             Ok(_) => Ok(chromium),
             Err(fault) => {
