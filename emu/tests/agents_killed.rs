@@ -65,13 +65,13 @@ fn wait_to_be_killed() {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "setsid sleep 1000 & sleep 1000"]).stdin(Stdio::null()).stdout(Stdio::null());
     cell.begin(&mut command).unwrap();
-    command.spawn().unwrap();
+    let mut agent = command.spawn().unwrap();
     while cell.members().len() < 3 {
         std::thread::sleep(Duration::from_millis(10));
     }
     let pids = [visit.broker.browsers()[0].processes(), cell.members()].concat();
     let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
     println!("started {} {}", visit.ward.id(), pids.join(" "));
-    // Far longer than the test: it ends by being killed.
-    std::thread::sleep(Duration::from_secs(120));
+    // Far longer than the test: this process is killed before.
+    agent.wait().unwrap();
 }

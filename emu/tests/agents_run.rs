@@ -3,6 +3,7 @@
 #[path = "agents_common/mod.rs"]
 mod common;
 
+use std::path::Path;
 use std::time::Duration;
 
 use common::{agents, kill, no_agents, no_browser};
@@ -212,4 +213,56 @@ fn agents_that_fail_are_named_and_the_others_go_on() {
     drop(lab);
     assert!(!top.exists());
     assert!(!emu::clean::find().unwrap().keys().any(|label| label.id() == id));
+}
+
+#[test]
+fn a_profile_of_a_run_is_one_that_the_simulator_takes() {
+    if no_agents() {
+        return;
+    }
+    let report = run(&["bug-fixer", "blackjack"], 4);
+    assert_eq!(outcomes(&report), ["right"; 4], "{}", report.table());
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("configs");
+    for name in ["base.toml", "experiments/e13-agents-latency.toml", "machines/paper.toml"] {
+        let copy = folder.path().join(name);
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::copy(shipped.join(name), copy).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("profiles")).unwrap();
+    for name in ["agents.toml", "trenv-functions.toml"] {
+        std::fs::copy(shipped.join("profiles").join(name), folder.path().join("profiles").join(name))
+            .unwrap();
+    }
+    let file = folder.path().join("profiles/agents.toml");
+    emu::agents::profile::write(&report, &file, &file).unwrap();
+    let experiment = folder.path().join("experiments/e13-agents-latency.toml");
+    configs::load(&experiment, configs::Tier::Kick, &[]).unwrap_or_else(|error| panic!("{error}"));
+
+    let text = std::fs::read_to_string(&file).unwrap();
+    let table: toml::Table = toml::from_str(&text).unwrap();
+    let fixer = &table["bug-fixer"]["agent"];
+    let asked = &report.agents[0].spent.requests.max(report.agents[2].spent.requests);
+    assert_eq!(fixer["turns"]["value"].as_integer().unwrap(), i64::try_from(*asked).unwrap());
+    let works: Vec<&str> =
+        fixer["steps"].as_array().unwrap().iter().map(|step| step["work"].as_str().unwrap()).collect();
+    assert_eq!(works, ["llm", "own", "tool"]);
+    let before = std::fs::read_to_string(shipped.join("profiles/agents.toml")).unwrap();
+    let before: toml::Table = toml::from_str(&before).unwrap();
+    assert_eq!(table["bug-fixer"]["pages"], before["bug-fixer"]["pages"], "what was not measured stays");
+    assert_eq!(table["game-design"], before["game-design"], "who did not run stays");
+}
+
+#[test]
+fn the_model_is_as_fast_as_that_of_the_simulator() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("configs/profiles/agents.toml");
+    let table: toml::Table = toml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let stated = |key: &str| table["llm"][key]["value"].as_str().unwrap().to_owned();
+    let rates = emu::agents::pace::Rates::default();
+    let ours = [rates.prompt_per_s, rates.answer_per_s].map(|rate| format!("{rate} tokens/s"));
+    assert_eq!(ours, [stated("prompt_rate"), stated("answer_rate")]);
+    for agent in agents(&[]) {
+        let tokens = &table[&agent.name]["agent"]["tokens"]["value"];
+        assert_eq!(tokens.as_str(), Some(agent.tokens.name()), "{}", agent.name);
+    }
 }

@@ -1,6 +1,10 @@
 //! What sharing a browser saves: the same pages, once with k agents to a browser and once with one each.
+//!
+//! Two references are given, because browsers on one machine share the file pages of their program already: the same
+//! agents with a browser each on this machine, and one agent alone, which is what each takes in a guest of its own.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -30,7 +34,9 @@ pub struct Row {
     pub per_agent_bytes: u64,
     /// Share of what an agent takes in the first row.
     pub share: f64,
-    /// Median time to open a page after the first of its browser, ms.
+    /// Share of what one agent takes alone with a browser, when nobody else has the program's file pages.
+    pub share_of_alone: f64,
+    /// Median time to open a page, with the start of the browser where it was started for it, ms.
     pub open_ms: f64,
     /// Processor time of all browsers, starts included, ms.
     pub cpu_ms: f64,
@@ -47,52 +53,62 @@ pub fn browsers(agents: usize, ways: &[usize]) -> Result<Vec<Row>, Error> {
         program: "chromium".to_owned(),
         reason: "it is not installed: apt-get install chromium".to_owned(),
     })?;
+    if agents == 0 {
+        return Err(Error::Setting { what: "agents", found: "0".to_owned(), expected: "at least 1" });
+    }
     let site = Site::start(0)?;
+    let alone = measure(&program, &site, 1, 1)?.per_agent_bytes;
     let mut rows: Vec<Row> = Vec::new();
     for &per_browser in ways {
-        let ward = Ward::new()?;
-        let broker = Broker::start(&ward, &program, agents, per_browser, Limits::default())?;
-        let failed = |failure: Failure| Error::Browser {
-            program: program.display().to_string(),
-            reason: failure.to_string(),
-        };
-        let mut sessions: Vec<Session> = Vec::new();
-        let mut times = Vec::new();
-        let mut read = blake3::Hasher::new();
-        for agent in 0..agents {
-            let mut session = broker.session(agent).ok_or_else(|| Error::Setting {
-                what: "agents",
-                found: agent.to_string(),
-                expected: "a number below that of agents",
-            })?;
-            let address = format!("http://{}/shop/p/{}", site.address(), agent % PRODUCTS + 1);
-            let begun = Instant::now();
-            let opened = session.open(&address).map_err(failed)?;
-            if agent % per_browser != 0 || per_browser == 1 {
-                times.push(begun.elapsed().as_secs_f64() * 1e3);
-            }
-            read.update(session.text(opened.page, "main").map_err(failed)?.as_bytes());
-            sessions.push(session);
-        }
-        std::thread::sleep(SETTLE);
-        let usages: Vec<_> = broker.browsers().iter().map(|browser| browser.usage()).collect();
-        let memory_bytes: u64 = usages.iter().map(|usage| usage.memory_bytes).sum();
-        let per_agent_bytes = memory_bytes / agents.max(1) as u64;
-        let first = rows.first().map_or(per_agent_bytes, |row| row.per_agent_bytes);
-        times.sort_by(f64::total_cmp);
-        rows.push(Row {
-            per_browser,
-            agents,
-            browsers: usages.len(),
-            memory_bytes,
-            per_agent_bytes,
-            share: per_agent_bytes as f64 / first.max(1) as f64,
-            open_ms: times.get(times.len() / 2).copied().unwrap_or(f64::NAN),
-            cpu_ms: usages.iter().map(|usage| usage.cpu_ms).sum(),
-            read: read.finalize().to_hex().as_str()[..16].to_owned(),
-        });
+        let mut row = measure(&program, &site, agents, per_browser)?;
+        let first = rows.first().map_or(row.per_agent_bytes, |row| row.per_agent_bytes);
+        row.share = row.per_agent_bytes as f64 / first.max(1) as f64;
+        row.share_of_alone = row.per_agent_bytes as f64 / alone.max(1) as f64;
+        rows.push(row);
     }
     Ok(rows)
+}
+
+/// One row, whose shares are of itself.
+fn measure(program: &Path, site: &Site, agents: usize, per_browser: usize) -> Result<Row, Error> {
+    let ward = Ward::new()?;
+    let broker = Broker::start(&ward, program, agents, per_browser, Limits::default())?;
+    let failed = |failure: Failure| Error::Browser {
+        program: program.display().to_string(),
+        reason: failure.to_string(),
+    };
+    let mut sessions: Vec<Session> = Vec::new();
+    let mut times = Vec::new();
+    let mut read = blake3::Hasher::new();
+    for agent in 0..agents {
+        let mut session = broker.session(agent).ok_or_else(|| Error::Setting {
+            what: "agents",
+            found: agent.to_string(),
+            expected: "a number below that of agents",
+        })?;
+        let address = format!("http://{}/shop/p/{}", site.address(), agent % PRODUCTS + 1);
+        let begun = Instant::now();
+        let opened = session.open(&address).map_err(failed)?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+        read.update(session.text(opened.page, "main").map_err(failed)?.as_bytes());
+        sessions.push(session);
+    }
+    std::thread::sleep(SETTLE);
+    let usages: Vec<_> = broker.browsers().iter().map(|browser| browser.usage()).collect();
+    let memory_bytes: u64 = usages.iter().map(|usage| usage.memory_bytes).sum();
+    times.sort_by(f64::total_cmp);
+    Ok(Row {
+        per_browser,
+        agents,
+        browsers: usages.len(),
+        memory_bytes,
+        per_agent_bytes: memory_bytes / agents.max(1) as u64,
+        share: 1.0,
+        share_of_alone: 1.0,
+        open_ms: times.get(times.len() / 2).copied().unwrap_or(0.0),
+        cpu_ms: usages.iter().map(|usage| usage.cpu_ms).sum(),
+        read: read.finalize().to_hex().as_str()[..16].to_owned(),
+    })
 }
 
 /// A table for people.
@@ -100,19 +116,20 @@ pub fn browsers(agents: usize, ways: &[usize]) -> Result<Vec<Row>, Error> {
 pub fn table(rows: &[Row]) -> String {
     const MIB: f64 = (1 << 20) as f64;
     let mut text = String::from(
-        "agents  per browser  browsers  memory (PSS)   per agent  share  open (median)  processor  read\n",
+        "agents  per browser  browsers  memory (PSS)   per agent  share  of one alone  open (median)  processor  read\n",
     );
     for row in rows {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "{:6}  {:11}  {:8}  {:8.0} MiB  {:5.0} MiB  {:4.0} %  {:10.0} ms  {:7.1} s  {}",
+            "{:6}  {:11}  {:8}  {:8.0} MiB  {:5.0} MiB  {:3.0} %  {:10.0} %  {:10.0} ms  {:7.1} s  {}",
             row.agents,
             row.per_browser,
             row.browsers,
             row.memory_bytes as f64 / MIB,
             row.per_agent_bytes as f64 / MIB,
             row.share * 100.0,
+            row.share_of_alone * 100.0,
             row.open_ms,
             row.cpu_ms / 1e3,
             row.read

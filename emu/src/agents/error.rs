@@ -69,7 +69,7 @@ impl Error {
     }
 
     /// A file that is wrong.
-    pub(super) fn file(file: &Path, message: impl ToString) -> Self {
-        Self::File { file: file.to_owned(), message: message.to_string() }
+    pub(super) fn file(file: &Path, message: impl std::fmt::Display) -> Self {
+        Self::File { file: file.to_owned(), message: format!("{message}") }
     }
 }

@@ -61,9 +61,12 @@ struct Model {
     paces: Paces,
     agents: BTreeMap<String, Agent>,
     /// New recordings, when there is to be one; `None` plays the ones that there are.
-    taken: Option<Mutex<BTreeMap<(String, u64), Vec<Turn>>>>,
+    taken: Option<Mutex<Taken>>,
     log: Mutex<Vec<Asked>>,
 }
+
+/// Turns of new recordings, by agent and seed.
+type Taken = BTreeMap<(String, u64), Vec<Turn>>;
 
 #[derive(Debug)]
 struct Agent {

@@ -90,14 +90,15 @@ fn measured(agent: &mut Table, rows: &[&Row], report: &Report) {
     agent.insert("steps".to_owned(), Value::Array(steps));
 }
 
-/// The processor time of its browser that is an agent's share, s: by the steps that the browser did for each agent.
-/// The start of the browser is part of it: nothing tells them apart.
+/// The processor time of its browser that is an agent's share, s: by how long each agent waited for the browser: a page
+/// that loads takes far more than a key that is pressed.
+/// Without the start of the browser, which profiles have in a table of its own.
 fn browser_s(row: &Row, report: &Report) -> f64 {
     let of_same = report.agents.iter().filter(|other| other.browser == row.browser);
-    let all: u64 = of_same.map(|other| other.spent.browser_steps).sum();
+    let all: f64 = of_same.map(|other| other.spent.browser_s).sum();
     let usage = row.browser.and_then(|number| report.browsers.get(number));
-    let share = row.spent.browser_steps as f64 / all.max(1) as f64;
-    usage.map_or(0.0, |usage| usage.cpu_ms / 1e3 * share)
+    let share = if all > 0.0 { row.spent.browser_s / all } else { 0.0 };
+    usage.map_or(0.0, |usage| (usage.cpu_ms - usage.start_cpu_ms) / 1e3 * share)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

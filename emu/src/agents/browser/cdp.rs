@@ -169,7 +169,8 @@ impl Inner {
 
     /// Whether it could be sent.
     fn send(&self, id: u64, session: Option<&str>, method: &str, parameters: Value) -> bool {
-        let mut message = json!({ "id": id, "method": method, "params": parameters });
+        let mut message = json!({ "id": id, "method": method });
+        message["params"] = parameters;
         if let Some(session) = session {
             message["sessionId"] = json!(session);
         }
@@ -212,7 +213,7 @@ impl Inner {
             }
         } else {
             let parameters = &message["params"];
-            let tell = |session, method, parameters| {
+            let tell = |session, method, parameters: Value| {
                 let id = {
                     let mut state = self.state();
                     state.next += 1;

@@ -15,8 +15,9 @@ const START: Duration = Duration::from_secs(30);
 /// Programs, the first that there is.
 const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// As root, there is no sandbox of its own: agents reach only the pages of their context, and the browser runs in the
-/// cgroup of the ward. The rest keeps it from looking for its maker's hosts.
-const FLAGS: [&str; 15] = [
+/// cgroup of the ward. Most of the rest keeps it from looking for its maker's hosts. The features are parts of a window
+/// that nobody sees, which would load pages of their own in each context (30 MB each), and a spare process.
+const FLAGS: [&str; 16] = [
     "--headless",
     "--no-sandbox",
     "--remote-debugging-pipe",
@@ -32,6 +33,7 @@ const FLAGS: [&str; 15] = [
     "--disable-extensions",
     "--mute-audio",
     "--password-store=basic",
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup,WebUIOmniboxFullPopup,SpareRendererForSitePerProcess",
 ];
 /// The browser reads calls from descriptor 3 and writes answers to 4. A shell puts them there, from its own input and
 /// output, and becomes the browser.
@@ -48,6 +50,8 @@ pub(super) struct Chromium {
     profile: PathBuf,
     /// From the call that executes it to its first answer.
     pub(super) start: Duration,
+    /// Processor time until then.
+    pub(super) start_cpu: Duration,
 }
 
 /// The browser's program on this machine.
@@ -84,7 +88,8 @@ impl Chromium {
             return Err("it has no pipes".to_owned());
         };
         let connection = Connection::new(reader, writer);
-        let mut chromium = Self { connection, cell, child, profile, start: Duration::ZERO };
+        let mut chromium =
+            Self { connection, cell, child, profile, start: Duration::ZERO, start_cpu: Duration::ZERO };
         let deadline = begun + START;
         let discover = json!({ "discover": true });
         let answered = chromium
@@ -92,6 +97,7 @@ impl Chromium {
             .call(None, "Browser.getVersion", json!({}), deadline)
             .and_then(|_| chromium.connection.call(None, "Target.setDiscoverTargets", discover, deadline));
         chromium.start = begun.elapsed();
+        chromium.start_cpu = chromium.cell.processor_time();
         match answered {
             Ok(_) => Ok(chromium),
             Err(fault) => {

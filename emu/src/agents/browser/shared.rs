@@ -27,6 +27,8 @@ struct Slot {
     running: Option<Arc<Chromium>>,
     starts: u32,
     start_times: Vec<Duration>,
+    /// Processor time of all starts.
+    start_cpu: Duration,
     /// Processor time of those that ended.
     past: Duration,
 }
@@ -38,6 +40,8 @@ pub struct Usage {
     pub starts: u32,
     /// From exec to an answer, ms, of each start.
     pub start_ms: Vec<f64>,
+    /// Processor time until then, of all starts together, ms.
+    pub start_cpu_ms: f64,
     /// Processor time of all its processes, ms. What a browser used between the last look at it and its crash is missing.
     pub cpu_ms: f64,
     /// Memory of all its processes now (PSS), bytes.
@@ -70,6 +74,7 @@ impl Shared {
             Failure::Unavailable(format!("{} did not start: {reason}", self.program.display()))
         })?);
         slot.start_times.push(chromium.start);
+        slot.start_cpu += chromium.start_cpu;
         slot.running = Some(Arc::clone(&chromium));
         Ok(chromium)
     }
@@ -83,6 +88,7 @@ impl Shared {
         Usage {
             starts: slot.starts,
             start_ms: slot.start_times.iter().map(|time| time.as_secs_f64() * 1e3).collect(),
+            start_cpu_ms: slot.start_cpu.as_secs_f64() * 1e3,
             cpu_ms: (slot.past + time).as_secs_f64() * 1e3,
             memory_bytes,
         }
