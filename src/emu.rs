@@ -57,7 +57,7 @@ enum Command {
 pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Sandbox(args) => sandbox::run(args),
-        Command::Clean(args) => clean::run(&args),
+        Command::Clean(args) => clean::run(folders, &args),
         Command::Template(args) => template::run(folders, args),
         Command::Functions(args) => functions::run(folders, &args),
         Command::Serve(args) => serve::run(args),

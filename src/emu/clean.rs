@@ -3,7 +3,7 @@
 use anyhow::Context;
 use clap::Args;
 
-use crate::common::Ended;
+use crate::common::{Ended, Folders};
 
 /// Remove everything that killed managers have left.
 #[derive(Debug, Args)]
@@ -14,7 +14,7 @@ pub struct CleanArgs {
 }
 
 /// Removes leftovers, or lists everything that is labelled.
-pub fn run(args: &CleanArgs) -> anyhow::Result<()> {
+pub fn run(folders: &Folders, args: &CleanArgs) -> anyhow::Result<()> {
     if args.list {
         for (label, things) in ::emu::clean::find().context("cannot search the machine")? {
             for thing in things {
@@ -23,7 +23,8 @@ pub fn run(args: &CleanArgs) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let report = ::emu::clean::clean().context("cannot search the machine")?;
+    let mut report = ::emu::clean::clean().context("cannot search the machine")?;
+    report.removed.extend(::emu::vm::clean::clean(&folders.out).context("cannot search the templates of VMs")?);
     for thing in &report.removed {
         println!("removed {thing}");
     }
