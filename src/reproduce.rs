@@ -57,7 +57,8 @@ pub fn run(folders: &Folders, args: &ReproduceArgs) -> anyhow::Result<()> {
             failed += usize::from(finish(&plan, &outcome).is_err());
         }
     }
-    if args.world != Worlds::Sim {
+    // Claims are judged in the simulated world: for them alone nothing is measured here.
+    if args.world == Worlds::Emu || (args.world == Worlds::Both && meant.claims.is_none()) {
         for experiment in experiments.iter().filter(|experiment| experiment.worlds.contains(&WorldKind::Emu))
         {
             failed += usize::from(!on_this_machine(folders, experiment, &args.how)?);
@@ -103,7 +104,10 @@ fn lacking(folders: &Folders, measure: Option<&Measure>) -> anyhow::Result<Optio
     if unsafe { libc::geteuid() } != 0 {
         return Ok(Some("real sandboxes need root: run it as root or with sudo".to_owned()));
     }
-    let places = Places::here(&folders.out)?;
+    let places = match Places::here(&folders.out) {
+        Ok(places) => places,
+        Err(error) => return Ok(Some(error.to_string())),
+    };
     let missing = |path: &Path, option: &str| {
         let there = path.is_dir();
         (!there).then(|| format!("{} is not there: run scripts/setup {option}", path.display()))

@@ -132,8 +132,20 @@ pub fn run(vm: &mut Vm, code: &str) -> Value {
     vm.ask("run", serde_json::json!({ "code": code }), WITHIN).expect("the guest answers")
 }
 
-/// Things in the kernel and files that carry a label of this process.
+/// Things in the kernel and files that carry a label of this process, once the kernel has had time to take a network
+/// namespace apart, which it does behind everybody's back.
 pub fn left_of(pid: u32) -> Vec<String> {
+    let end = std::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = labelled(pid);
+        if left.is_empty() || std::time::Instant::now() > end {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn labelled(pid: u32) -> Vec<String> {
     let found = emu::clean::find().expect("the machine can be searched");
     let ours =
         found.into_iter().filter(|(label, _)| label.id()[..label.id().len() - 1] == format!("{pid:x}"));

@@ -37,6 +37,7 @@ pub struct Measurement {
     /// What stood in for something that the machine lacks.
     pub stand_ins: Vec<String>,
     /// What the machine could do: a facility's name, and what was found.
+    #[serde(default)]
     pub facilities: BTreeMap<String, String>,
     /// How rows are shown.
     pub charts: Vec<Chart>,
