@@ -43,8 +43,12 @@ fn every_command_of_readme_is_known() {
     for line in readme.lines().filter(|line| line.starts_with("trenvx ")) {
         let words: Vec<&str> =
             line.split_whitespace().skip(1).take_while(|word| !word.starts_with('#')).collect();
+        // Behind `--` stands another command; an experiment is no subcommand.
+        let words: Vec<&str> = words.into_iter().take_while(|word| *word != "--").collect();
+        let experiment =
+            |word: &str| word.starts_with('e') && word[1..].starts_with(|c: char| c.is_ascii_digit());
         let subcommands =
-            words.iter().take_while(|word| !word.starts_with('-') && !word.starts_with('e')).copied();
+            words.iter().take_while(|word| !word.starts_with('-') && !experiment(word)).copied();
         let help = std::process::Command::new(env!("CARGO_BIN_EXE_trenvx"))
             .args(subcommands)
             .arg("--help")

@@ -24,7 +24,9 @@ pub fn run(folders: &Folders, args: &CleanArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut report = ::emu::clean::clean().context("cannot search the machine")?;
-    report.removed.extend(::emu::vm::clean::clean(&folders.out).context("cannot search the templates of VMs")?);
+    report
+        .removed
+        .extend(::emu::vm::clean::clean(&folders.out).context("cannot search the templates of VMs")?);
     for thing in &report.removed {
         println!("removed {thing}");
     }
