@@ -1,9 +1,9 @@
 //! Whether the measured part of a run is steady: a burn-in that is configured is also verified.
 //!
-//! After Geweke (1992): the measured part is cut into [`BATCHES`] equally long batches, whose means are
+//! After Geweke (1992): the measured part is cut into `BATCHES` equally long batches, whose means are
 //! nearly independent although neighbouring samples are not. The batches of its beginning are compared
 //! with those of its second half, by whose scatter (Student's t): a ramp at the beginning then does not
-//! hide itself. It counts as not steady where the beginning is off by more than [`TOLERANCE`], and by more
+//! hide itself. It counts as not steady where the beginning is off by more than `TOLERANCE`, and by more
 //! than that scatter explains (one chance in a thousand). A workload without burn-in is one that is looked
 //! at from its beginning: nothing is said about it.
 
