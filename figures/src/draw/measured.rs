@@ -5,6 +5,7 @@ use super::canvas::{Anchor, Canvas, Lettering, Rect, width_of};
 use super::page::{self, LegendMark, Page};
 use super::style::{self, Dash, INK, MANY_PARTS, Marker, SMALL, SeriesStyle, WHITE, is_dark};
 use runs::{Chart, MeasuredRow, Measurement};
+use std::collections::{BTreeMap, BTreeSet};
 
 const ROW: f64 = 17.0;
 /// Room below a plot, for its axis.
@@ -121,9 +122,17 @@ fn bars(rows: &[&MeasuredRow], parts: &[&str]) -> Vec<(f64, Option<usize>)> {
 
 /// What is missing, and stand-ins.
 pub fn notes(measured: &Measurement, chart: &Chart) -> Vec<String> {
-    let of = measured.rows.iter().filter(|row| row.metric == chart.metric);
-    let lacking = of.filter(|row| row.median.is_none());
-    let lacking = lacking.map(|row| format!("{}: {}", row.subject, row.note));
+    let of = || measured.rows.iter().filter(|row| row.metric == chart.metric);
+    let all: BTreeSet<&str> = of().map(|row| row.panel.as_str()).collect();
+    let mut lacking: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for row in of().filter(|row| row.median.is_none()) {
+        lacking.entry((&row.subject, &row.note)).or_default().insert(&row.panel);
+    }
+    let lacking = lacking.into_iter().map(|((subject, note), panels)| {
+        let panels: Vec<&str> = if panels == all { Vec::new() } else { panels.into_iter().collect() };
+        let within = if panels.is_empty() { String::new() } else { format!(" ({})", panels.join(", ")) };
+        format!("{subject}{within}: {note}")
+    });
     lacking.chain(measured.stand_ins.iter().map(|s| format!("Stand-in: {s}"))).collect()
 }
 
