@@ -422,6 +422,30 @@ fn end(process: &mut Child) {
 fn tail(console: &Path) -> String {
     let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
     let text = read(console) + &read(&console.with_extension("qemu"));
+    last_words(&text)
+}
+
+/// The last lines; those from a kernel panic on where there was one, whose traces are of any length.
+fn last_words(text: &str) -> String {
+    const LINES: usize = 30;
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
+    let panic = lines.iter().position(|line| line.contains("Kernel panic"));
+    let from = panic.unwrap_or(lines.len()).min(lines.len().saturating_sub(LINES));
+    lines[from..].iter().take(LINES).copied().collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_words;
+
+    #[test]
+    fn a_panic_is_told_however_long_its_trace_is() {
+        let trace: Vec<String> = (0..90).map(|line| format!("line {line}")).collect();
+        let quiet = trace.join("\n");
+        assert!(last_words(&quiet).starts_with("line 60\n") && last_words(&quiet).ends_with("line 89"));
+        let told = last_words(&format!("boot\nKernel panic - not syncing: init\n{quiet}"));
+        assert!(told.starts_with("Kernel panic - not syncing: init\nline 0\n"), "{told}");
+        assert_eq!(told.lines().count(), 30);
+        assert_eq!(last_words("one\ntwo"), "one\ntwo");
+    }
 }
