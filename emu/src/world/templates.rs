@@ -102,9 +102,9 @@ pub(super) fn pages(spec: &Spec) -> Result<Option<Pages>, Refused> {
             // The middle of an even spread with the deviation of the model: its half width is sqrt(3) deviations.
             let spread = (rdma.read_variation * 3f64.sqrt() * 100.0).min(100.0).round();
             let source = format!(
-                "dram,latency={}ns,spread={spread}%,bandwidth={}B/s,iops={}",
+                "dram,latency={}ns,spread={spread}%,bandwidth={}MB/s,iops={}",
                 rdma.read_4k.as_nanos(),
-                rdma.bandwidth,
+                (rdma.bandwidth / 1_000_000).max(1),
                 rdma.reads_per_second
             );
             let source =
@@ -186,5 +186,29 @@ struct Remove(PathBuf);
 impl Drop for Remove {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use configs::Tier;
+    use std::path::Path;
+
+    #[test]
+    fn pages_of_shipped_systems_are_mapped_served_or_refused() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/experiments/e04-w1.toml");
+        let experiment = configs::load(&file, Tier::Kick, &[]).unwrap();
+        let of = |system: &str| {
+            let point = experiment.emulated.iter().find(|point| point.spec.system.name == system).unwrap();
+            pages(&point.spec).unwrap()
+        };
+        assert!(of("faasd").is_none());
+        assert!(of("t-cxl").unwrap().source.is_none());
+        let rdma = of("t-rdma").unwrap();
+        assert_eq!((rdma.class, rdma.source.is_some()), (MemoryClass::PoolRdma, true));
+        let mut spec = experiment.emulated[0].spec.clone();
+        spec.system.state = State::CriuCopy;
+        assert!(matches!(pages(&spec), Err(Refused::State { .. })));
     }
 }
