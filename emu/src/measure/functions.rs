@@ -26,20 +26,18 @@ pub(super) fn run(places: &Places, wanted: &[String], starts: u32, calls: u32) -
             Err(error) => rows.push(unmeasured(&name, &error.to_string())),
         }
     }
-    let chart = |name: &str, title: &str, metric: &str, axis: &str, parts| Chart {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        metric: metric.to_owned(),
-        axis: axis.to_owned(),
-        parts,
-    };
     Ok(Outcome {
         rows,
         charts: vec![
-            chart("function-start", "Cold start of each function", "cold start", "Median (ms)", true),
-            chart("function-service", "Service time of each function, warm", "service", "Median (ms)", false),
-            chart("function-memory", "Memory of each function after its calls", "memory", "MiB (PSS)", true),
-            chart("function-threads", "Threads of each function", "threads", "Threads", false),
+            Chart::parts("function-start", "Cold start of each function", "cold start", "Median (ms)"),
+            Chart::wholes(
+                "function-service",
+                "Service time of each function, warm",
+                "service",
+                "Median (ms)",
+            ),
+            Chart::parts("function-memory", "Memory of each function after its calls", "memory", "MiB (PSS)"),
+            Chart::wholes("function-threads", "Threads of each function", "threads", "Threads"),
         ],
         warnings: super::of_this_machine(),
         stand_ins: Vec::new(),

@@ -18,25 +18,17 @@ pub(super) fn run(ways: &[u32], starts: u32) -> Result<Outcome, Error> {
         starts: starts as usize,
         modes: Way::ALL.to_vec(),
     })?;
-    let chart = |name: &str, title: &str, metric: &str, axis: &str, parts| Chart {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        metric: metric.to_owned(),
-        axis: axis.to_owned(),
-        parts,
-    };
     Ok(Outcome {
         rows: rows.iter().flat_map(rows_of).collect(),
         charts: vec![
-            chart("sandbox-start", "Start of a sandbox on this machine", "start", "Median (ms)", false),
-            chart(
+            Chart::wholes("sandbox-start", "Start of a sandbox on this machine", "start", "Median (ms)"),
+            Chart::parts(
                 "sandbox-steps",
                 "Steps of a start on this machine",
                 "step",
                 "Median of each step (ms)",
-                true,
             ),
-            chart("sandbox-end", "End of a sandbox on this machine", "end", "Median (ms)", false),
+            Chart::wholes("sandbox-end", "End of a sandbox on this machine", "end", "Median (ms)"),
         ],
         warnings: super::of_this_machine(),
         stand_ins: Vec::new(),

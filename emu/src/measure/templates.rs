@@ -1,7 +1,5 @@
 //! Templates of the functions: what their pages are, what many instances hold, what starts are made of.
 
-use std::path::PathBuf;
-
 use runs::{Chart, MeasuredRow};
 
 use super::functions::names;
@@ -10,27 +8,11 @@ use crate::bench_sandbox::Quantiles;
 use crate::bench_template::{Engine, Row, Settings, run as bench};
 use crate::functions::{self, Places, Usage};
 use crate::sandbox::{Base, Config, Manager, Mode, Sandbox};
-use crate::template::{Backing, Prepared, Store, Subject, Template, groups, store};
+use crate::template::{Backing, Prepared, Scratch, Store, Subject, Template, groups};
 
 const MIB: f64 = (1 << 20) as f64;
 /// Calls before a function is captured.
 const WARM_UPS: u32 = 3;
-
-/// A store for one measurement, gone with it.
-struct Scratch(Store, PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, Error> {
-        let folder = PathBuf::from(store::DRAM).join(format!("measure-{}", std::process::id()));
-        Ok(Self(Store::open(&folder)?, folder))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.1);
-    }
-}
 
 fn config(places: &Places) -> Config {
     Config { base: Base::Image(places.image()), ..Config::new(Mode::Repurpose) }
@@ -61,16 +43,6 @@ fn not_run(subject: &str, metric: &str, why: &str) -> MeasuredRow {
     }
 }
 
-fn chart(name: &str, title: &str, metric: &str, axis: &str, parts: bool) -> Chart {
-    Chart {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        metric: metric.to_owned(),
-        axis: axis.to_owned(),
-        parts,
-    }
-}
-
 /// Each function captured warm; what one more invocation does to its pages, and how many are alike.
 pub(super) fn page_groups(places: &Places, wanted: &[String]) -> Result<Outcome, Error> {
     let scratch = Scratch::new()?;
@@ -79,7 +51,7 @@ pub(super) fn page_groups(places: &Places, wanted: &[String]) -> Result<Outcome,
     let mut captured: Vec<(String, Template)> = Vec::new();
     for name in names(places, wanted)? {
         eprintln!("capturing {name}");
-        match groups_of(places, &manager, &scratch.0, &name) {
+        match groups_of(places, &manager, scratch.store(), &name) {
             Ok((template, found)) => {
                 rows.extend(found);
                 captured.push((name, template));
@@ -87,7 +59,7 @@ pub(super) fn page_groups(places: &Places, wanted: &[String]) -> Result<Outcome,
             Err(error) => rows.push(not_run(&name, "pages", &error.to_string())),
         }
     }
-    let sharing = scratch.0.sharing()?;
+    let sharing = scratch.store().sharing()?;
     for (name, template) in &captured {
         let Some(of) = sharing.templates.iter().find(|row| row.id == template.id()) else { continue };
         let mib = |pages: u64| pages as f64 * 4096.0 / MIB;
@@ -99,9 +71,9 @@ pub(super) fn page_groups(places: &Places, wanted: &[String]) -> Result<Outcome,
     Ok(Outcome {
         rows,
         charts: vec![
-            chart("page-groups", "Pages of templates by what an invocation does", "pages", "MiB", true),
-            chart("read-only-share", "Touched pages that are only read", "read-only share", "%", false),
-            chart("contents", "Pages of templates that are alike", "contents", "MiB", true),
+            Chart::parts("page-groups", "Pages of templates by what an invocation does", "pages", "MiB"),
+            Chart::wholes("read-only-share", "Touched pages that are only read", "read-only share", "%"),
+            Chart::parts("contents", "Pages of templates that are alike", "contents", "MiB"),
         ],
         warnings: vec![
             "only pages of the template count: file pages that nobody has written belong to the files"
@@ -157,7 +129,7 @@ pub(super) fn instances(places: &Places, wanted: &[String], count: u32) -> Resul
     for name in names(places, wanted)? {
         let subject = subject(places, &name)?;
         eprintln!("{count} instances of {name}");
-        let (sandbox, template) = subject.capture(&manager, &scratch.0, WARM_UPS)?;
+        let (sandbox, template) = subject.capture(&manager, scratch.store(), WARM_UPS)?;
         manager.destroy(sandbox);
         let held = template.manifest().pages.present as f64 * 4096.0 / MIB;
         let prepared = Prepared::new(&template, Backing::Map)?;
@@ -183,7 +155,12 @@ pub(super) fn instances(places: &Places, wanted: &[String], count: u32) -> Resul
     }
     Ok(Outcome {
         rows,
-        charts: vec![chart("instances", "Memory of instances that all answered once", "memory", "MiB", true)],
+        charts: vec![Chart::parts(
+            "instances",
+            "Memory of instances that all answered once",
+            "memory",
+            "MiB",
+        )],
         warnings: of_this_machine(),
         stand_ins: vec!["templates lie in this machine's DRAM, which stands for CXL memory".to_owned()],
     })
@@ -227,7 +204,7 @@ pub(super) fn starts(places: &Places, wanted: &[String], starts: u32) -> Result<
         eprintln!("starting {name}");
         let settings = Settings {
             config: config(places),
-            store: scratch.0.clone(),
+            store: scratch.store().clone(),
             subjects: vec![subject(places, &name)?],
             engines: Engine::ALL.to_vec(),
             starts: starts as usize,
@@ -244,8 +221,8 @@ pub(super) fn starts(places: &Places, wanted: &[String], starts: u32) -> Result<
     Ok(Outcome {
         rows,
         charts: vec![
-            chart("starts", "From the order to the first reply", "start", "Median (ms)", true),
-            chart("own-memory", "Memory of its own after the first reply", "private memory", "MiB", false),
+            Chart::parts("starts", "From the order to the first reply", "start", "Median (ms)"),
+            Chart::wholes("own-memory", "Memory of its own after the first reply", "private memory", "MiB"),
         ],
         warnings: of_this_machine(),
         stand_ins: vec!["templates lie in this machine's DRAM, which stands for CXL memory".to_owned()],

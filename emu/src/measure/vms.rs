@@ -19,9 +19,9 @@ pub(super) fn starts(
     let methods: Vec<Method> = methods.iter().filter_map(|name| Method::parse(name)).collect();
     let rows = bench::starts(&setting, &methods, memory_mib, starts)?;
     let charts = vec![
-        chart("vm-start", "Start of a microVM, to its first reply", "start", "Median (ms)", false),
-        chart("vm-steps", "Steps of a microVM's start", "step", "Median of each step (ms)", true),
-        chart("vm-memory", "Memory of a microVM after its first reply", "memory", "MiB", true),
+        Chart::wholes("vm-start", "Start of a microVM, to its first reply", "start", "Median (ms)"),
+        Chart::parts("vm-steps", "Steps of a microVM's start", "step", "Median of each step (ms)"),
+        Chart::parts("vm-memory", "Memory of a microVM after its first reply", "memory", "MiB"),
     ];
     Ok(outcome(&setting, rows, charts))
 }
@@ -31,8 +31,8 @@ pub(super) fn page_cache(places: &Places, vms: u32, memory_mib: u32) -> Result<O
     let setting = setting(places)?;
     let rows = bench::page_cache(&setting, memory_mib, vms)?;
     let charts = vec![
-        chart("vm-page-cache", "Page caches after reading one file", "page cache", "Growth (MiB)", true),
-        chart("vm-cache-memory", "Memory after reading one file", "memory", "Growth (MiB)", true),
+        Chart::parts("vm-page-cache", "Page caches after reading one file", "page cache", "Growth (MiB)"),
+        Chart::parts("vm-cache-memory", "Memory after reading one file", "memory", "Growth (MiB)"),
     ];
     Ok(outcome(&setting, rows, charts))
 }
@@ -46,16 +46,6 @@ fn setting(places: &Places) -> Result<Setting, Error> {
 fn outcome(setting: &Setting, rows: Vec<runs::MeasuredRow>, charts: Vec<Chart>) -> Outcome {
     let stand_ins = setting.accelerator.stand_in().into_iter().collect();
     Outcome { rows, charts, warnings: super::of_this_machine(), stand_ins }
-}
-
-fn chart(name: &str, title: &str, metric: &str, axis: &str, parts: bool) -> Chart {
-    Chart {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        metric: metric.to_owned(),
-        axis: axis.to_owned(),
-        parts,
-    }
 }
 
 #[cfg(test)]

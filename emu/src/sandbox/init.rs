@@ -289,8 +289,12 @@ fn host_pid(proc: &OwnedFd, process: &OwnedFd) -> Option<i32> {
     use std::os::fd::AsRawFd;
     let name = format!("self/fdinfo/{}", process.as_raw_fd());
     let bytes = crate::kernel::linux::read_at(proc, &name).ok()?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let line = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    pid_in(&String::from_utf8_lossy(&bytes))
+}
+
+/// The number that the kernel tells about a process's descriptor; `None` once the process is gone.
+pub(super) fn pid_in(fdinfo: &str) -> Option<i32> {
+    let line = fdinfo.lines().find_map(|line| line.strip_prefix("Pid:"))?;
     line.trim().parse().ok().filter(|pid| *pid > 0)
 }
 

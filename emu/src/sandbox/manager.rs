@@ -187,8 +187,7 @@ impl Function {
     pub fn pid(&self) -> Option<i32> {
         use std::os::fd::AsRawFd;
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.process.as_raw_fd())).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-        line.trim().parse().ok().filter(|pid| *pid > 0)
+        super::init::pid_in(&text)
     }
 
     /// Whether it has ended.

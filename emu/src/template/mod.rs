@@ -35,5 +35,5 @@ pub mod usage;
 pub use attach::{Attached, Backing, ENTRY, Prepared, ROUTINE, Served};
 pub use capture::{Request, capture};
 pub use error::Error;
-pub use store::{Store, Template};
+pub use store::{Scratch, Store, Template};
 pub use subject::Subject;

@@ -33,6 +33,36 @@ pub struct Store {
     folder: PathBuf,
 }
 
+/// A store in local memory for one run, gone with this value. What is left of one whose process was killed is removed
+/// as unfinished templates are ([`Store::remove_leavings`]).
+#[derive(Debug)]
+pub struct Scratch {
+    store: Store,
+}
+
+impl Scratch {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn new() -> Result<Self, Error> {
+        let store = Store::open(&Store::open(Path::new(DRAM))?.partial())?;
+        Ok(Self { store })
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.store.folder);
+    }
+}
+
 /// One template of a store, checked against its identity but for the pages themselves ([`Self::verify`]).
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -378,4 +408,28 @@ fn identity(manifest: &[u8]) -> String {
 
 fn is_id(name: &str) -> bool {
     name.len() == ID && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_store_is_gone_with_its_value_and_found_when_its_process_was_killed() {
+        if !Path::new("/dev/shm").is_dir() {
+            return;
+        }
+        let scratch = Scratch::new().unwrap();
+        let folder = scratch.store().folder().to_owned();
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(folder.is_dir() && name.starts_with(&format!("{PARTIAL}{}-", std::process::id())));
+        drop(scratch);
+        assert!(!folder.exists());
+        let elsewhere = tempfile::tempdir().unwrap();
+        let store = Store::open(elsewhere.path()).unwrap();
+        // No process has a number beyond the kernel's most.
+        let left = elsewhere.path().join(format!("{PARTIAL}4194305-0"));
+        fs::create_dir(&left).unwrap();
+        assert_eq!(store.remove_leavings().unwrap(), [left]);
+    }
 }

@@ -17,7 +17,7 @@ use super::error::Refused;
 use crate::pager::source::spec::SourceSpec;
 use crate::pager::{self, Client, Mode as Install, Options};
 use crate::sandbox::{Config, Manager, Mode, Program, Sandbox};
-use crate::template::{self, Backing, Prepared, Request, Served, Store, capture, store};
+use crate::template::{self, Backing, Prepared, Request, Scratch, Served, Store, capture};
 
 /// How long a function may take to get ready and to answer while it is captured.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -69,7 +69,7 @@ struct Serving {
     options: Options,
     device: OwnedFd,
     _server: pager::Server,
-    _folder: Remove,
+    _scratch: Scratch,
 }
 
 impl fmt::Debug for Serving {
@@ -125,22 +125,20 @@ pub(super) fn pages(spec: &Spec) -> Result<Option<Pages>, Refused> {
 /// If one does not start, does not answer or cannot be captured: which one, and why.
 pub(super) fn capture_all(config: &Config, functions: &[Real], pages: &Pages) -> Result<Templates, Refused> {
     // Templates depend on files of the functions and on this machine: they are made for the run and gone with it.
-    let folder = PathBuf::from(store::DRAM).join(format!("run-{}", std::process::id()));
-    let remove = Remove(folder.clone());
-    let store = Store::open(&folder)?;
+    let scratch = Scratch::new()?;
     let manager = Manager::start(Config { mode: Mode::New, ..config.clone() })?;
     let backing = if pages.source.is_some() { Backing::Fault } else { Backing::Map };
     let mut captured = Vec::new();
     let mut bytes = Bytes(0);
     for real in functions {
         let name = &real.program.hostname;
-        let template = capture_one(&manager, &store, real)
+        let template = capture_one(&manager, scratch.store(), real)
             .map_err(|what| Refused::Template { function: name.clone(), what })?;
         bytes = Bytes(bytes.0 + template.manifest().pages.present * template::pages::PAGE as u64);
         captured.push((Prepared::new(&template, backing)?, template.folder().to_owned()));
     }
     let serving = match &pages.source {
-        Some(source) => Some(Arc::new(serve(source, remove)?)),
+        Some(source) => Some(Arc::new(serve(source, scratch)?)),
         None => None,
     };
     let with = |folder: PathBuf| serving.as_ref().map(|serving| (Arc::clone(serving), folder));
@@ -168,25 +166,16 @@ fn capture_one(manager: &Manager, store: &Store, real: &Real) -> Result<template
 }
 
 /// A page server for the templates of this run, page by page into each process, as published.
-fn serve(source: &SourceSpec, folder: Remove) -> Result<Serving, Refused> {
+fn serve(source: &SourceSpec, scratch: Scratch) -> Result<Serving, Refused> {
     let io = |step| move |source| Refused::Io { step, source };
-    let socket = folder.0.join("pages.socket");
+    let socket = scratch.store().folder().join("pages.socket");
     let config = pager::Config::new(socket.clone(), vec![Arc::new(source.clone())]);
     let server = pager::Server::start(config).map_err(io("start a page server"))?;
     let client = Client::connect(&socket).map_err(template::Error::Server)?;
     let device = File::options().read(true).write(true).open("/dev/userfaultfd");
     let device = device.map_err(io("open /dev/userfaultfd"))?.into();
     let options = Options { batch: 1, ..Options::new(Install::Private) };
-    Ok(Serving { client, options, device, _server: server, _folder: folder })
-}
-
-/// A folder that is to be gone.
-struct Remove(PathBuf);
-
-impl Drop for Remove {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    Ok(Serving { client, options, device, _server: server, _scratch: scratch })
 }
 
 #[cfg(test)]

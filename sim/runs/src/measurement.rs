@@ -87,6 +87,21 @@ pub struct Chart {
     pub parts: bool,
 }
 
+impl Chart {
+    /// A bar for each whole.
+    #[must_use]
+    pub fn wholes(name: &str, title: &str, metric: &str, axis: &str) -> Self {
+        let [name, title, metric, axis] = [name, title, metric, axis].map(str::to_owned);
+        Self { name, title, metric, axis, parts: false }
+    }
+
+    /// The parts side by side in one bar.
+    #[must_use]
+    pub fn parts(name: &str, title: &str, metric: &str, axis: &str) -> Self {
+        Self { parts: true, ..Self::wholes(name, title, metric, axis) }
+    }
+}
+
 impl Measurement {
     /// Where the measurement of an experiment lies.
     #[must_use]
