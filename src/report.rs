@@ -7,7 +7,7 @@ use clap::Args;
 use configs::{Experiment, Tier, WorldKind};
 use figures::files::{Table, number, optional};
 use figures::reference::{self, Cost, Reference};
-use figures::report::{DoctorRow, Measured, warnings_of};
+use figures::report::{DoctorRow, Measured, Warning, warnings_of};
 use figures::{ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
 use platform::StartKind;
 use runs::{Index, Manifest, Measurement, Store, StoreError, StoredRun};
@@ -309,6 +309,10 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
             command: format!("trenvx run {} --world emu --tier {}", experiment.id, tier.name()),
         })
         .collect();
+    let of_measurements = measurements.iter().flat_map(|(experiment, measurement, _)| {
+        let from = format!("{} (measured)", experiment.id);
+        measurement.warnings.iter().map(move |text| Warning { from: from.clone(), text: text.clone() })
+    });
     let mut constants = Vec::new();
     for constant in run.iter().flat_map(|l| &l.experiment.constants) {
         if !constants.contains(constant) {
@@ -326,7 +330,7 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
         measured,
         verdicts: &judged,
         constants: &constants,
-        warnings: run.iter().flat_map(|l| warnings_of(&l.data)).collect(),
+        warnings: run.iter().flat_map(|l| warnings_of(&l.data)).chain(of_measurements).collect(),
         environment: environment.clone(),
         differences: reference
             .as_ref()
