@@ -8,13 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-/// `ssh [options] HOST [--] COMMAND`: runs the command here, and notes the host.
+/// `ssh [options] HOST [--] COMMAND`: runs the command here, with the `SHELL` that sshd would set, and notes the host.
 const SSH: &str = r#"#!/bin/sh
 while :; do case $1 in -o|-l|-p) shift 2 ;; -*) shift ;; *) break ;; esac; done
 echo "$1" >>"$SSH_NOTES"
 shift
 if [ "$1" = -- ]; then shift; fi
-exec sh -c "$*"
+SHELL=/bin/sh exec sh -c "$*"
 "#;
 
 #[test]
