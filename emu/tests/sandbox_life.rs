@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{NEEDS, WITHIN, ask, config, function, manager, ready};
 use emu::doctor::skip_without;
 use emu::sandbox::{Birth, Config, Confinement, Manager, Mode, Program};
@@ -39,6 +41,23 @@ fn a_sandbox_is_given_to_another_function_in_every_mode() {
             }
         }
     }
+}
+
+#[test]
+fn an_init_that_does_not_answer_costs_its_sandbox_only() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let patience = Duration::from_millis(300);
+    let manager = Manager::start(Config { patience, ..config(Mode::Repurpose) }).unwrap();
+    let stopped = manager.create(&function()).unwrap();
+    let init = rustix::process::Pid::from_raw(stopped.init_pid().unwrap()).unwrap();
+    rustix::process::kill_process(init, rustix::process::Signal::STOP).unwrap();
+    let error = manager.repurpose(stopped, &function()).unwrap_err().to_string();
+    assert!(error.contains("talk to its init") && error.contains("timed out"), "{error}");
+    manager.settle();
+    assert!(rustix::process::test_kill_process(init).is_err(), "its init is still there");
+    ready(&mut manager.create(&function()).unwrap());
 }
 
 #[test]

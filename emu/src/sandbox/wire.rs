@@ -237,6 +237,8 @@ fn receive_into<T: DeserializeOwned>(
         match rustix::net::recvmsg(from, into, &mut beside, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             Err(Errno::CONNRESET) => return Ok(None),
+            // Sockets that wait for ever never say this.
+            Err(Errno::AGAIN) => return Err(Errno::TIMEDOUT.into()),
             result => break result?,
         }
     };

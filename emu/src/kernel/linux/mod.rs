@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -52,6 +53,8 @@ pub struct Setup {
     pub base: Base,
     /// Address of the bridge, and length of its network's prefix.
     pub gateway: (Ipv4Addr, u8),
+    /// How long the nursery and an init may take for one order.
+    pub patience: Duration,
 }
 
 impl Linux {
@@ -62,7 +65,8 @@ impl Linux {
     pub fn set_up(setup: &Setup) -> Result<Self, (&'static str, io::Error)> {
         let cgroups = Cgroups::make(&setup.label).map_err(|error| ("make the manager's cgroup", error))?;
         let roots = Roots::make(&setup.label, &setup.base).map_err(|error| ("prepare roots", error))?;
-        let nursery = Nursery::start(&setup.launcher).map_err(|error| ("start the nursery", error))?;
+        let nursery =
+            Nursery::start(&setup.launcher, setup.patience).map_err(|error| ("start the nursery", error))?;
         cgroups.adopt_nursery(nursery.pid()).map_err(|error| ("move the nursery", error))?;
         let mut route = Netlink::open(libc::NETLINK_ROUTE).map_err(|error| ("open netlink", error))?;
         let (address, prefix) = setup.gateway;

@@ -4,6 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::super::Init;
 use crate::sandbox::nursery_argument;
@@ -15,12 +18,13 @@ pub(super) struct Nursery {
     child: Child,
     /// Closes first, so that the child ends.
     socket: Option<OwnedFd>,
+    patience: Duration,
 }
 
 impl Nursery {
     /// Starts it and waits until it is ready.
-    pub(super) fn start(launcher: &Path) -> io::Result<Self> {
-        let (ours, theirs) = pair()?;
+    pub(super) fn start(launcher: &Path, patience: Duration) -> io::Result<Self> {
+        let (ours, theirs) = bounded(patience)?;
         let child = Command::new(launcher)
             .arg(nursery_argument())
             .env_clear()
@@ -30,8 +34,8 @@ impl Nursery {
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()?;
-        let nursery = Self { child, socket: Some(ours) };
-        match receive::<Born>(nursery.socket())? {
+        let nursery = Self { child, socket: Some(ours), patience };
+        match receive::<Born>(nursery.socket()?)? {
             Some((Born::Yes { .. }, _)) => Ok(nursery),
             Some((Born::No(fault), _)) => Err(io::Error::new(fault.source().kind(), fault.step)),
             None => Err(io::Error::other(format!(
@@ -45,16 +49,21 @@ impl Nursery {
         self.child.id() as i32
     }
 
-    fn socket(&self) -> &OwnedFd {
-        self.socket.as_ref().expect("open as long as it lives")
+    fn socket(&self) -> io::Result<&OwnedFd> {
+        self.socket.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::EPIPE))
     }
 
     /// A new init.
     pub(super) fn bear(&mut self, network_namespace: bool) -> io::Result<Init> {
-        let (control, theirs) = pair()?;
-        send(self.socket(), &Birth { network_namespace }, &[theirs.as_fd()])?;
+        let (control, theirs) = bounded(self.patience)?;
+        send(self.socket()?, &Birth { network_namespace }, &[theirs.as_fd()])?;
         drop(theirs);
-        match receive::<Born>(self.socket())? {
+        let answer = receive::<Born>(self.socket()?);
+        if answer.is_err() {
+            // An answer that comes later would be taken for that of the next birth.
+            self.socket = None;
+        }
+        match answer? {
             Some((Born::Yes { pid }, mut descriptors)) if !descriptors.is_empty() => {
                 Ok(Init { pid, process: descriptors.swap_remove(0), control })
             }
@@ -62,6 +71,15 @@ impl Nursery {
             _ => Err(io::Error::from_raw_os_error(libc::EPIPE)),
         }
     }
+}
+
+/// A pair of which our end does not wait longer than `patience`: not for an answer, nor for room.
+fn bounded(patience: Duration) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = pair()?;
+    for kind in [Timeout::Recv, Timeout::Send] {
+        set_socket_timeout(&ours, kind, Some(patience))?;
+    }
+    Ok((ours, theirs))
 }
 
 impl Drop for Nursery {
