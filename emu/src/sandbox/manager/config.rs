@@ -59,7 +59,7 @@ pub enum Reset {
 /// How a manager works.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Program that calls [`super::enter_if_asked`] first and becomes the nursery.
+    /// Program that calls [`crate::sandbox::enter_if_asked`] first and becomes the nursery.
     pub launcher: PathBuf,
     /// Under all layers.
     pub base: Base,

@@ -36,7 +36,7 @@ impl Sandbox {
         self.parts.number
     }
 
-    /// The function; `None` after [`Manager::vacate`].
+    /// The function; `None` after [`super::Manager::vacate`].
     #[must_use]
     pub fn function(&self) -> Option<&Function> {
         self.function.as_ref()

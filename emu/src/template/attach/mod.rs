@@ -9,6 +9,7 @@
 //!
 //! Nobody traces anybody: the manager only sends the order and reads the report.
 
+mod backing;
 mod carrier;
 mod files;
 mod frame;
@@ -25,9 +26,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
 
+pub use self::backing::{Backing, HandOver, Region, RegionKind};
 use self::carrier::Plan;
 pub use self::carrier::{ENTRY, ROUTINE};
-pub use self::program::{Backing, HandOver, Region, RegionKind};
 use self::report::Outcome;
 pub use self::report::Steps;
 use super::error::Error;
