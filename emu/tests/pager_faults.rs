@@ -106,7 +106,8 @@ fn processes_killed_in_the_middle_of_a_fault_leave_nothing_in_the_server() {
             assert_eq!(attachment.fate(SOON), Some(Fate::Exited));
         }
         eventually("nothing is attached", || client.report().unwrap().attachments == 0);
-        eventually("its descriptors are closed", || descriptors(server.pid()) == before);
+        // What was attached at first may still have had one open when they were counted.
+        eventually("its descriptors are closed", || descriptors(server.pid()) <= before);
         // Pages that were on their way for the dead are good for the living.
         let (process, _) =
             Process::attached(&client, &place.template, PAGES, 1, batch(Mode::Shared, 4)).unwrap();
