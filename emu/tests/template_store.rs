@@ -3,12 +3,12 @@
 mod template_common;
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use emu::doctor::skip_without;
 use emu::sandbox::{Program, Sandbox};
-use emu::template::{Backing, Error, Prepared, Template};
+use emu::template::{Backing, Error, Prepared, Store, Template};
 use serde_json::json;
 use template_common::{NEEDS, Place, ask};
 
@@ -84,10 +84,26 @@ fn a_damaged_template_is_refused_with_the_reason() {
 
     let run = template.manifest().areas.iter().flat_map(|area| &area.runs).next().unwrap();
     flip("pages", run.first_page * 4096 + 17);
-    let error = place.store.find(&id).unwrap().verify().unwrap_err();
-    assert!(error.to_string().contains(&format!("page {}", run.first_page)), "{error}");
+    let found = place.store.find(&id).unwrap();
+    let named = format!("page {} is not", run.first_page);
+    let error = found.verify().unwrap_err();
+    assert!(error.to_string().contains(&named), "{error}");
+    // Nobody gets it: neither as a mapping nor as a copy.
+    for backing in [Backing::Map, Backing::Copy] {
+        let error = Prepared::new(&found, backing).unwrap_err();
+        assert!(error.to_string().contains(&named), "{error}");
+    }
     flip("pages", run.first_page * 4096 + 17);
     place.store.find(&id).unwrap().verify().unwrap();
+    // Neither what lies in a gap nor a page that has become a hole goes unseen.
+    let gap = template.manifest().pages.span * 4096 + 5;
+    flip("pages", gap);
+    assert!(found.verify().unwrap_err().to_string().contains("is not what its table says"));
+    flip("pages", gap);
+    let pages = fs::File::options().write(true).open(template.folder().join("pages")).unwrap();
+    let hole = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&pages, hole, run.first_page * 4096, 4096).unwrap();
+    assert!(found.verify().unwrap_err().to_string().contains(&named));
 
     fs::File::options().write(true).open(template.folder().join("pages")).unwrap().set_len(8192).unwrap();
     let error = place.store.find(&id).unwrap_err();
@@ -113,9 +129,62 @@ fn a_template_that_is_removed_lives_on_in_those_that_are_attached() {
 }
 
 #[test]
+fn a_store_is_made_with_its_first_template_and_what_is_there_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let (there, new) = (Store::open(folder.path()).unwrap(), folder.path().join("new"));
+    assert_eq!(mode(folder.path()), 0o1777);
+    let store = Store::open(&new).unwrap();
+    assert!(store.ids().unwrap().is_empty() && store.remove_leavings().unwrap().is_empty());
+    assert_eq!(store.sharing().unwrap().templates.len() + there.ids().unwrap().len(), 0);
+    assert!(matches!(store.find("00"), Err(Error::Unknown { .. })));
+    assert!(!new.exists());
+    fs::write(&new, "").unwrap();
+    assert!(Store::open(&new).unwrap_err().to_string().contains("new"));
+}
+
+#[test]
+fn templates_are_closed_to_others_and_a_store_that_cannot_be_written_is_read() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let place = Place::new();
+    let (program, _original, template) = captured(&place);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(place.store.folder()), mode(template.folder())), (0o700, 0o700));
+    let folder = place.store.folder();
+    let mount = |flags| rustix::mount::mount_remount(folder, flags, "");
+    rustix::mount::mount_bind(folder, folder).unwrap();
+    let only_read = rustix::mount::MountFlags::BIND | rustix::mount::MountFlags::RDONLY;
+    let remounted = mount(only_read);
+    let found = Store::open(folder).and_then(|store| store.find(template.id()));
+    let attached = found.as_ref().ok().map(|found| place.attach(found, &program));
+    let refused = place.capture(&place.start(&program), "another").unwrap_err();
+    let unmounted = rustix::mount::unmount(folder, rustix::mount::UnmountFlags::DETACH);
+    remounted.and(unmounted).unwrap();
+    assert_eq!(ask(&mut attached.unwrap().sandbox, &json!({ "read": 1 }))["read"], 1);
+    assert!(refused.to_string().contains("Read-only file system"), "{refused}");
+}
+
+#[test]
+fn one_damaged_template_does_not_hide_the_others() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let place = Place::new();
+    let (_, original, template) = captured(&place);
+    let second = place.capture(&original, "later").unwrap();
+    let old = change(&second, "\"version\": ", "\"version\": 9");
+    let sharing = place.store.sharing().unwrap();
+    assert_eq!(sharing.templates.iter().map(|row| &*row.id).collect::<Vec<_>>(), [template.id()]);
+    assert!(matches!(&sharing.unreadable[..], [only] if only.contains(&old)), "{:?}", sharing.unreadable);
+}
+
+#[test]
 fn what_a_killed_writer_left_is_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let store = emu::template::Store::open(folder.path()).unwrap();
+    let store = Store::open(folder.path()).unwrap();
     // No process has this number: it is beyond the kernel's last.
     let left = folder.path().join(".partial-4194999-0");
     let living = folder.path().join(format!(".partial-{}-9", std::process::id()));

@@ -101,9 +101,13 @@ impl Prepared {
     /// Prepares a template.
     ///
     /// # Errors
-    /// If it cannot be attached on this machine.
+    /// If it cannot be attached on this machine, or a page is not what its table says. (A page server checks what it
+    /// installs itself.)
     pub fn new(template: &Template, backing: Backing) -> Result<Self, Error> {
         template.check_machine()?;
+        if !backing.is_served() {
+            template.verify()?;
+        }
         let manifest = template.manifest();
         let program = program::Program::new(manifest, backing)
             .map_err(|what| Error::Damaged { id: template.id().to_owned(), what })?;
@@ -193,12 +197,7 @@ impl Prepared {
         ours: &OwnedFd,
         served: &Served<'_>,
     ) -> Result<Option<Attachment>, Error> {
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        match poll(&mut [PollFd::new(ours, PollFlags::IN)], Some(&patience)) {
-            Ok(0) => return Err(self.failed(&format!("it did not ask for its pages within {PATIENCE:?}"))),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Error::step("wait for the new process")(errno.into())),
-        }
+        self.readable(ours.as_fd(), "ask for its pages")?;
         let received =
             wire::receive::<HandOver>(ours).map_err(Error::step("read what the process hands over"))?;
         let Some((asked, mut files)) = received else { return Ok(None) };
@@ -269,22 +268,27 @@ impl Prepared {
 
     /// The record of the process; nothing when it ended.
     fn wait(&self, report: &OwnedFd) -> Result<Outcome, Error> {
-        let end = Instant::now() + PATIENCE;
         let mut record = [0; 1024];
+        self.readable(report.as_fd(), "end")?;
+        let got = rustix::io::read(report, &mut record);
+        let got = got.map_err(|errno| Error::step("read the report")(errno.into()))?;
+        Ok(report::read(&record[..got]))
+    }
+
+    /// Waits until the new process has written something, or has ended. Signals to this process do not count.
+    fn readable(&self, from: BorrowedFd<'_>, what: &str) -> Result<(), Error> {
+        let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(self.failed(&format!("it did not end within {PATIENCE:?}")));
+                return Err(self.failed(&format!("it did not {what} within {PATIENCE:?}")));
             }
             let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            match poll(&mut [PollFd::new(report, PollFlags::IN)], Some(&left)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => {}
+            match poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&left)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(()),
                 Err(errno) => return Err(Error::step("wait for the new process")(errno.into())),
             }
-            let got = rustix::io::read(report, &mut record);
-            let got = got.map_err(|errno| Error::step("read the report")(errno.into()))?;
-            return Ok(report::read(&record[..got]));
         }
     }
 }
