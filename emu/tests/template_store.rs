@@ -10,7 +10,8 @@ use emu::doctor::skip_without;
 use emu::sandbox::{Program, Sandbox};
 use emu::template::{Backing, Error, Prepared, Store, Template};
 use serde_json::json;
-use template_common::{NEEDS, Place, ask};
+use template_common::python::serving;
+use template_common::{NEEDS, Place, ask, lacks};
 
 fn captured(place: &Place) -> (Program, Sandbox, Template) {
     let program = place.native(&["1000000", "3"]);
@@ -52,7 +53,7 @@ fn a_template_of_another_version_is_refused() {
     }
     let place = Place::new();
     let (_, _original, template) = captured(&place);
-    let id = change(&template, "\"version\": 1", "\"version\": 9");
+    let id = change(&template, "\"version\": 2", "\"version\": 9");
     let error = place.store.find(&id).unwrap_err();
     assert!(error.to_string().contains("version 9"), "{error}");
 }
@@ -165,6 +166,47 @@ fn templates_are_closed_to_others_and_a_store_that_cannot_be_written_is_read() {
     remounted.and(unmounted).unwrap();
     assert_eq!(ask(&mut attached.unwrap().sandbox, &json!({ "read": 1 }))["read"], 1);
     assert!(refused.to_string().contains("Read-only file system"), "{refused}");
+}
+
+#[test]
+fn a_template_is_not_mixed_with_files_that_were_rebuilt_since() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let place = Place::new();
+    let (program, _original, template) = captured(&place);
+    let path = program.layers[0].join("function/native");
+    let content = fs::read(&path).unwrap();
+    // The same again is as good.
+    let write = |content: &[u8]| {
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    write(&content);
+    place.attach(&template, &program);
+    let mut other = content;
+    *other.last_mut().unwrap() ^= 1;
+    write(&other);
+    let prepared = Prepared::new(&template, Backing::Map).unwrap();
+    let error = prepared.start(&place.manager, None, &program, None).unwrap_err().to_string();
+    assert!(error.contains("/function/native is not the file that was there"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_open_is_compared_too() {
+    if skip_without(NEEDS) || lacks("python3") {
+        return;
+    }
+    let place = Place::new();
+    let program = place.script("reads.py", &serving("held = open('/function/reads.py')"));
+    let original = place.start(&program);
+    let template = place.capture(&original, "reads").unwrap();
+    assert!(template.manifest().known_files.iter().any(|file| file.path == "/function/reads.py"));
+    place.script("reads.py", &serving("held = open('/function/other')"));
+    let prepared = Prepared::new(&template, Backing::Map).unwrap();
+    let error = prepared.start(&place.manager, None, &program, None).unwrap_err().to_string();
+    assert!(error.contains("/function/reads.py is not the file"), "{error}");
 }
 
 #[test]

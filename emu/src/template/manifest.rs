@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::known::KnownFile;
+
 /// Version of the format. A template of another version is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Name of the file in a template's folder.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -36,6 +38,8 @@ pub struct Manifest {
     pub descriptors: Vec<Descriptor>,
     /// Files that it has written itself and still uses: they are written again.
     pub own_files: Vec<OwnFile>,
+    /// Files of its layers that it has mapped or open, by path: they must be the same at attach.
+    pub known_files: Vec<KnownFile>,
 }
 
 /// A file that the function wrote.

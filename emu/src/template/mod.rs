@@ -25,6 +25,7 @@ pub mod capture;
 mod error;
 pub mod groups;
 pub mod inspect;
+mod known;
 mod machine;
 pub mod manifest;
 pub mod pages;

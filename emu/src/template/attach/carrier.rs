@@ -13,7 +13,7 @@ use super::program::{Numbers, Places};
 use super::report::UNREADY;
 use crate::sandbox::steps::now;
 use crate::sandbox::{GIVEN, Inside, Routine};
-use crate::template::manifest::{Descriptor, OwnFile};
+use crate::template::manifest::{Descriptor, KnownFile, OwnFile};
 use crate::template::pages::PAGE;
 
 /// Name of the routine.
@@ -41,6 +41,8 @@ pub(super) struct Plan {
     /// Paths of mapped files, and whether what is shared is written.
     pub(super) files: Vec<(String, bool)>,
     pub(super) own_files: Vec<OwnFile>,
+    /// By path.
+    pub(super) known_files: Vec<KnownFile>,
     pub(super) descriptors: Vec<Descriptor>,
     /// With a page server: the features that are asked of userfaultfd.
     pub(super) faults: Option<u64>,
@@ -79,13 +81,15 @@ fn become_template(inside: &mut Inside<'_>, began: u64) -> Result<std::convert::
     for (nth, (path, writes)) in plan.files.iter().enumerate() {
         let file = files::open(path, if *writes { libc::O_RDWR } else { libc::O_RDONLY })
             .map_err(|error| format!("cannot open {path}: {error}"))?;
+        files::check(path, file, &plan.known_files)?;
         files::place(file, numbers.file(nth))?;
     }
     let executable = &plan.executable;
     let file = files::open(executable, libc::O_RDONLY)
         .map_err(|error| format!("cannot open {executable}: {error}"))?;
+    files::check(executable, file, &plan.known_files)?;
     files::place(file, numbers.executable())?;
-    files::restore(&plan.descriptors, numbers)?;
+    files::restore(&plan.descriptors, numbers, &plan.known_files)?;
     let cwd = CString::new(plan.cwd.as_str()).map_err(|error| error.to_string())?;
     // SAFETY: a string that lives during the call; then a mask of modes.
     let entered = unsafe {

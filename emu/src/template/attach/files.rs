@@ -3,16 +3,24 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, RawFd};
 
 use super::program::Numbers;
-use crate::template::manifest::{Descriptor, File, OwnFile, from_hex};
+use crate::template::manifest::{Descriptor, File, KnownFile, OwnFile, from_hex};
 
 /// Opens a file.
 pub(super) fn open(path: &str, flags: i32) -> io::Result<RawFd> {
     let name = CString::new(path)?;
     // SAFETY: a string that lives during the call.
     done(unsafe { libc::open(name.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOCTTY, 0o644) })
+}
+
+/// Whether a file that was opened by its path is the one that the template knows; one that it does not know may be any.
+pub(super) fn check(path: &str, open: RawFd, known: &[KnownFile]) -> Result<(), String> {
+    let Ok(at) = known.binary_search_by(|known| known.path.as_str().cmp(path)) else { return Ok(()) };
+    // SAFETY: a number of ours; it is not closed here, because it is placed elsewhere later.
+    let file = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(open) });
+    known[at].check(&file)
 }
 
 /// Gives a descriptor its number.
@@ -34,7 +42,11 @@ pub(super) fn copy(from: RawFd, to: RawFd) -> Result<(), String> {
 }
 
 /// Makes every descriptor.
-pub(super) fn restore(descriptors: &[Descriptor], numbers: Numbers) -> Result<(), String> {
+pub(super) fn restore(
+    descriptors: &[Descriptor],
+    numbers: Numbers,
+    known: &[KnownFile],
+) -> Result<(), String> {
     let mut pipes: BTreeMap<u32, [RawFd; 2]> = BTreeMap::new();
     for Descriptor { number, file, .. } in descriptors {
         let at = |error: io::Error| format!("cannot make descriptor {number} again: {error}");
@@ -57,6 +69,11 @@ pub(super) fn restore(descriptors: &[Descriptor], numbers: Numbers) -> Result<()
                 fill(ends[1], content).map_err(at)?;
                 copy(ends[usize::from(*writes)], *number)?;
                 set_flags(*number, *flags).map_err(at)?;
+            }
+            File::Path { path, .. } => {
+                let made = make(file).map_err(at)?;
+                check(path, made, known)?;
+                place(made, *number)?;
             }
             other => place(make(other).map_err(at)?, *number)?,
         }

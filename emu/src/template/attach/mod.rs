@@ -122,6 +122,7 @@ impl Prepared {
             files: program.files.clone(),
             descriptors: manifest.descriptors.clone(),
             own_files: manifest.own_files.clone(),
+            known_files: manifest.known_files.clone(),
             faults: backing.is_served().then_some(feature::SERVED),
         };
         let step = |what: &str| Error::step(format!("{what} the program of {}", template.id()));

@@ -22,12 +22,14 @@ use self::tracer::Tracer;
 use super::error::Error;
 use super::machine;
 use super::manifest::{
-    Area, AreaKind, Descriptor, File, IntervalTimer, Machine, Manifest, MemoryMap, OwnFile, Pages, Process,
-    SignalAction, VERSION, to_hex,
+    Area, AreaKind, Descriptor, File, IntervalTimer, KnownFile, Machine, Manifest, MemoryMap, OwnFile, Pages,
+    Process, SignalAction, VERSION, to_hex,
 };
 use super::store::{Store, Template};
 use crate::sandbox::Function;
 
+/// Kind of the file system that roots of sandboxes are.
+const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 /// How often a process is looked at while it comes to rest.
 const LOOK: Duration = Duration::from_millis(5);
 /// Looks in a row that must find it at rest.
@@ -85,6 +87,7 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
         areas.extend(memory.area(mapping, &process.executable)?);
     }
     let own_files = own_files(function, &areas, &descriptors)?;
+    let known_files = known_files(pid, &process.executable, &areas, &descriptors, &own_files)?;
     let writes_to_kernel = areas.iter().any(|area| {
         matches!(area.kind, AreaKind::Kernel { .. }) && area.protection & libc::PROT_WRITE as u32 != 0
     });
@@ -108,6 +111,7 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
         areas,
         descriptors,
         own_files,
+        known_files,
     };
     partial.finish(&pages, &table, &manifest)
 }
@@ -137,6 +141,40 @@ fn own_files(function: &Function, areas: &[Area], descriptors: &[Descriptor]) ->
     found.sort();
     found.dedup();
     Ok(found)
+}
+
+/// Files of its layers that it has mapped or open.
+fn known_files(
+    pid: pid_t,
+    executable: &str,
+    areas: &[Area],
+    descriptors: &[Descriptor],
+    own: &[OwnFile],
+) -> Result<Vec<KnownFile>, Error> {
+    let mapped = areas.iter().filter_map(|area| match &area.kind {
+        AreaKind::File { path, .. } => Some(path.as_str()),
+        _ => None,
+    });
+    let open = descriptors.iter().filter_map(|descriptor| match &descriptor.file {
+        File::Path { path, .. } => Some(path.as_str()),
+        _ => None,
+    });
+    let mut paths: Vec<&str> = mapped.chain(open).chain([executable]).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let mut known = Vec::new();
+    for path in paths.into_iter().filter(|path| !own.iter().any(|own| own.path == *path)) {
+        let at = PathBuf::from(format!("/proc/{pid}/root{path}"));
+        let failed = Error::file("look at", &at);
+        let is_file = std::fs::metadata(&at).map(|metadata| metadata.is_file());
+        let tree = rustix::fs::statfs(&at).map_err(std::io::Error::from);
+        // Files of the kernel, such as those of proc, are new ones in every process.
+        let is_kept = is_file.and_then(|is_file| Ok(is_file && tree?.f_type == OVERLAY)).map_err(failed)?;
+        if is_kept {
+            known.push(KnownFile::of(path, &at).map_err(Error::file("read", &at))?);
+        }
+    }
+    Ok(known)
 }
 
 /// Waits until every thread sleeps and nothing has used the processor for some looks.
