@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use serde::{Deserialize, Serialize};
 
 use super::files;
+use super::guard;
 use super::interpreter::{ANYTHING, FAILED, enter};
 use super::program::{Numbers, Places};
 use super::report::UNREADY;
@@ -214,22 +215,25 @@ fn fill_in(plan: &Plan, inside: &Inside<'_>) -> Result<(), String> {
     if !drops_capabilities {
         places.drops.iter().for_each(|entry| disable(*entry));
     }
-    match inside.filter() {
-        None => disable(places.seal),
+    let mut ops: Vec<u64> = match inside.filter() {
         Some(filter) => {
-            let (program, room) = places.filter;
-            if filter.len() > 4096 {
-                return Err("the filter for system calls is too long".into());
-            }
-            write(program, filter.len() as u64);
-            for (nth, op) in filter.iter().enumerate() {
-                let word = u64::from(op.code)
-                    | u64::from(op.jt) << 16
-                    | u64::from(op.jf) << 24
-                    | u64::from(op.k) << 32;
-                write(room + nth as u64 * 8, word);
-            }
+            filter.iter().map(|op| guard::filter::op(op.code.into(), op.jt, op.jf, op.k)).collect()
         }
+        None if places.guard > 0 => vec![guard::filter::allow()],
+        None => Vec::new(),
+    };
+    if ops.is_empty() {
+        disable(places.seal);
+        return Ok(());
+    }
+    let (program, room) = places.filter;
+    let length = places.guard + ops.len() as u64;
+    if length > 4096 {
+        return Err("the filter for system calls is too long".into());
+    }
+    write(program, length);
+    for (nth, op) in (places.guard..).zip(ops.drain(..)) {
+        write(room + nth * 8, op);
     }
     Ok(())
 }

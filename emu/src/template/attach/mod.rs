@@ -13,6 +13,7 @@ mod backing;
 mod carrier;
 mod files;
 mod frame;
+mod guard;
 mod interpreter;
 mod program;
 mod report;
@@ -21,6 +22,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -50,6 +52,8 @@ pub struct Prepared {
     /// The image and the plan.
     file: OwnedFd,
     pages: OwnedFd,
+    /// What answers for processes that have it mapped.
+    guard: Arc<guard::Guard>,
 }
 
 /// A function that came from a template.
@@ -132,7 +136,14 @@ impl Prepared {
         let plan = serde_json::to_vec(&plan).map_err(|error| step("write")(io::Error::other(error)))?;
         file.write_all(&program.image).and_then(|()| file.write_all(&plan)).map_err(step("write"))?;
         let pages = template.open_pages()?;
-        Ok(Self { id: template.id().to_owned(), backing, program, file: file.into(), pages: pages.into() })
+        Ok(Self {
+            id: template.id().to_owned(),
+            backing,
+            program,
+            file: file.into(),
+            pages: pages.into(),
+            guard: guard::Guard::new(manifest),
+        })
     }
 
     /// How its pages become reachable.
@@ -160,7 +171,7 @@ impl Prepared {
         server: Option<Server<'_>>,
     ) -> Result<Attached, Error> {
         let (sandbox, report) = self.begin(manager, used, program, server)?;
-        self.finish(sandbox, &report)
+        self.finish(sandbox, &report, server.and_then(|server| server.cache))
     }
 
     /// The same, with the pages of a server that a [`Client`] speaks to. What becomes of the process if the server
@@ -185,7 +196,7 @@ impl Prepared {
         let (sandbox, report) = self.begin(manager, used, program, Some(server))?;
         drop(theirs);
         let attachment = self.hand_over(&sandbox, &ours, served)?;
-        let attached = self.finish(sandbox, &report)?;
+        let attached = self.finish(sandbox, &report, cache.as_ref().map(AsFd::as_fd))?;
         let attachment = attachment.ok_or_else(|| self.failed("it did not ask for its pages"))?;
         Ok((attached, attachment))
     }
@@ -226,7 +237,7 @@ impl Prepared {
         program: &Program,
         server: Option<Server<'_>>,
     ) -> Result<(Sandbox, OwnedFd), Error> {
-        let (report, status) = io::pipe().map_err(Error::step("make a pipe"))?;
+        let (report, status) = wire::pair().map_err(|errno| Error::step("make a socket")(errno.into()))?;
         let args = vec![self.program.image.len().to_string(), self.program.numbers.status().to_string()];
         let program = Program { start: Start::Call { entry: ENTRY.to_owned(), args }, ..program.clone() };
         let pages = server.and_then(|server| server.cache).unwrap_or(self.pages.as_fd());
@@ -244,13 +255,27 @@ impl Prepared {
             None => manager.create_with(&program, &given)?,
             Some(used) => manager.repurpose_with(used, &program, &given)?,
         };
-        Ok((sandbox, report.into()))
+        Ok((sandbox, report))
     }
 
     /// Waits until the process is the template's.
-    fn finish(&self, sandbox: Sandbox, report: &OwnedFd) -> Result<Attached, Error> {
-        match self.wait(report)? {
-            Outcome::Runs(steps, first, last) => Ok(Attached { sandbox, steps, moments: (first, last) }),
+    fn finish(
+        &self,
+        sandbox: Sandbox,
+        report: &OwnedFd,
+        cache: Option<BorrowedFd<'_>>,
+    ) -> Result<Attached, Error> {
+        let (outcome, listener) = self.wait(report)?;
+        match outcome {
+            Outcome::Runs(steps, first, last) => {
+                if self.backing.maps() {
+                    let listener = listener.ok_or_else(|| self.failed("it has no guard"))?;
+                    let pages = cache.unwrap_or(self.pages.as_fd()).try_clone_to_owned();
+                    let watched = pages.and_then(|pages| self.guard.watch(listener, &pages.into()));
+                    watched.map_err(Error::step("guard the new process"))?;
+                }
+                Ok(Attached { sandbox, steps, moments: (first, last) })
+            }
             Outcome::Failed(entry, result) => {
                 let reason = io::Error::from_raw_os_error((-result).clamp(0, 4095) as i32);
                 let label = self.program.label(entry);
@@ -267,13 +292,13 @@ impl Prepared {
         Error::Attach { id: self.id.clone(), what: what.to_owned() }
     }
 
-    /// The record of the process; nothing when it ended.
-    fn wait(&self, report: &OwnedFd) -> Result<Outcome, Error> {
-        let mut record = [0; 1024];
+    /// The record of the process, with its guard's listener if it has one; nothing when it ended.
+    fn wait(&self, report: &OwnedFd) -> Result<(Outcome, Option<OwnedFd>), Error> {
         self.readable(report.as_fd(), "end")?;
-        let got = rustix::io::read(report, &mut record);
-        let got = got.map_err(|errno| Error::step("read the report")(errno.into()))?;
-        Ok(report::read(&record[..got]))
+        let mut record = [0; 1024];
+        let (got, listener) =
+            wire::receive_bytes(report, &mut record).map_err(Error::step("read the report"))?;
+        Ok((report::read(&record[..got]), listener))
     }
 
     /// Waits until the new process has written something, or has ended. Signals to this process do not count.

@@ -16,6 +16,7 @@ pub(in crate::template) struct Mapping {
     pub(in crate::template) protection: u32,
     pub(in crate::template) shared: bool,
     pub(in crate::template) offset: u64,
+    pub(in crate::template) device: u64,
     pub(in crate::template) inode: u64,
     pub(in crate::template) path: String,
     /// Bytes that are there now.
@@ -69,7 +70,7 @@ fn head(line: &str) -> Option<Mapping> {
     let (start, end) = word().split_once('-')?;
     let rights = word().as_bytes();
     let offset = word();
-    let _device = word();
+    let (major, minor) = word().split_once(':')?;
     let inode = word().parse().ok()?;
     let hex = |text| u64::from_str_radix(text, 16).ok();
     let protection = [(b'r', libc::PROT_READ), (b'w', libc::PROT_WRITE), (b'x', libc::PROT_EXEC)];
@@ -80,6 +81,10 @@ fn head(line: &str) -> Option<Mapping> {
         protection: set.map(|(_, (_, bit))| *bit as u32).sum(),
         shared: rights.get(3) == Some(&b's'),
         offset: hex(offset)?,
+        device: rustix::fs::makedev(
+            u32::from_str_radix(major, 16).ok()?,
+            u32::from_str_radix(minor, 16).ok()?,
+        ),
         inode,
         path: rest.to_owned(),
         resident: 0,
