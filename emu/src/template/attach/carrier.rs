@@ -76,9 +76,7 @@ fn become_template(inside: &mut Inside<'_>, began: u64) -> Result<std::convert::
     block_signals();
     let numbers = plan.numbers;
     move_given(numbers, plan.faults)?;
-    for file in &plan.own_files {
-        files::write_own(file)?;
-    }
+    files::write_own(&plan.own_files)?;
     for (nth, (path, writes)) in plan.files.iter().enumerate() {
         let file = files::open(path, if *writes { libc::O_RDWR } else { libc::O_RDONLY })
             .map_err(|error| format!("cannot open {path}: {error}"))?;
@@ -91,6 +89,7 @@ fn become_template(inside: &mut Inside<'_>, began: u64) -> Result<std::convert::
     files::check(executable, file, &plan.known_files)?;
     files::place(file, numbers.executable())?;
     files::restore(&plan.descriptors, numbers, &plan.known_files)?;
+    files::set_modes_of_sockets(&plan.own_files)?;
     let cwd = CString::new(plan.cwd.as_str()).map_err(|error| error.to_string())?;
     // SAFETY: a string that lives during the call; then a mask of modes.
     let entered = unsafe {

@@ -23,6 +23,8 @@ pub(in crate::template) struct Mapping {
     pub(in crate::template) resident: u64,
     /// Bytes that were touched since somebody has cleared the notes of it.
     pub(in crate::template) referenced: u64,
+    /// Its protection key.
+    pub(in crate::template) key: u32,
     /// The kernel's flags of two letters.
     pub(in crate::template) flags: Vec<String>,
 }
@@ -50,6 +52,7 @@ fn parse(text: &str) -> Option<Vec<Mapping>> {
             match name {
                 "Rss" | "Swap" => mapping.resident += words.next()?.parse::<u64>().ok()? << 10,
                 "Referenced" => mapping.referenced = words.next()?.parse::<u64>().ok()? << 10,
+                "ProtectionKey" => mapping.key = words.next()?.parse().ok()?,
                 "VmFlags" => mapping.flags = words.map(str::to_owned).collect(),
                 _ => {}
             }
@@ -89,6 +92,7 @@ fn head(line: &str) -> Option<Mapping> {
         path: rest.to_owned(),
         resident: 0,
         referenced: 0,
+        key: 0,
         flags: Vec::new(),
     })
 }
@@ -101,6 +105,11 @@ impl PageState {
     /// It is there, or swapped out.
     pub(in crate::template) fn is_there(self) -> bool {
         self.0 & (1 << 63 | 1 << 62) != 0
+    }
+
+    /// It is a guard: touching it ends the process.
+    pub(in crate::template) fn is_guard(self) -> bool {
+        self.0 & 1 << 58 != 0
     }
 
     /// It belongs to a file, or is shared.
@@ -123,12 +132,12 @@ mod tests {
     #[test]
     fn lines_are_read() {
         let text = "7f7408bac000-7f7408bb3000 r--s 00001000 fe:00 325745    /usr/lib/a b.so (deleted)\n\
-                    Size:                 28 kB\nRss:                   8 kB\nVmFlags: rd mr me ms \n\
+                    Size:                 28 kB\nRss:                   8 kB\nProtectionKey:         3\nVmFlags: rd mr me ms \n\
                     7fff953b1000-7fff953d2000 rw-p 00000000 00:00 0 \nSwap: 4 kB\nRss: 4 kB\nVmFlags: rd wr gd\n";
         let mappings = parse(text).unwrap();
         assert_eq!(mappings[0].path, "/usr/lib/a b.so (deleted)");
         assert_eq!((mappings[0].offset, mappings[0].resident, mappings[0].shared), (0x1000, 8192, true));
-        assert_eq!(mappings[1].protection, 3);
+        assert_eq!((mappings[1].protection, mappings[0].key, mappings[1].key), (3, 3, 0));
         assert!(mappings[1].has("gd") && mappings[1].path.is_empty() && mappings[1].resident == 8192);
     }
 }

@@ -7,6 +7,9 @@
 mod files;
 pub(super) mod maps;
 mod memory;
+mod own_files;
+mod settings;
+mod sockets;
 mod status;
 mod threads;
 mod tracer;
@@ -77,7 +80,8 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
     let descriptors = files::capture(pid, function)?;
 
     tracer.prepare_calls(vdso.start, &code)?;
-    let process = process(&mut tracer, &memory)?;
+    let limits = settings::capture(&mut tracer, &memory)?;
+    let process = Process { limits, ..process(&mut tracer, &memory)? };
     let threads = tracer.tids().into_iter().map(|tid| threads::capture(&mut tracer, &memory, tid));
     let threads = threads.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>, _>>()?;
     tracer.end_calls()?;
@@ -86,7 +90,8 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
     for mapping in &mappings {
         areas.extend(memory.area(mapping, &process.executable)?);
     }
-    let own_files = own_files(function, &areas, &descriptors)?;
+    let own_files = own_files::capture(function, &descriptors)?;
+    refuse_shared_writes(&areas, &own_files)?;
     let known_files = known_files(pid, &process.executable, &areas, &descriptors, &own_files)?;
     let writes_to_kernel = areas.iter().any(|area| {
         matches!(area.kind, AreaKind::Kernel { .. }) && area.protection & libc::PROT_WRITE as u32 != 0
@@ -116,31 +121,17 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
     partial.finish(&pages, &table, &manifest)
 }
 
-/// Files of its own that it has open or mapped.
-fn own_files(function: &Function, areas: &[Area], descriptors: &[Descriptor]) -> Result<Vec<OwnFile>, Error> {
-    let mapped = areas.iter().filter_map(|area| match &area.kind {
-        AreaKind::File { path, writes, .. } => Some((path.as_str(), *writes)),
-        _ => None,
-    });
-    let open = descriptors.iter().filter_map(|descriptor| match &descriptor.file {
-        File::Path { path, .. } => Some((path.as_str(), false)),
-        _ => None,
-    });
-    let mut found = Vec::new();
-    for (path, writes) in mapped.chain(open) {
-        match files::own(path, function)? {
-            Some(file) => found.push(file),
-            None if writes => {
-                let what =
-                    format!("it writes {path} by mapping it shared, and that is not a file of its own");
-                return Err(Error::Uncapturable(what));
-            }
-            None => {}
+/// What is written through a shared mapping must be a file of its own.
+fn refuse_shared_writes(areas: &[Area], own: &[OwnFile]) -> Result<(), Error> {
+    for area in areas {
+        if let AreaKind::File { path, writes: true, .. } = &area.kind
+            && !own.iter().any(|own| own.path == *path)
+        {
+            let what = format!("it writes {path} by mapping it shared, and that is not a file of its own");
+            return Err(Error::Uncapturable(what));
         }
     }
-    found.sort();
-    found.dedup();
-    Ok(found)
+    Ok(())
 }
 
 /// Files of its layers that it has mapped or open.
@@ -293,5 +284,6 @@ fn process(tracer: &mut Tracer, memory: &Memory<'_>) -> Result<Process, Error> {
         actions,
         pending: pending.iter().map(|signal| to_hex(signal)).collect(),
         timers,
+        limits: Vec::new(),
     })
 }

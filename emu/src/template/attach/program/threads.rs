@@ -51,6 +51,11 @@ impl Builder<'_> {
             &[PR_SET_MM, PR_SET_MM_MAP, map, length],
             "tell the kernel where things are",
         );
+        for limit in &process.limits {
+            let place = self.put(&[limit.current, limit.maximum].map(u64::to_le_bytes).concat());
+            let arguments = [0, u64::from(limit.resource), place, 0];
+            self.call(libc::SYS_prlimit64, &arguments, format!("set limit {}", limit.resource));
+        }
         for action in &process.actions {
             let words = [action.handler, action.flags, action.restorer, action.mask];
             let place = self.put(&words.map(u64::to_le_bytes).concat());
