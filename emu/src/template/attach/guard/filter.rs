@@ -114,7 +114,7 @@ mod tests {
 
     /// Runs the prelude as the kernel would: whether the guard is asked.
     fn asks(program: &[u64], call: libc::c_long, arguments: [u64; 3]) -> bool {
-        let mut data = vec![0_u8; 64];
+        let mut data = [0_u8; 64];
         data[..4].copy_from_slice(&(call as u32).to_le_bytes());
         data[4..8].copy_from_slice(&ARCHITECTURE.to_le_bytes());
         for (nth, argument) in arguments.iter().enumerate() {
