@@ -343,6 +343,34 @@ pub struct Descriptor {
     pub close_on_exec: bool,
     /// What it is.
     pub file: File,
+    /// Locks that it holds.
+    pub locks: Vec<Lock>,
+}
+
+/// A lock of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// Whose it is.
+    pub kind: LockKind,
+    /// For itself alone.
+    pub alone: bool,
+    /// First byte.
+    pub start: u64,
+    /// Bytes; 0: to the end, wherever that is.
+    pub length: u64,
+}
+
+/// Whose a lock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockKind {
+    /// The open file's, of all of it (`flock`).
+    Whole,
+    /// The process's (`F_SETLK`).
+    Process,
+    /// The open file's (`F_OFD_SETLK`).
+    Open,
 }
 
 /// What a descriptor refers to.
