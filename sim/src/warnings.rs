@@ -46,7 +46,10 @@ pub fn of_outcomes(spec: &Spec, record: &mut RunRecord) {
             ended(Outcome::Unfinished),
             "measured invocations could not run before the end and are in no latency",
         ),
-        (record.counters.without_template, "starts had to boot because their template could not be had"),
+        (
+            record.counters.without_template,
+            "starts had to boot because their template or parent could not be had",
+        ),
     ];
     record.warnings.extend(said.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
     record.warnings.extend(of_ports(spec));
