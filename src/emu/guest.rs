@@ -67,6 +67,9 @@ struct RunArgs {
     /// The kernel modules that CRIU needs.
     #[arg(long)]
     criu: bool,
+    /// The kernel modules that sandboxes need.
+    #[arg(long)]
+    sandboxes: bool,
     /// What runs the guests.
     #[arg(long, value_enum, default_value_t = AcceleratorArg::Auto)]
     accelerator: AcceleratorArg,
@@ -155,6 +158,7 @@ fn run_lab(folders: &Folders, args: RunArgs) -> anyhow::Result<()> {
     spec.cxl = args.cxl.map(|mib| (mib, backing));
     spec.rdma = args.rdma;
     spec.criu = args.criu;
+    spec.sandboxes = args.sandboxes;
     spec.boot_within = Duration::from_secs(args.boot_within);
     spec.accelerator = match args.accelerator {
         AcceleratorArg::Auto => Choice::Auto,
