@@ -293,6 +293,9 @@ fn list(store: &Store, as_json: bool) -> anyhow::Result<()> {
             row.id, row.function, row.pages, row.duplicates_within, row.duplicates_across
         );
     }
+    for reason in &sharing.unreadable {
+        println!("{reason}");
+    }
     let mib = sharing.unique_bytes as f64 / f64::from(1 << 20);
     println!("{} pages, {mib:.1} MiB when each is kept once", sharing.pages);
     Ok(())

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::known::KnownFile;
+
 /// Version of the format. A template of another version is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Name of the file in a template's folder.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -34,20 +36,52 @@ pub struct Manifest {
     pub areas: Vec<Area>,
     /// Its open files, ascending.
     pub descriptors: Vec<Descriptor>,
-    /// Files that it has written itself and still uses: they are written again.
+    /// What it has written to its root, folders before what is in them: it is written again.
     pub own_files: Vec<OwnFile>,
+    /// Files of its layers that it has mapped or open, by path: they must be the same at attach.
+    pub known_files: Vec<KnownFile>,
 }
 
-/// A file that the function wrote.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A file or folder that the function wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnFile {
     /// Path inside.
     pub path: String,
     /// Its mode.
     pub mode: u32,
-    /// Its content, in hexadecimal digits.
-    pub content: String,
+    /// When it was changed last, ns since 1970.
+    pub modified_ns: i64,
+    /// What is there.
+    pub content: OwnContent,
+}
+
+/// What lies at the path of an [`OwnFile`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnContent {
+    /// Bytes, in hexadecimal digits.
+    File(String),
+    /// A folder.
+    Folder,
+    /// A symbolic link to this.
+    Link(String),
+    /// What a listening socket that is bound to it makes.
+    Socket,
+    /// Nothing: the function has removed what its layers have.
+    Gone,
+}
+
+/// A limit of resources that the function has set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// `RLIMIT_*`.
+    pub resource: u32,
+    /// What holds.
+    pub current: u64,
+    /// How far it can be raised.
+    pub maximum: u64,
 }
 
 /// What must be the same where a template is attached.
@@ -96,6 +130,8 @@ pub struct Process {
     pub pending: Vec<String>,
     /// Interval timers that run: which, remaining and interval in microseconds.
     pub timers: Vec<IntervalTimer>,
+    /// Limits that are not those of every function.
+    pub limits: Vec<Limit>,
 }
 
 /// `struct prctl_mm_map` without its auxiliary vector.
@@ -341,6 +377,8 @@ pub enum File {
         writes: bool,
         /// `O_*`.
         flags: u32,
+        /// Bytes that it can hold.
+        capacity: u32,
         /// Bytes that wait in it, in hexadecimal digits; with one end of it.
         content: String,
     },
@@ -362,12 +400,14 @@ pub enum File {
         clock: i32,
         /// `O_*`.
         flags: u32,
-        /// Until it goes off, ns; 0: it does not run.
+        /// Until it goes off, ns, or when by its clock if it is absolute; 0: it does not run.
         value_ns: u64,
         /// From then on, ns.
         interval_ns: u64,
         /// Times that it went off unread.
         ticks: u64,
+        /// `TFD_TIMER_*`: an absolute timer goes off at its time by the clock, however long that is after the attach.
+        set: i32,
     },
     /// Signals as reads.
     Signals {
@@ -403,6 +443,8 @@ pub enum File {
         protocol: u32,
         /// `O_*`.
         flags: u32,
+        /// Options of the socket that are set: level, name, value.
+        options: Vec<(i32, i32, i32)>,
     },
 }
 

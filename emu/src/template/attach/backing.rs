@@ -28,6 +28,11 @@ impl Backing {
         }
     }
 
+    /// Whether pages come as mappings of a file, which need a guard.
+    pub(super) fn maps(self) -> bool {
+        matches!(self, Self::Map | Self::FaultShared)
+    }
+
     /// Whether a page server takes part.
     #[must_use]
     pub fn is_served(self) -> bool {

@@ -151,15 +151,7 @@ impl Builder<'_> {
         let text = serde_json::to_vec(&HandOver { regions }).map_err(|error| error.to_string())?;
         let length = text.len() as u64;
         let text = self.put(&text);
-        let vector = self.put(&[text, length].map(u64::to_le_bytes).concat());
-        // One descriptor: length 20, SOL_SOCKET, SCM_RIGHTS, its number.
-        let mut beside = 20_u64.to_le_bytes().to_vec();
-        for word in [libc::SOL_SOCKET, libc::SCM_RIGHTS, self.numbers.faults(), 0] {
-            beside.extend_from_slice(&word.to_le_bytes());
-        }
-        let beside_length = beside.len() as u64;
-        let beside = self.put(&beside);
-        let message = self.put(&[0, 0, vector, 1, beside, beside_length, 0].map(u64::to_le_bytes).concat());
+        let message = self.message(text, length, self.numbers.faults());
         let server = self.numbers.server() as u64;
         let arguments = [server, message, libc::MSG_NOSIGNAL as u64];
         self.entry(libc::SYS_sendmsg as u32, EQUALS, &arguments, length, "hand over to the page server");
