@@ -217,6 +217,17 @@ impl Image {
         }
         let busybox = find_program("busybox", "busybox-static")?;
         find_program("dpkg-deb", "dpkg")?;
+        // Two that build at once share the place beside it: they take turns, and the second finds it made.
+        let parent =
+            folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(io_at(parent))?;
+        let _turn =
+            File::open(parent).and_then(|parent| parent.lock().map(|()| parent)).map_err(io_at(parent))?;
+        if package.is_none()
+            && let Ok(image) = Self::open(folder)
+        {
+            return Ok(image);
+        }
         let work = folder.with_extension("partial");
         remove(&work)?;
         fs::create_dir_all(&work).map_err(io_at(&work))?;
