@@ -386,6 +386,20 @@ fn copied(log: &str) -> u64 {
     lines.filter_map(|(_, bytes)| bytes.trim().parse::<u64>().ok()).sum::<u64>() / PAGE as u64
 }
 
+/// Reads a page of another process. One that CRIU still has to bring cannot be read (EIO), and a reader from outside
+/// does not call for it: CRIU brings what nobody touches, too, a little later.
+fn read_arrived(memory: &File, page: &mut [u8], address: u64) -> io::Result<()> {
+    let end = Instant::now() + WITHIN;
+    loop {
+        match memory.read_exact_at(page, address) {
+            Err(error) if error.raw_os_error() == Some(libc::EIO) && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            read => return read,
+        }
+    }
+}
+
 /// Each page of private anonymous memory that can be read and written, by address.
 fn anonymous(pid: i32) -> io::Result<Vec<(u64, blake3::Hash)>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
@@ -401,7 +415,7 @@ fn anonymous(pid: i32) -> io::Result<Vec<(u64, blake3::Hash)>> {
         let number = |text| u64::from_str_radix(text, 16).map_err(io::Error::other);
         for address in (number(from)?..number(to)?).step_by(PAGE) {
             let mut page = [0; PAGE];
-            memory.read_exact_at(&mut page, address)?;
+            read_arrived(&memory, &mut page, address)?;
             pages.push((address, blake3::hash(&page)));
         }
     }

@@ -144,7 +144,8 @@ fn run_lab(folders: &Folders, args: RunArgs) -> anyhow::Result<()> {
         anyhow::bail!("--on {}: there are guests 1 to {}", args.on.unwrap_or_default(), args.nodes);
     }
     let kept = args.logs.is_some();
-    let logs = args.logs.unwrap_or_else(|| folders.out.join("labs").join(std::process::id().to_string()));
+    let logs =
+        args.logs.unwrap_or_else(|| folders.out.join(guest::LOGS).join(std::process::id().to_string()));
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut spec = Spec::new(&folders.out.join(guest::FOLDER), &program, &logs);
     spec.nodes = args.nodes;
