@@ -184,9 +184,6 @@ impl Bench<'_> {
     }
 
     fn served(&self) -> Result<(Vec<Sample>, u64), Failure> {
-        if let Some(why) = crate::doctor::lacking(&["userfaultfd-features"]) {
-            return Err(why.into());
-        }
         let device = self.settings.devdax.as_ref().ok_or("no CXL device was named")?;
         Device::open_mut(device)?.fill(self.template.id(), self.template.folder())?;
         let source: SourceSpec = format!("devdax:{}", device.display()).parse()?;

@@ -67,6 +67,8 @@ pub mod feature {
     /// in whoever agrees on it.
     pub const SERVED: u64 =
         EVENT_FORK | EVENT_REMAP | EVENT_REMOVE | EVENT_UNMAP | MISSING_SHMEM | MINOR_SHMEM | POISON;
+    /// The same on kernels before 6.6. A forked child that has to be ended is then ended with its parent.
+    pub const SERVED_BEFORE_POISON: u64 = SERVED & !POISON;
 }
 
 /// Which faults of a range are told. Bits of the kernel's `UFFDIO_REGISTER_MODE_…`.

@@ -12,6 +12,7 @@ use super::guard;
 use super::interpreter::{ANYTHING, FAILED, enter};
 use super::program::{Numbers, Places};
 use super::report::UNREADY;
+use crate::pager::uffd::feature;
 use crate::sandbox::steps::now;
 use crate::sandbox::{GIVEN, Inside, Routine};
 use crate::template::manifest::{Descriptor, KnownFile, OwnFile};
@@ -164,12 +165,21 @@ fn new_userfaultfd(features: u64) -> io::Result<RawFd> {
     if made < 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut agreed = [API, features, 0];
-    // SAFETY: `struct uffdio_api`, three words.
-    if unsafe { libc::ioctl(made, UFFDIO_API, agreed.as_mut_ptr()) } < 0 {
-        return Err(io::Error::last_os_error());
+    let agree = |features: u64| {
+        let mut agreed = [API, features, 0];
+        // SAFETY: `struct uffdio_api`, three words.
+        match unsafe { libc::ioctl(made, UFFDIO_API, agreed.as_mut_ptr()) } {
+            0 => Ok(made),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    match agree(features) {
+        // A feature that the kernel does not know; nothing is agreed on then, and one may ask for less.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && features == feature::SERVED => {
+            agree(feature::SERVED_BEFORE_POISON)
+        }
+        agreed => agreed,
     }
-    Ok(made)
 }
 
 fn map_image(plan: &Plan) -> Result<(), String> {
