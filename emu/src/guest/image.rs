@@ -36,10 +36,12 @@ pub enum Group {
     Rdma,
     /// What CRIU asks the kernel for.
     Criu,
+    /// What the network of sandboxes is made of.
+    Sandboxes,
 }
 
 impl Group {
-    const ALL: [Self; 4] = [Self::Base, Self::Cxl, Self::Rdma, Self::Criu];
+    const ALL: [Self; 5] = [Self::Base, Self::Cxl, Self::Rdma, Self::Criu, Self::Sandboxes];
 
     /// Its name on the guest's kernel command line.
     #[must_use]
@@ -49,6 +51,7 @@ impl Group {
             Self::Cxl => "cxl",
             Self::Rdma => "rdma",
             Self::Criu => "criu",
+            Self::Sandboxes => "sandboxes",
         }
     }
 
@@ -84,6 +87,7 @@ impl Group {
                 "af_packet_diag",
                 "tun",
             ],
+            Self::Sandboxes => &["veth", "bridge"],
         }
     }
 }

@@ -70,6 +70,8 @@ pub mod feature {
     /// in whoever agrees on it.
     pub const SERVED: u64 =
         EVENT_FORK | EVENT_REMAP | EVENT_REMOVE | EVENT_UNMAP | MISSING_SHMEM | MINOR_SHMEM | POISON;
+    /// The same on kernels before 6.6. A forked child that has to be ended is then ended with its parent.
+    pub const SERVED_BEFORE_POISON: u64 = SERVED & !POISON;
 }
 
 /// Which faults of a range are told. Bits of the kernel's `UFFDIO_REGISTER_MODE_…`.
@@ -284,7 +286,14 @@ impl Uffd {
         }
         // SAFETY: the device has just made it.
         let made = Self(unsafe { OwnedFd::from_raw_fd(fd) });
-        made.call(IOCTL_API, &mut [API, features, 0])?;
+        let agreed = made.call(IOCTL_API, &mut [API, features, 0]);
+        match agreed {
+            // A feature that the kernel does not know; nothing is agreed on then, and one may ask for less.
+            Err(error) if error.raw_os_error() == libc::EINVAL && features == feature::SERVED => {
+                made.call(IOCTL_API, &mut [API, feature::SERVED_BEFORE_POISON, 0])?;
+            }
+            agreed => agreed.map(drop)?,
+        }
         Ok(made)
     }
 

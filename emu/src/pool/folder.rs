@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
@@ -35,7 +36,7 @@ pub enum FolderError {
         /// Why not.
         why: io::Error,
     },
-    /// The file of pages is not as long as the table says.
+    /// The file of pages is shorter than the table says.
     #[error("{path} has {found} bytes, and its table says {said}", path = .path.display())]
     Length {
         /// The file.
@@ -130,7 +131,8 @@ pub(super) fn open_template(path: &Path) -> Result<(PageTable, File, PathBuf), F
     let file = File::open(&pages).map_err(io_at(&pages))?;
     let found = file.metadata().map_err(io_at(&pages))?.len();
     let said = (table.hashes().len() * PAGE) as u64;
-    if found != said {
+    // A captured template's file goes on after its pages, with nothing: memory that grows shows zeros.
+    if found < said {
         return Err(FolderError::Length { path: pages, found, said });
     }
     Ok((table, file, pages))
@@ -204,8 +206,26 @@ fn copy(from: &Path, to: &Path) -> Result<(), FolderError> {
             continue;
         }
         let target = to.join(entry.file_name());
-        fs::copy(entry.path(), &target).map_err(io_at(&target))?;
+        if entry.file_name() == PAGES {
+            copy_pages(from, &target)?;
+        } else {
+            fs::copy(entry.path(), &target).map_err(io_at(&target))?;
+        }
         File::open(&target).and_then(|file| file.sync_all()).map_err(io_at(&target))?;
+    }
+    Ok(())
+}
+
+/// Copies the pages that the table has; what lies between them takes no room on the device.
+fn copy_pages(from: &Path, target: &Path) -> Result<(), FolderError> {
+    let (table, file, path) = open_template(from)?;
+    let to = File::create(target).map_err(io_at(target))?;
+    to.set_len(file.metadata().map_err(io_at(&path))?.len()).map_err(io_at(target))?;
+    let mut page = [0; PAGE];
+    for number in (0..table.hashes().len() as u64).filter(|number| table.is_present(*number)) {
+        let at = number * PAGE as u64;
+        file.read_exact_at(&mut page, at).map_err(io_at(&path))?;
+        to.write_all_at(&page, at).map_err(io_at(target))?;
     }
     Ok(())
 }
@@ -281,6 +301,19 @@ mod tests {
         let others = ends.iter().filter_map(|end| end.as_ref().err());
         assert!(others.clone().all(|error| matches!(error, FolderError::Exists(_))), "{ends:?}");
         assert_eq!(fs::read_dir(&mount).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_follows_the_pages_takes_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let template = folder.path().join("t");
+        synthetic(&template, 8, 1).unwrap();
+        let file = File::options().write(true).open(template.join(PAGES)).unwrap();
+        file.set_len(1 << 30).unwrap();
+        let place = fill(folder.path(), "one", &template).unwrap();
+        let copied = fs::metadata(place.join(PAGES)).unwrap();
+        assert_eq!(copied.len(), 1 << 30);
+        assert!(std::os::unix::fs::MetadataExt::blocks(&copied) * 512 <= 64 << 10, "{copied:?}");
     }
 
     #[test]
