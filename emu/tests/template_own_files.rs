@@ -93,3 +93,59 @@ fn what_a_function_wrote_and_closed_is_there_in_its_copies() {
         assert_eq!(ask(&mut attached.sandbox, &json!("look()")), expected);
     }
 }
+
+const LOCKED: &str = r#"
+import fcntl, mmap, struct
+files = {name: open(f"/tmp/{name}", "w+b") for name in ("whole", "process", "open")}
+for file in files.values():
+    file.write(bytes(8192))
+    file.flush()
+# Mapped, too: the mapping is made by another descriptor, whose end must not give the locks up.
+mapped = mmap.mmap(files["process"].fileno(), 8192)
+fcntl.flock(files["whole"], fcntl.LOCK_EX)
+fcntl.lockf(files["process"], fcntl.LOCK_EX, 10, 100)
+fcntl.lockf(files["process"], fcntl.LOCK_SH, 0, 4000)
+fcntl.fcntl(files["open"], 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 5, 6, 0))
+
+def look():
+    # What another process and another open file would wait for.
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        found = []
+        for name, kinds in (("process", ((fcntl.F_GETLK, 100), (fcntl.F_GETLK, 4000), (fcntl.F_GETLK, 50))), ("open", ((36, 5), (36, 11)))):
+            with open(f"/tmp/{name}", "r+b") as file:
+                for command, start in kinds:
+                    answer = fcntl.fcntl(file, command, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, start, 1, 0))
+                    kind, _, first, length, _ = struct.unpack("hhqqi4x", answer)
+                    found.append([kind, first, length] if kind != fcntl.F_UNLCK else None)
+        with open("/tmp/whole", "r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                found.append("free")
+            except BlockingIOError:
+                found.append("held")
+        os.write(writer, json.dumps(found).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    found = json.loads(os.read(reader, 4000))
+    os.close(reader); os.close(writer)
+    return found
+"#;
+
+#[test]
+fn locks_of_files_are_held_by_copies() {
+    if skip_without(NEEDS) || lacks("python3") {
+        return;
+    }
+    let place = Place::new();
+    let program = place.script("locks.py", &serving(LOCKED));
+    let mut original = place.start(&program);
+    let template = place.capture(&original, "locks").unwrap();
+    let (read, write) = (libc::F_RDLCK, libc::F_WRLCK);
+    let expected = json!([[write, 100, 10], [read, 4000, 0], null, [write, 5, 6], null, "held"]);
+    assert_eq!(ask(&mut original, &json!("look()")), expected);
+    for _ in 0..2 {
+        let mut attached = place.attach(&template, &program);
+        assert_eq!(ask(&mut attached.sandbox, &json!("look()")), expected);
+    }
+}

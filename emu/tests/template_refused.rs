@@ -20,8 +20,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("large = open('/tmp/large', 'wb'); large.write(bytes(2 << 20)); large.flush()", "/tmp/large"),
     ("page = ctypes.create_string_buffer(8192); libc.mlock(ctypes.byref(page), 4096)", "locked"),
     ("libc.mlockall(2)", "memory to come is locked"),
-    ("import fcntl; held = open('/tmp/held', 'w'); fcntl.flock(held, fcntl.LOCK_EX)", "is locked (flock"),
-    ("import fcntl; held = open('/tmp/held', 'w'); fcntl.lockf(held, fcntl.LOCK_EX)", "is locked (flock"),
+    (
+        "import fcntl; held = open('/tmp/held', 'w'); fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)",
+        "is locked in a way that is lost",
+    ),
     ("import fcntl; ends = os.pipe(); fcntl.fcntl(ends[0], fcntl.F_SETOWN, os.getpid())", "F_SETOWN"),
     ("os.nice(3)", "a priority of its own (nice)"),
     ("os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))", "a scheduling policy"),

@@ -52,7 +52,7 @@ pub struct Order {
     pub kill: bool,
     /// Forget the function without killing it: only for suites.
     pub abandon: bool,
-    /// Compare the network namespace with how it was at first.
+    /// Look at the network namespace. If it is not as it was when first looked at, nothing is started.
     pub check: Option<CheckOrder>,
     /// Start a function. Descriptors: root tree, channel, log; then the cgroup if it is born in one, or the
     /// files of its migrations; then what a routine is given.

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use super::sockets;
 use crate::sandbox::{Ends, Function};
 use crate::template::error::Error;
-use crate::template::manifest::{Descriptor, File, to_hex};
+use crate::template::manifest::{Descriptor, File, Lock, LockKind, to_hex};
 
 /// Flags that only count when a file is opened.
 const AT_OPEN: u32 = (libc::O_CLOEXEC | libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC | libc::O_NOCTTY) as u32;
@@ -38,12 +38,13 @@ pub(super) fn capture(pid: pid_t, function: &Function) -> Result<Vec<Descriptor>
     let mut found: Vec<Descriptor> = Vec::new();
     for (nth, seen) in all.iter().enumerate() {
         let same = all[..nth].iter().find(|other| other.target == seen.target && seen.is_same(other));
+        let locks = if same.is_some() { Vec::new() } else { seen.locks()? };
         let file = match same {
             Some(other) => File::Same { number: other.number },
             None => seen.file(&all, function.ends(), &mut pipes)?,
         };
         let close_on_exec = seen.flags & libc::O_CLOEXEC as u32 != 0;
-        found.push(Descriptor { number: seen.number, close_on_exec, file });
+        found.push(Descriptor { number: seen.number, close_on_exec, file, locks });
     }
     Ok(found)
 }
@@ -96,9 +97,6 @@ impl Seen {
     }
 
     fn file(&self, all: &[Self], ends: Ends, pipes: &mut BTreeMap<String, u32>) -> Result<File, Error> {
-        if self.field("lock:").is_some() {
-            return Err(self.refuse("is locked (flock, fcntl)"));
-        }
         self.refuse_signals()?;
         match self.target.as_str() {
             "anon_inode:[eventfd]" => Ok(self.event()),
@@ -119,6 +117,16 @@ impl Seen {
             target if target.starts_with('/') => self.named(target, ends),
             _ => Err(self.refuse("is of a kind that cannot be made again")),
         }
+    }
+
+    /// Locks that it holds.
+    fn locks(&self) -> Result<Vec<Lock>, Error> {
+        let lines = self.information.lines().filter_map(|line| line.strip_prefix("lock:"));
+        lines
+            .map(|line| {
+                lock(line).ok_or_else(|| self.refuse(&format!("is locked in a way that is lost:{line}")))
+            })
+            .collect()
     }
 
     /// Nobody is told by a signal what happens to it.
@@ -327,6 +335,23 @@ impl Seen {
         // SAFETY: a new descriptor of ours.
         Ok(unsafe { OwnedFd::from_raw_fd(got as i32) })
     }
+}
+
+/// A line such as `1: POSIX  ADVISORY  WRITE 1234 00:2f:17 0 EOF`.
+fn lock(line: &str) -> Option<Lock> {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [_, kind, "ADVISORY", access @ ("READ" | "WRITE"), _, _, start, last] = words[..] else {
+        return None;
+    };
+    let kind = match kind {
+        "FLOCK" => LockKind::Whole,
+        "POSIX" => LockKind::Process,
+        "OFDLCK" => LockKind::Open,
+        _ => return None,
+    };
+    let start: u64 = start.parse().ok()?;
+    let length = if last == "EOF" { 0 } else { last.parse::<u64>().ok()?.checked_sub(start)? + 1 };
+    Some(Lock { kind, alone: access == "WRITE", start, length })
 }
 
 /// What a clock says, ns.

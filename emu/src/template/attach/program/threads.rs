@@ -5,7 +5,7 @@ use libc::c_ulong;
 use super::Builder;
 use crate::template::attach::interpreter::{ANYTHING, ARRIVE, EQUALS, FORKS, RETURN, STORE, SUCCEEDS, WAIT};
 use crate::template::attach::{frame, report};
-use crate::template::manifest::{Thread, from_hex};
+use crate::template::manifest::{Descriptor, LockKind, Thread, from_hex};
 
 const PR_SET_MM: u64 = 35;
 const PR_SET_MM_MAP: u64 = 14;
@@ -202,9 +202,36 @@ impl Builder<'_> {
         }
         let first = self.numbers.first as u64;
         self.call(libc::SYS_close_range, &[first, u64::from(u32::MAX), 0], "close the carrier's descriptors");
+        // Not before: to close a file gives up what the process has locked of it, by whatever number.
+        self.lock();
         self.entry(STORE, SUCCEEDS, &[self.go, 1], 0, "let the threads go");
         self.wake(self.go, "wake the threads");
         self.resume(main)
+    }
+
+    /// Locks files as they were.
+    fn lock(&mut self) {
+        let manifest = self.manifest;
+        for Descriptor { number, locks, .. } in &manifest.descriptors {
+            for lock in locks {
+                let label = format!("lock descriptor {number} again");
+                let command = match lock.kind {
+                    LockKind::Whole => {
+                        let operation =
+                            if lock.alone { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
+                        self.call(libc::SYS_flock, &[*number as u64, operation as u64], label);
+                        continue;
+                    }
+                    LockKind::Process => libc::F_SETLK,
+                    LockKind::Open => libc::F_OFD_SETLK,
+                };
+                // `struct flock`: type and SEEK_SET, start, length, no process.
+                let access = if lock.alone { libc::F_WRLCK } else { libc::F_RDLCK };
+                let words = [access as u64, lock.start, lock.length, 0];
+                let place = self.put(&words.map(u64::to_le_bytes).concat());
+                self.call(libc::SYS_fcntl, &[*number as u64, command as u64, place], label);
+            }
+        }
     }
 
     /// Becomes the thread.
