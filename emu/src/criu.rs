@@ -218,7 +218,7 @@ impl Dumped {
         let child = spawn(spec, &root)?;
         let pid = i32::try_from(child.id()).expect("a process number");
         let running = Running(pid);
-        client.ready(WITHIN).map_err(|error| printed(error, &root))?;
+        client.ready(WITHIN).map_err(|error| printed(&error, &root))?;
         for _ in 0..warm_ups {
             call(&mut client, &spec.inputs.warm_up)?;
         }
@@ -290,7 +290,7 @@ fn call(client: &mut Client<Pipes>, input: &Input) -> Result<(), Error> {
     if faults.is_empty() { Ok(()) } else { Err(Error::Wrong(faults.join("; "))) }
 }
 
-fn printed(error: ClientError, root: &Path) -> Error {
+fn printed(error: &ClientError, root: &Path) -> Error {
     let said = fs::read_to_string(root.join("printed")).unwrap_or_default();
     Error::Wrong(format!("{error}; it printed: {}", said.trim()))
 }

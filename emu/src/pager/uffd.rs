@@ -273,7 +273,8 @@ impl Uffd {
         Ok(made)
     }
 
-    /// The same by `/dev/userfaultfd`, which no privilege is needed for.
+    /// The same by `/dev/userfaultfd`, which no privilege is needed for; of what a page server needs, on older kernels
+    /// what they have.
     ///
     /// # Errors
     /// As [`Uffd::open`].
@@ -286,13 +287,12 @@ impl Uffd {
         }
         // SAFETY: the device has just made it.
         let made = Self(unsafe { OwnedFd::from_raw_fd(fd) });
-        let agreed = made.call(IOCTL_API, &mut [API, features, 0]);
-        match agreed {
-            // A feature that the kernel does not know; nothing is agreed on then, and one may ask for less.
-            Err(error) if error.raw_os_error() == libc::EINVAL && features == feature::SERVED => {
+        match made.call(IOCTL_API, &mut [API, features, 0]) {
+            // A feature that the kernel does not know: nothing is agreed on then, and one may ask for less.
+            Err(Errno::INVAL) if features == feature::SERVED => {
                 made.call(IOCTL_API, &mut [API, feature::SERVED_BEFORE_POISON, 0])?;
             }
-            agreed => agreed.map(drop)?,
+            agreed => agreed?,
         }
         Ok(made)
     }
