@@ -27,7 +27,10 @@ const fn out(number: u64, size: usize) -> u64 {
 }
 
 const IOCTL_API: u64 = both(0x3f, size_of::<[u64; 3]>());
-const IOCTL_REGISTER: u64 = both(0x00, size_of::<[u64; 4]>());
+/// `USERFAULTFD_IOC_NEW`, of the device.
+const IOCTL_NEW: u64 = API << 8;
+/// Registers a range; for a program that makes the call without this file, too.
+pub(crate) const IOCTL_REGISTER: u64 = both(0x00, size_of::<[u64; 4]>());
 const IOCTL_UNREGISTER: u64 = out(0x01, size_of::<[u64; 2]>());
 const IOCTL_WAKE: u64 = out(0x02, size_of::<[u64; 2]>());
 const IOCTL_COPY: u64 = both(0x03, size_of::<[u64; 5]>());
@@ -264,6 +267,23 @@ impl Uffd {
         };
         let user_mode_only = 1;
         let made = Self(make(0).or_else(|_| make(user_mode_only))?);
+        made.call(IOCTL_API, &mut [API, features, 0])?;
+        Ok(made)
+    }
+
+    /// The same by `/dev/userfaultfd`, which no privilege is needed for.
+    ///
+    /// # Errors
+    /// As [`Uffd::open`].
+    pub fn open_by(device: impl AsFd, features: u64) -> io::Result<Self> {
+        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+        // SAFETY: takes flags by value and makes a descriptor.
+        let fd = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), IOCTL_NEW as libc::Ioctl, flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the device has just made it.
+        let made = Self(unsafe { OwnedFd::from_raw_fd(fd) });
         made.call(IOCTL_API, &mut [API, features, 0])?;
         Ok(made)
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::hex::{from_hex, to_hex};
 pub use super::known::KnownFile;
 
 /// Version of the format. A template of another version is refused.
@@ -446,40 +447,4 @@ pub enum File {
         /// Options of the socket that are set: level, name, value.
         options: Vec<(i32, i32, i32)>,
     },
-}
-
-/// Bytes as hexadecimal digits.
-#[must_use]
-pub fn to_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-/// Hexadecimal digits as bytes; `None` if they are not.
-#[must_use]
-pub fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_come_back_from_digits() {
-        assert_eq!(to_hex(&[0, 0x1f, 0xff]), "001fff");
-        assert_eq!(from_hex("001fff"), Some(vec![0, 0x1f, 0xff]));
-        assert_eq!(from_hex("0"), None);
-        assert_eq!(from_hex("zz"), None);
-    }
 }

@@ -8,7 +8,6 @@
 //! A folder gets its name only when everything in it is on disk. Processes that are attached to a template keep its
 //! pages when its folder is removed.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
@@ -18,7 +17,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::error::Error;
 use super::machine;
 use super::manifest::{MANIFEST, Manifest, VERSION};
-use super::pages::{ABSENT, PAGE, PAGES, PageHash, PageTable, TABLE};
+use super::pages::{PAGE, PAGES, PageTable, TABLE};
+pub use super::sharing::{Sharing, SharingRow};
 
 /// The folder of the tier of local memory.
 pub const DRAM: &str = "/dev/shm/trenvx-templates";
@@ -72,38 +72,6 @@ pub struct Template {
     id: String,
     folder: PathBuf,
     manifest: Manifest,
-}
-
-/// What pages are in a store, and how many of them are alike.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Sharing {
-    /// Pages of all templates.
-    pub pages: u64,
-    /// Of these, such as are in the same template before.
-    pub duplicates_within: u64,
-    /// Of the others, such as are in an earlier template.
-    pub duplicates_across: u64,
-    /// Bytes of one copy of each.
-    pub unique_bytes: u64,
-    /// For each template: its identity, function, pages, duplicates within, duplicates of earlier templates.
-    pub templates: Vec<SharingRow>,
-    /// Those that could not be read, each with the reason.
-    pub unreadable: Vec<String>,
-}
-
-/// One template's part of a [`Sharing`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct SharingRow {
-    /// Identity.
-    pub id: String,
-    /// Function.
-    pub function: String,
-    /// Pages that it holds.
-    pub pages: u64,
-    /// Of these, such as it holds more than once.
-    pub duplicates_within: u64,
-    /// Of the others, such as an earlier template holds.
-    pub duplicates_across: u64,
 }
 
 impl Store {
@@ -187,42 +155,6 @@ impl Store {
         let going = self.partial();
         fs::rename(&folder, &going).map_err(Error::file("remove", &folder))?;
         fs::remove_dir_all(&going).map_err(Error::file("remove", &going))
-    }
-
-    /// Finds pages that are alike, in all templates that can be read.
-    ///
-    /// # Errors
-    /// If the folder cannot be read.
-    pub fn sharing(&self) -> Result<Sharing, Error> {
-        let mut sharing = Sharing::default();
-        // Page → the last template that had it.
-        let mut seen: HashMap<PageHash, usize> = HashMap::new();
-        for (nth, id) in self.ids()?.into_iter().enumerate() {
-            let read =
-                self.find(&id).and_then(|template| Ok((template.table()?, template.manifest.function)));
-            let (table, function) = match read {
-                Ok(read) => read,
-                Err(error) => {
-                    sharing.unreadable.push(error.to_string());
-                    continue;
-                }
-            };
-            let mut row = SharingRow { id, function, ..SharingRow::default() };
-            for hash in table.hashes().iter().filter(|hash| **hash != ABSENT) {
-                row.pages += 1;
-                match seen.insert(*hash, nth) {
-                    Some(last) if last == nth => row.duplicates_within += 1,
-                    Some(_) => row.duplicates_across += 1,
-                    None => {}
-                }
-            }
-            sharing.pages += row.pages;
-            sharing.duplicates_within += row.duplicates_within;
-            sharing.duplicates_across += row.duplicates_across;
-            sharing.templates.push(row);
-        }
-        sharing.unique_bytes = (seen.len() * PAGE) as u64;
-        Ok(sharing)
     }
 
     /// Begins a template: a folder that nobody finds yet.

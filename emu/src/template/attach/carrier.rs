@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use super::guard;
 use super::interpreter::{ANYTHING, FAILED, enter};
 use super::program::{Numbers, Places};
 use super::report::UNREADY;
+use crate::pager::uffd::Uffd;
 use crate::sandbox::steps::now;
 use crate::sandbox::{GIVEN, Inside, Routine};
 use crate::template::manifest::{Descriptor, KnownFile, OwnFile};
@@ -114,7 +115,7 @@ fn become_template(inside: &mut Inside<'_>, began: u64) -> Result<std::convert::
 
 fn read_plan(image: u64) -> Result<Plan, String> {
     // SAFETY: what we were given; it is not dropped, because it is placed elsewhere later.
-    let program = unsafe { std::os::fd::BorrowedFd::borrow_raw(PROGRAM) };
+    let program = unsafe { BorrowedFd::borrow_raw(PROGRAM) };
     let length =
         rustix::fs::fstat(program).map_err(|error| format!("cannot look at the program: {error}"))?.st_size;
     let mut bytes = vec![0; (length as u64).saturating_sub(image) as usize];
@@ -144,32 +145,16 @@ fn move_given(numbers: Numbers, features: Option<u64>) -> Result<(), String> {
     let mut last = PAGES;
     if let Some(features) = features {
         files::copy(SERVER, numbers.server())?;
-        let faults =
-            new_userfaultfd(features).map_err(|error| format!("cannot make a userfaultfd: {error}"))?;
-        files::place(faults, numbers.faults())?;
+        // SAFETY: what we were given; it is closed below by its number.
+        let device = unsafe { BorrowedFd::borrow_raw(FAULTS) };
+        let faults = Uffd::open_by(device, features);
+        let faults = faults.map_err(|error| format!("cannot make a userfaultfd: {error}"))?;
+        files::place(OwnedFd::from(faults).into_raw_fd(), numbers.faults())?;
         last = FAULTS;
     }
     // SAFETY: numbers of ours, which have their copies.
     unsafe { libc::syscall(libc::SYS_close_range, 0, last, 0) };
     Ok(())
-}
-
-/// A userfaultfd of this process by the device that we were given, which no privilege is needed for.
-fn new_userfaultfd(features: u64) -> io::Result<RawFd> {
-    const USERFAULTFD_IOC_NEW: libc::c_ulong = 0xaa00;
-    const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
-    const API: u64 = 0xaa;
-    // SAFETY: takes flags, gives a descriptor.
-    let made = unsafe { libc::ioctl(FAULTS, USERFAULTFD_IOC_NEW, libc::O_CLOEXEC | libc::O_NONBLOCK) };
-    if made < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut agreed = [API, features, 0];
-    // SAFETY: `struct uffdio_api`, three words.
-    if unsafe { libc::ioctl(made, UFFDIO_API, agreed.as_mut_ptr()) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(made)
 }
 
 fn map_image(plan: &Plan) -> Result<(), String> {

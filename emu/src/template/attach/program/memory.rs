@@ -1,6 +1,7 @@
 //! The part that makes the address space: what is taken away, what is mapped, what a page server is given.
 
 use super::{Builder, ROOM, STAGING};
+use crate::pager::uffd::{IOCTL_REGISTER, track};
 use crate::template::attach::backing::{Backing, HandOver, Region, RegionKind};
 use crate::template::attach::interpreter::EQUALS;
 use crate::template::manifest::{Area, AreaKind, Run, Way};
@@ -133,20 +134,17 @@ impl Builder<'_> {
 
     /// Registers what is served, sends the userfaultfd to the server and waits for its word.
     pub(super) fn hand_over(&mut self) -> Result<(), String> {
-        const UFFDIO_REGISTER: u64 = 0xc020_aa00;
-        const MISSING: u64 = 1;
-        const MINOR: u64 = 4;
         self.regions.sort_by_key(|region| region.address);
         let regions = self.regions.clone();
         let faults = self.numbers.faults() as u64;
         for region in &regions {
-            let mode = match region.kind {
-                RegionKind::Private => MISSING,
-                RegionKind::Shared => MISSING | MINOR,
+            let modes = match region.kind {
+                RegionKind::Private => track::MISSING,
+                RegionKind::Shared => track::MISSING | track::MINOR,
             };
-            let request = self.put(&[region.address, region.length, mode, 0].map(u64::to_le_bytes).concat());
+            let request = self.put(&[region.address, region.length, modes, 0].map(u64::to_le_bytes).concat());
             let label = format!("register {:x}, {} bytes", region.address, region.length);
-            self.call(libc::SYS_ioctl, &[faults, UFFDIO_REGISTER, request], label);
+            self.call(libc::SYS_ioctl, &[faults, IOCTL_REGISTER, request], label);
         }
         let text = serde_json::to_vec(&HandOver { regions }).map_err(|error| error.to_string())?;
         let length = text.len() as u64;
