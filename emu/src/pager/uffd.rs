@@ -70,6 +70,10 @@ pub mod feature {
     /// in whoever agrees on it.
     pub const SERVED: u64 =
         EVENT_FORK | EVENT_REMAP | EVENT_REMOVE | EVENT_UNMAP | MISSING_SHMEM | MINOR_SHMEM | POISON;
+
+    /// What is needed to know which pages a process touches and which of them it writes.
+    pub const WATCHED: u64 =
+        EVENT_FORK | EVENT_REMAP | EVENT_REMOVE | EVENT_UNMAP | WP_ASYNC | WP_UNPOPULATED;
 }
 
 /// Which faults of a range are told. Bits of the kernel's `UFFDIO_REGISTER_MODE_…`.
@@ -84,6 +88,8 @@ pub mod track {
 
 /// Install without waking who waits. For every install of this module.
 pub const DONT_WAKE: u64 = 1;
+/// Install protected from writes. For [`Uffd::copy`].
+pub const PROTECTED: u64 = 2;
 
 /// Why an install did not do all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
