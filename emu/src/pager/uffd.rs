@@ -72,6 +72,10 @@ pub mod feature {
         EVENT_FORK | EVENT_REMAP | EVENT_REMOVE | EVENT_UNMAP | MISSING_SHMEM | MINOR_SHMEM | POISON;
     /// The same on kernels before 6.6. A forked child that has to be ended is then ended with its parent.
     pub const SERVED_BEFORE_POISON: u64 = SERVED & !POISON;
+
+    /// What is needed to know which pages a process touches and which of them it writes.
+    pub const WATCHED: u64 =
+        EVENT_FORK | EVENT_REMAP | EVENT_REMOVE | EVENT_UNMAP | WP_ASYNC | WP_UNPOPULATED;
 }
 
 /// Which faults of a range are told. Bits of the kernel's `UFFDIO_REGISTER_MODE_…`.
@@ -86,6 +90,8 @@ pub mod track {
 
 /// Install without waking who waits. For every install of this module.
 pub const DONT_WAKE: u64 = 1;
+/// Install protected from writes. For [`Uffd::copy`].
+pub const PROTECTED: u64 = 2;
 
 /// Why an install did not do all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,7 +35,6 @@ use self::report::Outcome;
 pub use self::report::Steps;
 use super::error::Error;
 use super::store::Template;
-use crate::pager::uffd::feature;
 use crate::pager::{self, Attachment, Client, Options};
 use crate::sandbox::wire;
 use crate::sandbox::{Function, Manager, Program, Sandbox, Start};
@@ -127,7 +126,7 @@ impl Prepared {
             descriptors: manifest.descriptors.clone(),
             own_files: manifest.own_files.clone(),
             known_files: manifest.known_files.clone(),
-            faults: backing.is_served().then_some(feature::SERVED),
+            faults: backing.features(),
         };
         let step = |what: &str| Error::step(format!("{what} the program of {}", template.id()));
         let file = rustix::fs::memfd_create("trenvx-program", MemfdFlags::CLOEXEC)

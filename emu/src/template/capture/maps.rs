@@ -21,8 +21,8 @@ pub(in crate::template) struct Mapping {
     pub(in crate::template) path: String,
     /// Bytes that are there now.
     pub(in crate::template) resident: u64,
-    /// Bytes that were touched since somebody has cleared the notes of it.
-    pub(in crate::template) referenced: u64,
+    /// Bytes of it that are in no file.
+    pub(in crate::template) anonymous: u64,
     /// Its protection key.
     pub(in crate::template) key: u32,
     /// The kernel's flags of two letters.
@@ -51,7 +51,7 @@ fn parse(text: &str) -> Option<Vec<Mapping>> {
             let mut words = line.split_ascii_whitespace().skip(1);
             match name {
                 "Rss" | "Swap" => mapping.resident += words.next()?.parse::<u64>().ok()? << 10,
-                "Referenced" => mapping.referenced = words.next()?.parse::<u64>().ok()? << 10,
+                "Anonymous" => mapping.anonymous = words.next()?.parse::<u64>().ok()? << 10,
                 "ProtectionKey" => mapping.key = words.next()?.parse().ok()?,
                 "VmFlags" => mapping.flags = words.map(str::to_owned).collect(),
                 _ => {}
@@ -91,7 +91,7 @@ fn head(line: &str) -> Option<Mapping> {
         inode,
         path: rest.to_owned(),
         resident: 0,
-        referenced: 0,
+        anonymous: 0,
         key: 0,
         flags: Vec::new(),
     })

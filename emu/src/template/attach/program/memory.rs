@@ -74,7 +74,7 @@ impl Builder<'_> {
     fn is_mapped(&self, area: &Area) -> bool {
         match self.backing {
             Backing::Map | Backing::FaultShared => area.way == Way::Attach,
-            Backing::Copy | Backing::Fault => false,
+            Backing::Copy | Backing::Fault | Backing::Watched => false,
         }
     }
 
@@ -89,9 +89,6 @@ impl Builder<'_> {
             let is_file = matches!(area.kind, AreaKind::File { .. });
             if is_file && self.backing == Backing::Copy {
                 self.mmap(run.start, bytes, protection, private | libc::MAP_ANONYMOUS, -1, 0, "memory");
-                // Keeps it apart from memory beside it, so that the kernel counts its pages apart, too.
-                let apart = [run.start, bytes, libc::MADV_DONTDUMP as u64];
-                self.call(libc::SYS_madvise, &apart, format!("keep {:x} apart", run.start));
             }
             let writable = protection & libc::PROT_WRITE as u64 != 0;
             let protect = |protection: u64| [run.start, bytes, protection];
@@ -139,6 +136,9 @@ impl Builder<'_> {
         let faults = self.numbers.faults() as u64;
         for region in &regions {
             let modes = match region.kind {
+                RegionKind::Private if self.backing == Backing::Watched => {
+                    track::MISSING | track::WRITE_PROTECT
+                }
                 RegionKind::Private => track::MISSING,
                 RegionKind::Shared => track::MISSING | track::MINOR,
             };
