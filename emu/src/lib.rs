@@ -23,6 +23,7 @@ pub mod bench_template;
 pub mod clean;
 pub mod doctor;
 pub mod functions;
+pub mod goal;
 pub mod guest;
 pub mod kernel;
 pub mod measure;

@@ -23,6 +23,7 @@ fn every_row_has_figures_or_a_reason() {
         engines: Engine::ALL.to_vec(),
         starts: 4,
         warm_ups: 1,
+        batch: 16,
     })
     .unwrap();
     assert_eq!(rows.len(), Engine::ALL.len());

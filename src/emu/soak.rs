@@ -11,7 +11,7 @@ use crate::common::Ended;
 #[derive(Debug, Args)]
 pub struct SoakArgs {
     /// How long.
-    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = minutes)]
     minutes: f64,
     /// Fixes what is done.
     #[arg(long, default_value_t = 1)]
@@ -19,6 +19,14 @@ pub struct SoakArgs {
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Some time, however short.
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if minutes > 0.0 && minutes.is_finite() => Ok(minutes),
+        _ => Err("a soak takes some minutes, such as 0.5".to_owned()),
+    }
 }
 
 /// Soaks, and fails if something has grown.
