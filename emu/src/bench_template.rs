@@ -17,7 +17,7 @@ use crate::sandbox::{Config, Limits, Manager, Program, Sandbox};
 use crate::template::{Backing, Error, Prepared, Store, Subject, Template, inspect, usage};
 
 mod goals;
-mod served;
+pub(crate) mod served;
 mod synthetic;
 mod text;
 
@@ -263,22 +263,27 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Starts the page server of an engine that has one; why it cannot be used.
+    /// Starts the page server of an engine that has one, and serves a first process; why it cannot be used.
     fn lacks_server(&mut self, engine: Engine, batch: usize) -> Option<String> {
         if !engine.is_served() {
             return None;
         }
         let mut ready = || -> Result<served::Way, Error> {
             let mut way = served::Way::new(&self.template, engine, batch)?;
-            if engine == Engine::FaultReplay {
+            let replays = engine == Engine::FaultReplay;
+            if replays {
                 way.record();
-                let program = &self.subject.program;
-                let (mut attached, _) = way.start(self.manager, self.used.take(), program)?;
-                self.subject.call(&mut attached.sandbox, &self.subject.inputs.base)?;
+            }
+            // The first process has the server load the template, which is no part of a start.
+            let (mut attached, _) = way.start(self.manager, self.used.take(), &self.subject.program)?;
+            self.subject.call(&mut attached.sandbox, &self.subject.inputs.base)?;
+            if replays {
                 // The record is written when the process ends.
                 self.manager.destroy(attached.sandbox);
                 self.manager.settle();
                 way.replay(batch)?;
+            } else {
+                self.used = Some(attached.sandbox);
             }
             Ok(way)
         };

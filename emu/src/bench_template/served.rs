@@ -11,32 +11,33 @@ use super::Engine;
 use crate::pager::export::{Export, Exported};
 use crate::pager::lab::Child;
 use crate::pager::source::dram::Dram;
+use crate::pager::stats::Report;
 use crate::pager::{Attachment, Client, Mode, Options, Placement, Prefetch};
 use crate::sandbox::{Manager, Program, Sandbox};
 use crate::template::pages::{PAGES, PageTable, TABLE};
 use crate::template::{Attached, Backing, Error, Prepared, Scratch, Served, Template};
 
 /// What engines with a page server need of a machine.
-pub(super) const NEEDS: &[&str] =
+pub(crate) const NEEDS: &[&str] =
     &["userfaultfd", "userfaultfd-device", "userfaultfd-features", "userfaultfd-minor"];
 /// How long a server may take to write a working set down.
 const RECORDING: Duration = Duration::from_secs(10);
 
 /// One engine's way to a served process. The parts end in this order.
-pub(super) struct Way {
+pub(crate) struct Way {
     prepared: Prepared,
     client: Client,
     options: Options,
     folder: PathBuf,
     device: File,
-    _server: Child,
+    server: Child,
     _export: Option<Export>,
     scratch: Scratch,
 }
 
 impl Way {
     /// For an engine that a page server takes part in.
-    pub(super) fn new(template: &Template, engine: Engine, batch: usize) -> Result<Self, Error> {
+    pub(crate) fn new(template: &Template, engine: Engine, batch: usize) -> Result<Self, Error> {
         let io = |what: &str| Error::step(what.to_owned());
         let scratch = Scratch::new()?;
         let export = match engine {
@@ -60,14 +61,14 @@ impl Way {
             options: Options { batch, ..Options::new(mode) },
             folder: template.folder().to_owned(),
             device: device.map_err(io("open /dev/userfaultfd"))?,
-            _server: server,
+            server,
             _export: export,
             scratch,
         })
     }
 
     /// A process of the template.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         manager: &Manager,
         used: Option<Sandbox>,
@@ -82,8 +83,29 @@ impl Way {
         self.prepared.start_served(manager, used, program, &served)
     }
 
+    /// Number of the server's process.
+    pub(crate) fn server(&self) -> i32 {
+        self.server.pid()
+    }
+
+    /// Waits until nothing is attached any more; what the server has counted.
+    pub(crate) fn settle(&self, within: Duration) -> Result<Report, Error> {
+        let end = Instant::now() + within;
+        loop {
+            let report = self.client.report().map_err(Error::Server)?;
+            if report.attachments == 0 && self.client.attached() == 0 {
+                return Ok(report);
+            }
+            if Instant::now() > end {
+                let what = format!("{} processes that have ended are still attached", report.attachments);
+                return Err(Error::step("wait for the page server")(io::Error::other(what)));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Has what the next process touches first written down, page by page.
-    pub(super) fn record(&mut self) {
+    pub(crate) fn record(&mut self) {
         self.options = Options { record: true, batch: 1, ..self.options };
     }
 
@@ -91,7 +113,7 @@ impl Way {
     ///
     /// # Errors
     /// If nothing was written down.
-    pub(super) fn replay(&mut self, batch: usize) -> Result<(), Error> {
+    pub(crate) fn replay(&mut self, batch: usize) -> Result<(), Error> {
         let records = self.scratch.store().folder().join("records");
         let end = Instant::now() + RECORDING;
         while std::fs::read_dir(&records).map_or(true, |mut found| found.next().is_none()) {

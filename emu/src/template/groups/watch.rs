@@ -161,7 +161,7 @@ fn serve(socket: &OwnedFd, end: &PipeReader, state: &Mutex<State>) -> io::Result
             for at in 0..events.len() {
                 match events.take(at) {
                     Some(Event::Fault { address, write, .. }) => {
-                        faults.push(Late { process, address, write })
+                        faults.push(Late { process, address, write });
                     }
                     Some(Event::Fork(child)) => {
                         uffds.push(child);
