@@ -63,7 +63,7 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Functions(args) => functions::run(folders, &args),
         Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(folders, args),
-        Command::Soak(args) => soak::run(&args),
+        Command::Soak(args) => soak::run(folders, &args),
         Command::Guest(args) => guest::run(folders, args),
         Command::Pool(args) => pool::run(args),
         Command::Vm(args) => vm::run(folders, args),

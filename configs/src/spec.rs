@@ -322,6 +322,13 @@ pub struct EmuSpec {
     pub speed: f64,
     /// Only calls of these functions; empty: all.
     pub functions: Vec<String>,
+    /// Pages that the page server installs for one fault.
+    #[serde(default = "one_page")]
+    pub batch: u32,
+}
+
+fn one_page() -> u32 {
+    1
 }
 
 /// Step costs and device constants of a machine, as `configs/machines/*.toml` states them with

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::CpuSet;
 use serde::Serialize;
 
+use crate::goal::Goal;
 use crate::pager::lab::tasks::touch_hash;
 use crate::pager::lab::tasks::{Done, Task, Touch};
 use crate::pager::lab::{Arena, Process, fork, random_pages, template_page, write_template};
@@ -121,6 +122,10 @@ pub fn run(settings: &Settings) -> Result<Vec<Row>, ClientError> {
             cells.push(Cell::new(*placement, Way::Floor, 1, threads, "dram"));
             cells.push(Cell::new(*placement, Way::Private, 1, threads, "dram"));
         }
+        // What the goals are about, whatever else is asked for.
+        for way in [Way::Private, Way::SharedCached] {
+            cells.push(Cell::new(*placement, way, GOAL_BATCH, 1, "dram"));
+        }
         for source in &settings.sources {
             for batch in &settings.batches {
                 for way in [Way::Private, Way::SharedFirst, Way::SharedCached] {
@@ -190,7 +195,7 @@ impl Cell {
         if self.way == Way::Floor {
             return Ok(self.floor(settings.pages, template)?);
         }
-        let server = serve(self.placement, &self.source, socket)?;
+        let server = serve(self.placement, &self.source, socket, None)?;
         let client = Client::connect(socket)?;
         let mode = if self.way == Way::Private { Mode::Private } else { Mode::Shared };
         let options = Options { batch: self.batch, core: self.cores().0, ..Options::new(mode) };
@@ -244,11 +249,17 @@ impl Cell {
     }
 }
 
-/// A server in a process of its own.
-fn serve(placement: Placement, source: &str, socket: &Path) -> io::Result<crate::pager::lab::Child> {
+/// A server in a process of its own, which keeps working sets in the folder `records`.
+pub(crate) fn serve(
+    placement: Placement,
+    source: &str,
+    socket: &Path,
+    records: Option<PathBuf>,
+) -> io::Result<crate::pager::lab::Child> {
     let source: SourceSpec = source.parse().map_err(io::Error::other)?;
     let mut config = Config::new(socket.to_owned(), vec![Arc::new(source) as Arc<dyn OpenSource>]);
     config.placement = placement;
+    config.records = records;
     let (ready, told) = io::pipe()?;
     let child = fork(&[told.as_fd()], move |fds| {
         let server = Server::start(config).map_err(|error| error.to_string())?;
@@ -315,6 +326,38 @@ impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Pages at a fault of the goals for many pages.
+const GOAL_BATCH: usize = 64;
+
+/// What the rows are held against; each goal by the placement that does best.
+#[must_use]
+pub fn goals(rows: &[Row]) -> Vec<Goal> {
+    let of = |way: Way, batch: usize, threads: usize| {
+        rows.iter().filter(move |row| {
+            row.way == way && row.batch == batch && row.threads == threads && row.source == "dram"
+        })
+    };
+    let mut goals = Vec::new();
+    for row in of(Way::Private, 1, 1) {
+        if let Some(ratio) = row.over_floor {
+            let place = row.placement.name();
+            goals.push(Goal::at_most("single fault beside the bare kernel, median", place, ratio, 1.3, "x"));
+        }
+    }
+    let speeds = [
+        ("single pages by COPY, four faulting threads", Way::Private, 1, 4, 200e3),
+        ("pages by COPY, k = 64", Way::Private, GOAL_BATCH, 1, 600e3),
+        ("pages by CONTINUE, k = 64", Way::SharedCached, GOAL_BATCH, 1, 1e6),
+    ];
+    for (what, way, batch, threads, limit) in speeds {
+        let best = of(way, batch, threads).max_by(|a, b| a.pages_per_s.total_cmp(&b.pages_per_s));
+        if let Some(best) = best {
+            goals.push(Goal::at_least(what, best.placement.name(), best.pages_per_s, limit, "pages/s"));
+        }
+    }
+    goals
 }
 
 /// The rows as text.

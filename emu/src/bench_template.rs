@@ -11,13 +11,19 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::bench_sandbox::Quantiles;
+use crate::pager::Fate;
 use crate::sandbox::steps::now;
 use crate::sandbox::{Config, Limits, Manager, Program, Sandbox};
 use crate::template::{Backing, Error, Prepared, Store, Subject, Template, inspect, usage};
 
+mod goals;
+pub(crate) mod served;
 mod synthetic;
+mod text;
 
+pub use goals::goals;
 pub use synthetic::synthetic;
+pub use text::{csv, table};
 
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -30,6 +36,14 @@ pub enum Engine {
     Attach,
     /// A template, copied.
     AttachCopy,
+    /// A template whose pages a page server copies when they are touched, from this machine's memory.
+    Fault,
+    /// The same, from a cache that all processes of the template share.
+    FaultShared,
+    /// The same as `Fault`, with pages that come over TCP (of the loopback interface).
+    FaultTcp,
+    /// The same as `Fault`, with the pages that a process touched before installed at once, as REAP does.
+    FaultReplay,
     /// Executed and initialised.
     Cold,
     /// Forked from a process of the same function that waits in the sandbox: CPython with one thread only.
@@ -42,8 +56,18 @@ pub enum Engine {
 
 impl Engine {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Attach, Self::AttachCopy, Self::Cold, Self::Zygote, Self::Criu, Self::CriuLazy];
+    pub const ALL: [Self; 10] = [
+        Self::Attach,
+        Self::AttachCopy,
+        Self::Fault,
+        Self::FaultShared,
+        Self::FaultTcp,
+        Self::FaultReplay,
+        Self::Cold,
+        Self::Zygote,
+        Self::Criu,
+        Self::CriuLazy,
+    ];
 
     /// Its name.
     #[must_use]
@@ -51,11 +75,20 @@ impl Engine {
         match self {
             Self::Attach => "attach",
             Self::AttachCopy => "attach-copy",
+            Self::Fault => "fault",
+            Self::FaultShared => "fault-shared",
+            Self::FaultTcp => "fault-tcp",
+            Self::FaultReplay => "fault-replay",
             Self::Cold => "cold",
             Self::Zygote => "zygote",
             Self::Criu => "criu",
             Self::CriuLazy => "criu-lazy",
         }
+    }
+
+    /// Whether a page server brings its pages.
+    fn is_served(self) -> bool {
+        matches!(self, Self::Fault | Self::FaultShared | Self::FaultTcp | Self::FaultReplay)
     }
 }
 
@@ -74,6 +107,8 @@ pub struct Settings {
     pub starts: usize,
     /// Calls before a function is captured.
     pub warm_ups: u32,
+    /// Pages that a page server installs for one fault.
+    pub batch: usize,
 }
 
 /// One function by one engine.
@@ -99,6 +134,8 @@ pub struct Row {
     pub ready: Quantiles,
     /// From the request to its reply.
     pub reply: Quantiles,
+    /// The same of a second request.
+    pub warm_reply: Quantiles,
     /// From the call to the first reply.
     pub first_reply: Quantiles,
     /// Steps of an attach: medians, microseconds.
@@ -116,6 +153,7 @@ struct Sample {
     engine: u64,
     ready: u64,
     reply: u64,
+    warm: u64,
     steps: Vec<(&'static str, Duration)>,
     private: u64,
     proportional: u64,
@@ -131,10 +169,15 @@ pub fn run(settings: &Settings) -> Result<Vec<Row>, Error> {
     for subject in &settings.subjects {
         let mut bench = Bench::new(&manager, settings, subject)?;
         let mut samples: Vec<Vec<Sample>> = settings.engines.iter().map(|_| Vec::new()).collect();
-        let reasons: Vec<_> = settings.engines.iter().map(|engine| bench.refuses(*engine)).collect();
+        let reasons: Vec<_> = settings
+            .engines
+            .iter()
+            .map(|engine| bench.refuses(*engine).or_else(|| bench.lacks_server(*engine, settings.batch)))
+            .collect();
         let few = (settings.starts / 10).max(3);
         for nth in 0..settings.starts {
             for ((engine, samples), reason) in settings.engines.iter().zip(&mut samples).zip(&reasons) {
+                // Copies of a large template take long; so do processes that start from nothing.
                 let seldom = matches!(engine, Engine::Cold | Engine::AttachCopy) && nth >= few;
                 if reason.is_none() && !seldom {
                     samples.push(bench.start(*engine)?);
@@ -160,6 +203,7 @@ struct Bench<'a> {
     template: Template,
     map: Prepared,
     copy: Prepared,
+    served: BTreeMap<Engine, served::Way>,
     zygote: Option<Sandbox>,
     /// A used sandbox.
     used: Option<Sandbox>,
@@ -172,7 +216,16 @@ impl<'a> Bench<'a> {
         let copy = Prepared::new(&template, Backing::Copy)?;
         manager.prepare(&subject.program);
         manager.settle();
-        Ok(Self { manager, subject, template, map, copy, zygote: None, used: Some(used) })
+        Ok(Self {
+            manager,
+            subject,
+            template,
+            map,
+            copy,
+            served: BTreeMap::new(),
+            zygote: None,
+            used: Some(used),
+        })
     }
 
     fn end(self) {
@@ -184,6 +237,9 @@ impl<'a> Bench<'a> {
     fn refuses(&mut self, engine: Engine) -> Option<String> {
         match engine {
             Engine::Attach | Engine::AttachCopy | Engine::Cold => None,
+            Engine::Fault | Engine::FaultShared | Engine::FaultTcp | Engine::FaultReplay => {
+                crate::doctor::lacking(served::NEEDS)
+            }
             Engine::Zygote => match synthetic::zygote(self.subject) {
                 Some(program) if self.template.manifest().threads.len() == 1 => {
                     match self.start_zygote(&program) {
@@ -207,20 +263,65 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn start(&mut self, engine: Engine) -> Result<Sample, Error> {
-        match engine {
-            Engine::Attach => self.attach(true),
-            Engine::AttachCopy => self.attach(false),
-            Engine::Cold => self.cold(),
-            _ => self.fork(),
+    /// Starts the page server of an engine that has one, and serves a first process; why it cannot be used.
+    fn lacks_server(&mut self, engine: Engine, batch: usize) -> Option<String> {
+        if !engine.is_served() {
+            return None;
+        }
+        let mut ready = || -> Result<served::Way, Error> {
+            let mut way = served::Way::new(&self.template, engine, batch)?;
+            let replays = engine == Engine::FaultReplay;
+            if replays {
+                way.record();
+            }
+            // The first process has the server load the template, which is no part of a start.
+            let (mut attached, _) = way.start(self.manager, self.used.take(), &self.subject.program)?;
+            self.subject.call(&mut attached.sandbox, &self.subject.inputs.base)?;
+            if replays {
+                // The record is written when the process ends.
+                self.manager.destroy(attached.sandbox);
+                self.manager.settle();
+                way.replay(batch)?;
+            } else {
+                self.used = Some(attached.sandbox);
+            }
+            Ok(way)
+        };
+        match ready() {
+            Ok(way) => {
+                self.served.insert(engine, way);
+                None
+            }
+            Err(error) => Some(error.to_string()),
         }
     }
 
-    fn attach(&mut self, map: bool) -> Result<Sample, Error> {
-        let prepared = if map { &self.map } else { &self.copy };
+    fn start(&mut self, engine: Engine) -> Result<Sample, Error> {
+        match engine {
+            Engine::Attach
+            | Engine::AttachCopy
+            | Engine::Fault
+            | Engine::FaultShared
+            | Engine::FaultTcp
+            | Engine::FaultReplay => self.attach(engine),
+            Engine::Cold => self.cold(),
+            Engine::Zygote => self.fork(),
+            Engine::Criu | Engine::CriuLazy => unreachable!("it was refused before"),
+        }
+    }
+
+    fn attach(&mut self, engine: Engine) -> Result<Sample, Error> {
         let used = self.used.take();
+        let program = &self.subject.program;
         let began = now();
-        let attached = prepared.start(self.manager, used, &self.subject.program, None)?;
+        let (attached, attachment) = match (self.served.get(&engine), engine) {
+            (Some(way), _) => {
+                let (attached, attachment) = way.start(self.manager, used, program)?;
+                (attached, Some(attachment))
+            }
+            (None, Engine::AttachCopy) => (self.copy.start(self.manager, used, program, None)?, None),
+            (None, _) => (self.map.start(self.manager, used, program, None)?, None),
+        };
         let ready = now();
         let (first, last) = attached.moments;
         let steps = attached.steps;
@@ -238,8 +339,17 @@ impl<'a> Bench<'a> {
             ],
             ..Sample::default()
         };
-        self.first_call(attached.sandbox, &mut sample)?;
-        Ok(sample)
+        let called = self.first_call(attached.sandbox, &mut sample);
+        // A process without its pages has ended; its server knows why.
+        let fate =
+            attachment.filter(|_| called.is_err()).and_then(|served| served.fate(Duration::from_secs(1)));
+        match (called, fate) {
+            (Err(error), Some(Fate::Ended(why))) => {
+                let function = self.subject.name.clone();
+                Err(Error::Wrong { function, what: format!("{error}; the page server ended it: {why}") })
+            }
+            (called, _) => called.map(|()| sample),
+        }
     }
 
     fn cold(&mut self) -> Result<Sample, Error> {
@@ -267,6 +377,9 @@ impl<'a> Bench<'a> {
         if let Some(memory) = pid.and_then(|pid| usage::of(pid).ok()) {
             (sample.private, sample.proportional) = (memory.private_bytes, memory.proportional_bytes);
         }
+        let called = now();
+        self.subject.call(&mut sandbox, &self.subject.inputs.base)?;
+        sample.warm = now() - called;
         self.used = Some(sandbox);
         // The next start finds a root, as it would on a platform that is not starting all the time.
         self.manager.settle();
@@ -327,6 +440,7 @@ fn row(
         engine_time: of(|sample| sample.engine),
         ready: of(|sample| sample.ready),
         reply: of(|sample| sample.reply),
+        warm_reply: of(|sample| sample.warm),
         first_reply: of(|sample| sample.ready + sample.reply),
         steps: steps
             .into_iter()
@@ -335,98 +449,6 @@ fn row(
         private_bytes: median(|sample| sample.private),
         proportional_bytes: median(|sample| sample.proportional),
     }
-}
-
-/// The rows as text.
-#[must_use]
-pub fn table(rows: &[Row]) -> String {
-    let mut text = format!(
-        "{:<20} {:<12} {:>6} {:>8} {:>4} {:>9} {:>17} {:>9} {:>17} {:>9} {:>9} {:>8}\n",
-        "function",
-        "engine",
-        "starts",
-        "MiB",
-        "thr",
-        "sandbox",
-        "engine [P99]",
-        "reply",
-        "to reply [P99]",
-        "private",
-        "PSS",
-        "cold/it"
-    );
-    // What an engine has no moment for is no time.
-    let ms = |us: f64| if us == 0.0 { "-".into() } else { format!("{:.2}", us / 1e3) };
-    let both = |times: Quantiles| match times.median_us {
-        0.0 => "-".into(),
-        median => format!("{:.2} [{:.2}]", median / 1e3, times.p99_us / 1e3),
-    };
-    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
-    for row in rows {
-        text.push_str(&format!("{:<20} {:<12} ", row.function, row.engine.name()));
-        if let Some(reason) = &row.not_run {
-            text.push_str(&format!("NOT-RUN {reason}\n"));
-            continue;
-        }
-        let cold = rows.iter().find(|other| other.function == row.function && other.engine == Engine::Cold);
-        let ratio = cold.filter(|cold| cold.starts > 0).map_or("-".into(), |cold| {
-            format!("{:.1}", cold.first_reply.median_us / row.first_reply.median_us)
-        });
-        text.push_str(&format!(
-            "{:>6} {:>8} {:>4} {:>9} {:>17} {:>9} {:>17} {:>9} {:>9} {:>8}\n",
-            row.starts,
-            mib(row.footprint_bytes),
-            row.threads,
-            ms(row.sandbox.median_us),
-            both(row.engine_time),
-            ms(row.reply.median_us),
-            both(row.first_reply),
-            mib(row.private_bytes),
-            mib(row.proportional_bytes),
-            ratio,
-        ));
-    }
-    text.push_str("times in ms: medians; memory in MiB after the first reply\n\nsteps of an attach, us\n");
-    let names = ["files", "program", "unmap", "map", "threads", "seal"];
-    text.push_str(&format!("{:<20} {:<12}", "function", "engine"));
-    names.iter().for_each(|name| text.push_str(&format!(" {name:>9}")));
-    text.push('\n');
-    for row in rows.iter().filter(|row| !row.steps.is_empty()) {
-        text.push_str(&format!("{:<20} {:<12}", row.function, row.engine.name()));
-        for name in names {
-            text.push_str(&format!(" {:>9.1}", row.steps.get(name).copied().unwrap_or(0.0)));
-        }
-        text.push('\n');
-    }
-    text
-}
-
-/// The rows as comma-separated values: one line each, times in microseconds.
-#[must_use]
-pub fn csv(rows: &[Row]) -> String {
-    let mut text = String::from(
-        "function,engine,not_run,starts,footprint_bytes,threads,sandbox_us,sandbox_p99_us,engine_us,engine_p99_us,\
-         ready_us,ready_p99_us,reply_us,reply_p99_us,first_reply_us,first_reply_p99_us,private_bytes,\
-         proportional_bytes\n",
-    );
-    for row in rows {
-        let reason = row.not_run.clone().unwrap_or_default().replace('"', "'");
-        let mut words = vec![
-            row.function.clone(),
-            row.engine.name().to_owned(),
-            format!("\"{reason}\""),
-            row.starts.to_string(),
-            row.footprint_bytes.to_string(),
-            row.threads.to_string(),
-        ];
-        for times in [row.sandbox, row.engine_time, row.ready, row.reply, row.first_reply] {
-            words.extend([format!("{:.1}", times.median_us), format!("{:.1}", times.p99_us)]);
-        }
-        words.extend([row.private_bytes.to_string(), row.proportional_bytes.to_string()]);
-        text.push_str(&words.join(","));
-        text.push('\n');
-    }
-    text
 }
 
 /// Loose limits for functions whose memory is the point.

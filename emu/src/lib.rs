@@ -25,6 +25,7 @@ pub mod clean;
 pub mod criu;
 pub mod doctor;
 pub mod functions;
+pub mod goal;
 pub mod guest;
 pub mod kernel;
 pub mod measure;

@@ -2,9 +2,10 @@
 
 mod template_common;
 
-use emu::bench_template::{Engine, Settings, csv, run, synthetic, table};
+use emu::bench_template::{Engine, Settings, csv, goals, run, synthetic, table};
 use emu::doctor::skip_without;
 use emu::sandbox::{Config, Mode};
+use template_common::served::SERVED;
 use template_common::{NEEDS, Place, base, lacks};
 
 #[test]
@@ -23,6 +24,7 @@ fn every_row_has_figures_or_a_reason() {
         engines: Engine::ALL.to_vec(),
         starts: 4,
         warm_ups: 1,
+        batch: 16,
     })
     .unwrap();
     assert_eq!(rows.len(), Engine::ALL.len());
@@ -34,6 +36,15 @@ fn every_row_has_figures_or_a_reason() {
         }
     }
     let of = |engine| rows.iter().find(|row| row.engine == engine).unwrap();
+    // What a page server brings is there wherever userfaultfd is, and what was recorded comes at once.
+    let served = [Engine::Fault, Engine::FaultShared, Engine::FaultTcp, Engine::FaultReplay];
+    if emu::doctor::lacking(SERVED).is_none() {
+        assert!(served.iter().all(|engine| of(*engine).starts == 4), "{rows:#?}");
+        assert!(of(Engine::FaultShared).private_bytes * 2 < of(Engine::Fault).private_bytes, "{rows:#?}");
+    }
+    let held = goals(&rows);
+    assert!(held.iter().any(|goal| goal.what.starts_with("attach and resume") && goal.measured.is_some()));
+    assert!(held.iter().any(|goal| goal.what.contains("CRIU")), "{held:?}");
     // It holds 16 MiB, and a request reads a few pages of them.
     assert!(of(Engine::Attach).private_bytes * 3 < of(Engine::Cold).private_bytes);
     assert!(of(Engine::AttachCopy).private_bytes > of(Engine::Attach).private_bytes);

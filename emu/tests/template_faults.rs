@@ -2,13 +2,11 @@
 
 mod template_common;
 
-use std::sync::atomic::Ordering;
-
 use emu::doctor::skip_without;
 use emu::template::{Attached, Backing, Prepared, Template};
 use serde_json::{Value, json};
 use template_common::python::serving;
-use template_common::server::PageServer;
+use template_common::served::{PageServer, SERVED};
 use template_common::{NEEDS, Place, ask, lacks};
 
 const SCRIPT: &str = r#"
@@ -58,11 +56,12 @@ def forked():
 fn attach(place: &Place, template: &Template, backing: Backing, server: &PageServer) -> Attached {
     let program = place.script("faults.py", &serving(SCRIPT));
     let prepared = Prepared::new(template, backing).unwrap();
-    prepared.start(&place.manager, None, &program, Some(server.server())).unwrap_or_else(|e| panic!("{e}"))
+    let attached = server.attach(&prepared, template, (&place.manager, &program), 1);
+    attached.unwrap_or_else(|error| panic!("{error}")).0
 }
 
 fn goes_on(backing: Backing) {
-    let needs = [NEEDS, &["userfaultfd", "userfaultfd-device", "userfaultfd-features"]].concat();
+    let needs = [NEEDS, SERVED].concat();
     if skip_without(&needs) || lacks("python3") {
         return;
     }
@@ -78,11 +77,12 @@ fn goes_on(backing: Backing) {
     let expected = answers(&mut original);
     assert_eq!(expected[2], json!([true, "hi\n"]));
     assert_eq!(expected[3], json!(["template", 0]));
-    let server = PageServer::start(&template, backing == Backing::FaultShared);
-    for _ in 0..2 {
+    let server = PageServer::start(place.folder.path(), "dram");
+    for nth in 1..=2 {
         let mut attached = attach(&place, &template, backing, &server);
         assert_eq!(answers(&mut attached.sandbox), expected);
-        assert!(server.served.load(Ordering::Relaxed) > 1000);
+        let pages = server.client.report().unwrap().counts.faults;
+        assert!(pages > nth * 1000, "{pages} faults after {nth} processes");
     }
 }
 

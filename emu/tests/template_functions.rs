@@ -55,7 +55,7 @@ fn four_functions_come_back_warm() {
 }
 
 #[test]
-#[ignore = "takes minutes: every function of the repository"]
+#[ignore = "takes minutes: every function of the repository; part of scripts/reproduce --tier short"]
 fn all_functions_come_back_warm() {
     come_back(|_| true);
 }

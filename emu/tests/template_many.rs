@@ -55,7 +55,7 @@ fn a_hundred_in_a_row_answer_rightly() {
 }
 
 #[test]
-#[ignore = "takes a minute: a thousand attaches"]
+#[ignore = "takes a minute: a thousand attaches; part of scripts/reproduce --tier short"]
 fn a_thousand_in_a_row_answer_rightly() {
     in_a_row(1000);
 }

@@ -1,6 +1,5 @@
 //! A program that writes, reads, maps, unmaps and protects memory at random gives the same answers in the original
-//! and in its attached copies, by every way of bringing pages back; with what private mappings do otherwise
-//! (dropping pages, growing a part), by every way but those.
+//! and in its attached copies, by every way of bringing pages back, with dropped and grown memory among it.
 
 mod template_common;
 
@@ -8,7 +7,7 @@ use emu::doctor::skip_without;
 use emu::template::{Backing, Prepared};
 use serde_json::{Value, json};
 use template_common::python::serving;
-use template_common::server::PageServer;
+use template_common::served::{PageServer, SERVED};
 use template_common::{NEEDS, Place, ask, lacks};
 
 const SCRIPT: &str = r#"
@@ -97,7 +96,7 @@ fn same_answers(backing: Backing, traps: u32) {
     if skip_without(NEEDS) || lacks("python3") {
         return;
     }
-    if backing.is_served() && skip_without(&["userfaultfd", "userfaultfd-device", "userfaultfd-features"]) {
+    if backing.is_served() && skip_without(SERVED) {
         return;
     }
     let place = Place::new();
@@ -107,11 +106,17 @@ fn same_answers(backing: Backing, traps: u32) {
     let template = place.capture(&original, "random").unwrap();
     let calls: Vec<Value> = (0..12).map(|seed| json!(format!("step({seed}, 150, {traps})"))).collect();
     let expected: Vec<Value> = calls.iter().map(|call| ask(&mut original, call)).collect();
-    let server = backing.is_served().then(|| PageServer::start(&template, backing == Backing::FaultShared));
+    // A source that takes its time, so that events and faults meet reads that are under way.
+    let server =
+        backing.is_served().then(|| PageServer::start(place.folder.path(), "dram,latency=20us,spread=50%"));
     let prepared = Prepared::new(&template, backing).unwrap();
-    for _ in 0..2 {
-        let server = server.as_ref().map(PageServer::server);
-        let attached = prepared.start(&place.manager, None, &program, server);
+    for batch in [1, 16] {
+        let attached = match &server {
+            Some(server) => {
+                server.attach(&prepared, &template, (&place.manager, &program), batch).map(|both| both.0)
+            }
+            None => prepared.start(&place.manager, None, &program, None),
+        };
         let mut attached = attached.unwrap_or_else(|error| panic!("{error}"));
         let found: Vec<Value> = calls.iter().map(|call| ask(&mut attached.sandbox, call)).collect();
         assert_eq!(found, expected);
@@ -119,8 +124,8 @@ fn same_answers(backing: Backing, traps: u32) {
 }
 
 #[test]
-fn by_private_mappings() {
-    same_answers(Backing::Map, 0);
+fn by_private_mappings_with_dropped_and_grown_memory() {
+    same_answers(Backing::Map, 1);
 }
 
 #[test]
@@ -134,6 +139,6 @@ fn by_a_page_server_with_dropped_and_grown_memory() {
 }
 
 #[test]
-fn by_a_page_server_with_a_cache() {
-    same_answers(Backing::FaultShared, 0);
+fn by_a_page_server_with_a_cache_with_dropped_and_grown_memory() {
+    same_answers(Backing::FaultShared, 1);
 }

@@ -13,6 +13,7 @@ use emu::pager::{self, Client, Fate, Mode, Options};
 use emu::template::{Backing, Prepared, Served, Template};
 use serde_json::{Value, json};
 use template_common::python::serving;
+use template_common::served::PageServer;
 use template_common::{NEEDS, Place, ask, lacks};
 
 const SCRIPT: &str = r#"
@@ -107,25 +108,24 @@ fn one_cache_for_all() {
 }
 
 #[test]
-fn without_its_server_a_process_is_ended_within_a_second() {
+fn a_process_whose_server_is_killed_is_ended_within_a_second() {
     let Some(Setup { place, template, expected }) = setup() else { return };
-    let (server, client) = serve(&place, "dram");
-    let (prepared, device) = (Prepared::new(&template, Backing::Fault).unwrap(), device());
-    let served = Served {
-        client: &client,
-        folder: template.folder(),
-        options: Options::new(Mode::Private),
-        device: device.as_fd(),
-    };
+    let mut server = PageServer::start(place.folder.path(), "dram");
+    let prepared = Prepared::new(&template, Backing::Fault).unwrap();
     let program = place.script("served.py", &serving(SCRIPT));
-    let (mut attached, attachment) = prepared.start_served(&place.manager, None, &program, &served).unwrap();
+    let with = (&place.manager, &program);
+    let (mut attached, attachment) = server.attach(&prepared, &template, with, 1).unwrap();
     assert_eq!(ask(&mut attached.sandbox, &json!("step(1)")), expected[0]);
+    let second = Duration::from_secs(1);
     let began = Instant::now();
-    drop(server);
-    assert_eq!(attachment.fate(Duration::from_secs(5)), Some(Fate::ServerGone));
+    server.kill();
+    assert_eq!(attachment.fate(second), Some(Fate::ServerGone));
     while !attached.function().has_ended() {
-        assert!(began.elapsed() < Duration::from_secs(5), "it goes on without its pages");
+        assert!(began.elapsed() < second, "it goes on without its pages");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(prepared.start_served(&place.manager, None, &program, &served).is_err(), "there is no server");
+    assert!(server.attach(&prepared, &template, with, 1).is_err(), "there is no server");
+    let again = PageServer::start(place.folder.path(), "dram");
+    let (mut attached, _) = again.attach(&prepared, &template, with, 1).unwrap();
+    assert_eq!(ask(&mut attached.sandbox, &json!("step(1)")), expected[0], "by the next server");
 }

@@ -38,7 +38,7 @@ enum Format {
 /// # Errors
 /// If no fault can be served.
 pub fn run(args: PagerArgs) -> anyhow::Result<()> {
-    use ::emu::bench_pager::{Settings, run as measure, table};
+    use ::emu::bench_pager::{Settings, goals, run as measure, table};
     let mut settings = Settings {
         pages: args.pages as usize,
         rounds: args.rounds.max(1),
@@ -51,8 +51,11 @@ pub fn run(args: PagerArgs) -> anyhow::Result<()> {
     }
     let rows = measure(&settings)?;
     match args.format {
-        Format::Table => print!("{}", table(&rows)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+        Format::Table => print!("{}\n{}", table(&rows), ::emu::goal::table(&goals(&rows))),
+        Format::Json => {
+            let all = serde_json::json!({ "rows": rows, "goals": goals(&rows) });
+            println!("{}", serde_json::to_string_pretty(&all)?);
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ::emu::bench_template::{Engine, Settings, csv, run as measure, synthetic, table};
+use ::emu::bench_template::{Engine, Settings, csv, goals, run as measure, synthetic, table};
 use ::emu::functions::{self, Places};
 use ::emu::sandbox::{Base, Config, Mode};
 use ::emu::template::{Store, Subject, store};
@@ -13,7 +13,7 @@ use crate::common::{Ended, Folders};
 #[derive(Debug, Args)]
 pub struct TemplateArgs {
     /// Functions; `sized-N`: one in Python that holds N MiB.
-    #[arg(value_name = "NAME", default_values_t = ["hello-world".to_owned(), "crypto".to_owned()])]
+    #[arg(value_name = "NAME", default_values = ["hello-world", "crypto", "sized-50", "sized-1600"])]
     functions: Vec<String>,
     /// Starts of each function by each engine; a tenth by those that take long.
     #[arg(long, default_value_t = 100)]
@@ -21,7 +21,11 @@ pub struct TemplateArgs {
     /// Calls before a function is captured.
     #[arg(long, default_value_t = 3)]
     warmups: u32,
-    /// Only these engines (attach, attach-copy, cold, zygote, criu, criu-lazy); default: all.
+    /// Pages that a page server installs for one fault.
+    #[arg(long, value_name = "K", default_value_t = 16)]
+    batch: usize,
+    /// Only these engines (attach, attach-copy, fault, fault-shared, fault-tcp, fault-replay, cold, zygote, criu,
+    /// criu-lazy); default: all.
     #[arg(long = "engine", value_name = "NAME", value_parser = engine)]
     engines: Vec<Engine>,
     /// Folder of templates; default: in memory.
@@ -82,11 +86,15 @@ pub fn run(folders: &Folders, args: &TemplateArgs) -> anyhow::Result<()> {
         engines,
         starts: args.starts,
         warm_ups: args.warmups,
+        batch: args.batch,
     })?;
     match args.format {
-        Format::Table => print!("{}", table(&rows)),
+        Format::Table => print!("{}\n{}", table(&rows), ::emu::goal::table(&goals(&rows))),
         Format::Csv => print!("{}", csv(&rows)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+        Format::Json => {
+            let all = serde_json::json!({ "rows": rows, "goals": goals(&rows) });
+            println!("{}", serde_json::to_string_pretty(&all)?);
+        }
     }
     Ok(())
 }

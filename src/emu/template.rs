@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use ::emu::functions::{self, Places};
-use ::emu::pager::{Client, Mode, Options};
+use ::emu::pager::{Client, Mode, Options, Prefetch};
 use ::emu::sandbox::{Base, Config, Manager, Mode as Isolation};
 use ::emu::template::{self, Backing, Prepared, Served, Store, Subject, store};
 
@@ -52,6 +52,8 @@ enum Command {
         /// Socket of a page server (`trenvx emu serve --socket`), with `--by fault` and `--by fault-shared`.
         #[arg(long, value_name = "PATH")]
         server: Option<PathBuf>,
+        #[command(flatten)]
+        serving: Serving,
     },
     /// Show what a template holds.
     Inspect {
@@ -72,7 +74,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Measure functions and print their profiles for the simulator (`--set 'profiles="FILE"'`).
+    /// Measure functions and print their profiles for the simulator: a file that an experiment names with
+    /// `profiles = "FILE"`.
     Profile {
         /// The functions; the first is the profile of functions without a name.
         #[arg(required = true, value_name = "FUNCTION")]
@@ -112,6 +115,49 @@ enum Command {
     },
 }
 
+/// How a page server serves the process.
+#[derive(Debug, Args)]
+struct Serving {
+    /// Pages that are installed for one fault.
+    #[arg(long, value_name = "K", default_value_t = 16, requires = "server")]
+    batch: usize,
+    /// What is installed before the process goes on: none, working-set, regions (pages at most 32 apart), or all.
+    #[arg(long, value_enum, default_value_t = Before::None, requires = "server")]
+    prefetch: Before,
+    /// Write the working set down when the process has ended.
+    #[arg(long, requires = "server")]
+    record: bool,
+    /// Install the other pages in idle moments.
+    #[arg(long, requires = "server")]
+    background: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Before {
+    /// Nothing.
+    None,
+    /// What was recorded, as REAP does.
+    WorkingSet,
+    /// What was recorded, and what lies between, as FaaSnap does.
+    Regions,
+    /// Everything.
+    All,
+}
+
+impl Serving {
+    fn options(&self, by: Backing) -> Options {
+        let mode = if by == Backing::Fault { Mode::Private } else { Mode::Shared };
+        let prefetch = match self.prefetch {
+            Before::None => Prefetch::None,
+            Before::WorkingSet => Prefetch::WorkingSet,
+            Before::Regions => Prefetch::Regions { gap: 32 },
+            Before::All => Prefetch::All,
+        };
+        let (batch, record, background) = (self.batch, self.record, self.background);
+        Options { batch, prefetch, record, background, ..Options::new(mode) }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum By {
     /// Private mappings: shared until written.
@@ -132,14 +178,20 @@ pub fn run(folders: &Folders, args: TemplateArgs) -> anyhow::Result<()> {
     let store = Store::open(&args.store)?;
     match args.command {
         Command::Capture { function, warmups } => capture(folders, &store, &function, warmups),
-        Command::Attach { id, calls, input, by, server } => {
+        Command::Attach { id, calls, input, by, server, serving } => {
             let by = match by {
                 By::Map => Backing::Map,
                 By::Copy => Backing::Copy,
                 By::Fault => Backing::Fault,
                 By::FaultShared => Backing::FaultShared,
             };
-            attach(folders, &store.find(&id)?, calls, input.as_deref(), by, server.as_deref())
+            let server = match (by.is_served(), server) {
+                (true, Some(socket)) => Some(PageServer::connect(&socket, serving.options(by))?),
+                (false, None) => None,
+                (true, None) => bail!("--by {} needs the socket of a page server: --server PATH", by.name()),
+                (false, Some(_)) => bail!("--server is for --by fault and --by fault-shared"),
+            };
+            attach(folders, &store.find(&id)?, calls, input.as_deref(), by, server.as_ref())
         }
         Command::Inspect { id, json } => {
             let template = store.find(&id)?;
@@ -202,14 +254,8 @@ fn attach(
     calls: u32,
     input: Option<&str>,
     by: Backing,
-    server: Option<&Path>,
+    server: Option<&PageServer>,
 ) -> anyhow::Result<()> {
-    let server = match (by.is_served(), server) {
-        (true, Some(socket)) => Some(PageServer::connect(socket, by)?),
-        (false, None) => None,
-        (true, None) => bail!("--by {} needs the socket of a page server: --server PATH", by.name()),
-        (false, Some(_)) => bail!("--server is for --by fault and --by fault-shared"),
-    };
     let places = Places::here(&folders.out)?;
     let subject = subject(&places, &template.manifest().function)?;
     let stated: Option<Value> =
@@ -221,7 +267,7 @@ fn attach(
     manager.prepare(&subject.program);
     manager.settle();
     let began = Instant::now();
-    let mut attached = match &server {
+    let mut attached = match server {
         None => prepared.start(&manager, Some(used), &subject.program, None)?,
         Some(server) => {
             let served = server.serve(template.folder());
@@ -297,11 +343,10 @@ struct PageServer {
 }
 
 impl PageServer {
-    fn connect(socket: &Path, by: Backing) -> anyhow::Result<Self> {
-        let mode = if by == Backing::Fault { Mode::Private } else { Mode::Shared };
+    fn connect(socket: &Path, options: Options) -> anyhow::Result<Self> {
         let device = File::options().read(true).write(true).open("/dev/userfaultfd");
         let device = device.context("cannot open /dev/userfaultfd")?;
-        Ok(Self { client: Client::connect(socket)?, options: Options::new(mode), device })
+        Ok(Self { client: Client::connect(socket)?, options, device })
     }
 
     fn serve<'a>(&'a self, folder: &'a Path) -> Served<'a> {

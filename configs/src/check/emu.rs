@@ -7,6 +7,9 @@ use crate::values;
 use platform::system::{State, System};
 use traces::Duration;
 
+/// Most pages that a page server installs for one fault.
+const MOST_PAGES: u32 = 512;
+
 /// The systems that the emulated world runs, and how the workload is fitted to it.
 pub(crate) fn emu(root: &Section<'_, '_>, compared: &[System]) -> Option<(Vec<System>, EmuSpec)> {
     let section = root.section("emu")?;
@@ -25,10 +28,14 @@ pub(crate) fn emu(root: &Section<'_, '_>, compared: &[System]) -> Option<(Vec<Sy
         window: (window > Duration::ZERO).then_some(window),
         burn_in: section.get("burn_in", values::duration),
         speed: section.get("speed", values::factor),
+        batch: section.get("batch", values::count),
         functions: section.list("functions", values::text).into_iter().map(|(name, _)| name).collect(),
     };
     if spec.window.is_some_and(|window| window <= spec.burn_in) {
         section.problem("window", "nothing is left of it after the burn-in: write a longer one");
+    }
+    if !(1..=MOST_PAGES).contains(&spec.batch) {
+        section.problem("batch", format!("a fault brings 1 to {MOST_PAGES} pages, not {}", spec.batch));
     }
     // Of the experiment as a whole, which reads it itself.
     section.has("seeds");

@@ -13,6 +13,8 @@ use crate::template::{Backing, Prepared, Scratch, Store, Subject, Template, grou
 const MIB: f64 = (1 << 20) as f64;
 /// Calls before a function is captured.
 const WARM_UPS: u32 = 3;
+/// Pages that a page server installs for one fault.
+const BATCH: usize = 16;
 /// Invocations whose pages are counted.
 const INVOCATIONS: usize = 3;
 
@@ -266,6 +268,7 @@ pub(super) fn starts(places: &Places, wanted: &[String], starts: u32) -> Result<
             engines: Engine::ALL.to_vec(),
             starts: starts as usize,
             warm_ups: WARM_UPS,
+            batch: BATCH,
         };
         match bench(&settings) {
             Ok(measured) => rows.extend(measured.iter().flat_map(start_rows)),

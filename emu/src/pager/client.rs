@@ -180,25 +180,9 @@ impl Client {
             // It may be gone already.
             let _ = rustix::process::pidfd_send_signal(&own, rustix::process::Signal::KILL);
         };
-        self.attach_with(uffd, pidfd, template, regions, options, Box::new(kill))
-    }
-
-    /// The same, with another way to kill the process, such as one that kills what it has forked as well.
-    ///
-    /// # Errors
-    /// As [`Client::attach`].
-    pub fn attach_with(
-        &self,
-        uffd: OwnedFd,
-        pidfd: BorrowedFd<'_>,
-        template: &Path,
-        regions: &[Region],
-        options: Options,
-        kill: Killer,
-    ) -> Result<Attachment, ClientError> {
         let (fate, told) = channel();
         let copy = uffd.try_clone()?;
-        let held = Held { kill, fate, uffds: vec![uffd], parent: None };
+        let held = Held { kill: Box::new(kill), fate, uffds: vec![uffd], parent: None };
         let ask = Ask::Attach { template: template.to_owned(), regions: regions.to_vec(), options };
         match self.ask(ask, &[copy.as_fd(), pidfd], Some(held))?.0 {
             Answer::Attached { attachment, prefetched } => {
@@ -300,7 +284,7 @@ fn watch(inner: &Inner) {
                 }
             }
             Answer::Forked { attachment, parent } => {
-                // The child is killed with its parent's way of killing, which the manager may have widened to both.
+                // The child waits in its faults until its sandbox is ended, as its parent's is.
                 let held = Held {
                     kill: Box::new(|| {}),
                     fate: channel().0,

@@ -20,8 +20,7 @@
 //! * Nobody waits for ever. Who is killed while it waits leaves nothing; when the server is gone, its processes are
 //!   killed by their managers, which hold a reference to every userfaultfd, so that nobody reads zeros meanwhile.
 //! * One gap is left: a child that a process forks in the moment when the server is killed, between the kernel's
-//!   handing its descriptor over and the manager's getting a copy, reads zeros until it is killed as well.
-//!   Managers that let functions fork give [`Client::attach_with`] a way to kill the whole sandbox.
+//!   handing its descriptor over and the manager's getting a copy, reads zeros until its sandbox is ended, too.
 
 pub mod cache;
 pub mod client;

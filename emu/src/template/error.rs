@@ -94,7 +94,7 @@ impl Error {
         move |source| Self::File { action, path, source }
     }
 
-    pub(super) fn step(step: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn step(step: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let step = step.into();
         move |source| Self::Step { step, source }
     }

@@ -6,7 +6,7 @@
 //!
 //! * `manifest`, [`pages`]: the format. [`store`]: where templates lie. `machine`: where they can be attached.
 //! * `capture`: from a process to a template. `attach`: from a template to a process.
-//! * [`groups`]: which pages a request reads and writes.
+//! * [`groups`]: which pages a request reads and writes. [`soak`]: attaches for long.
 //!
 //! # Where a private mapping is not memory of one's own
 //!
@@ -36,6 +36,7 @@ mod machine;
 pub mod manifest;
 pub mod pages;
 mod sharing;
+pub mod soak;
 pub mod store;
 mod subject;
 pub mod usage;

@@ -172,6 +172,7 @@ mod tests {
             window: Some(Duration::from_millis(600)),
             burn_in: Duration::from_millis(80),
             speed: 2.0,
+            batch: 1,
             functions: functions.iter().map(|&name| name.to_owned()).collect(),
         }
     }

@@ -19,6 +19,7 @@ use super::memory::Census;
 use super::templates::Templates;
 use super::workers::{Done, Job, Made, Startable, Workers};
 use crate::functions::Input;
+use crate::pager::{Attachment, Fate};
 use crate::sandbox::channel::{Channel, Failure};
 use crate::sandbox::{Config, Manager, Mode, Program, Sandbox};
 
@@ -26,6 +27,8 @@ use crate::sandbox::{Config, Manager, Mode, Program, Sandbox};
 const MOST_STARTERS: u32 = 16;
 /// How long a function may take to accept a request, which fits its socket's buffer.
 const SEND: Duration = Duration::from_millis(100);
+/// How long a page server may take to say why a process has ended.
+const FATE: Duration = Duration::from_millis(100);
 /// How much of a dead function's log is shown, bytes.
 const SHOWN: usize = 300;
 
@@ -50,7 +53,15 @@ struct Slot {
     life: Life,
     /// With a worker, while its process is awaited.
     sandbox: Option<Sandbox>,
+    /// What tells why its process ended, if its pages are served.
+    attachment: Option<Attachment>,
     awaited: Awaited,
+}
+
+impl Slot {
+    fn new(life: Life, sandbox: Option<Sandbox>, awaited: Awaited) -> Self {
+        Self { life, sandbox, attachment: None, awaited }
+    }
 }
 
 /// A function as the event loop knows it.
@@ -129,7 +140,7 @@ impl RealSandboxes {
             let sandbox = manager.vacate(manager.create(&empty)?)?;
             let life = Life { sandbox: SandboxId(number), number: 0 };
             real.count(life, &sandbox);
-            real.slots.insert(life.sandbox, Slot { life, sandbox: Some(sandbox), awaited: Awaited::Nothing });
+            real.slots.insert(life.sandbox, Slot::new(life, Some(sandbox), Awaited::Nothing));
         }
         for function in functions {
             // Root trees are part of what a pool of sandboxes keeps ready.
@@ -182,11 +193,12 @@ impl RealSandboxes {
             // It was given up meanwhile.
             Ok(made) if !wanted => self.workers().end(made.sandbox),
             Err(_) if !wanted => {}
-            Ok(Made { sandbox, replaced, is_ready }) => {
+            Ok(Made { sandbox, attachment, replaced, is_ready }) => {
                 let watched = self.watch(life, &sandbox);
                 self.count(life, &sandbox);
                 if let Some(slot) = self.slots.get_mut(&life.sandbox) {
                     slot.sandbox = Some(sandbox);
+                    slot.attachment = attachment;
                     slot.awaited = if is_ready { Awaited::Nothing } else { Awaited::Ready { replaced } };
                 }
                 if let Err(errno) = watched {
@@ -218,6 +230,7 @@ impl RealSandboxes {
                         Err(failure) => failure.to_string(),
                         Ok(_) => "the process ended".to_owned(),
                     };
+                    let why = slot.attachment.as_ref().and_then(fate).unwrap_or(why);
                     let log = function.log.tail(SHOWN).unwrap_or_default();
                     let log = String::from_utf8_lossy(&log).trim().replace('\n', " | ");
                     let said = if log.is_empty() { String::new() } else { format!("; it printed: {log}") };
@@ -230,6 +243,15 @@ impl RealSandboxes {
                 }
             }
         }
+    }
+}
+
+/// Why a process whose pages are served was ended, if it was.
+fn fate(attachment: &Attachment) -> Option<String> {
+    match attachment.fate(FATE)? {
+        Fate::Exited => None,
+        Fate::Ended(reason) => Some(format!("the page server ended it: {reason}")),
+        Fate::ServerGone => Some("its page server is gone".to_owned()),
     }
 }
 
@@ -282,13 +304,13 @@ fn judge(asked: &Asked, message: &Value) -> Result<(), String> {
 
 impl Executor for RealSandboxes {
     fn start(&mut self, life: Life, function: FunctionId) {
-        self.slots.insert(life.sandbox, Slot { life, sandbox: None, awaited: Awaited::Process });
+        self.slots.insert(life.sandbox, Slot::new(life, None, Awaited::Process));
         self.workers().make(Job { life, function, used: None });
     }
 
     fn repurpose(&mut self, old: Life, new: Life, function: FunctionId) {
         let used = self.release(old);
-        self.slots.insert(new.sandbox, Slot { life: new, sandbox: None, awaited: Awaited::Process });
+        self.slots.insert(new.sandbox, Slot::new(new, None, Awaited::Process));
         // One that died while it was idle and whose end nobody has heard of yet is made anew.
         self.workers().make(Job { life: new, function, used });
     }

@@ -15,7 +15,7 @@ use traces::Bytes;
 use super::catalog::Real;
 use super::error::Refused;
 use crate::pager::source::spec::SourceSpec;
-use crate::pager::{self, Client, Mode as Install, Options};
+use crate::pager::{self, Attachment, Client, Mode as Install, Options};
 use crate::sandbox::{Config, Manager, Mode, Program, Sandbox};
 use crate::template::{self, Backing, Prepared, Request, Scratch, Served, Store, capture};
 
@@ -43,15 +43,15 @@ pub(super) struct Attachable {
 }
 
 impl Attachable {
-    /// A process of the template, in a new sandbox or a used one.
+    /// A process of the template, in a new sandbox or a used one; what tells why it ended, if its pages are served.
     pub fn start(
         &self,
         manager: &Manager,
         used: Option<Sandbox>,
         program: &Program,
-    ) -> Result<Sandbox, template::Error> {
+    ) -> Result<(Sandbox, Option<Attachment>), template::Error> {
         let Some((serving, folder)) = &self.served else {
-            return Ok(self.prepared.start(manager, used, program, None)?.sandbox);
+            return Ok((self.prepared.start(manager, used, program, None)?.sandbox, None));
         };
         let served = Served {
             client: &serving.client,
@@ -59,7 +59,8 @@ impl Attachable {
             options: serving.options,
             device: serving.device.as_fd(),
         };
-        Ok(self.prepared.start_served(manager, used, program, &served)?.0.sandbox)
+        let (attached, attachment) = self.prepared.start_served(manager, used, program, &served)?;
+        Ok((attached.sandbox, Some(attachment)))
     }
 }
 
@@ -84,6 +85,8 @@ pub(super) struct Pages {
     class: MemoryClass,
     /// What serves them; `None`: they are mapped.
     source: Option<SourceSpec>,
+    /// Pages that are installed for one fault.
+    batch: usize,
 }
 
 /// How the pages of a system's templates come; `None` where its functions boot.
@@ -92,7 +95,8 @@ pub(super) struct Pages {
 /// If its state or its pages cannot be had here.
 pub(super) fn pages(spec: &Spec) -> Result<Option<Pages>, Refused> {
     let system = &spec.system;
-    let mapped = |class| Ok(Some(Pages { class, source: None }));
+    let batch = spec.emu.as_ref().map_or(1, |emu| emu.batch as usize);
+    let mapped = |class| Ok(Some(Pages { class, source: None, batch }));
     match (system.state, system.pages) {
         (State::Boot, _) => Ok(None),
         (State::Attach, PageSource::Cxl) => mapped(MemoryClass::PoolCxl),
@@ -109,7 +113,7 @@ pub(super) fn pages(spec: &Spec) -> Result<Option<Pages>, Refused> {
             );
             let source =
                 source.parse().map_err(|error| Refused::Experiment(format!("machine.rdma: {error}")))?;
-            Ok(Some(Pages { class: MemoryClass::PoolRdma, source: Some(source) }))
+            Ok(Some(Pages { class: MemoryClass::PoolRdma, source: Some(source), batch }))
         }
         (State::Attach, pages) => {
             let what = format!("a template whose pages come by \"{}\"", pages.word());
@@ -138,7 +142,7 @@ pub(super) fn capture_all(config: &Config, functions: &[Real], pages: &Pages) ->
         captured.push((Prepared::new(&template, backing)?, template.folder().to_owned()));
     }
     let serving = match &pages.source {
-        Some(source) => Some(Arc::new(serve(source, scratch)?)),
+        Some(source) => Some(Arc::new(serve(source, pages.batch, scratch)?)),
         None => None,
     };
     let with = |folder: PathBuf| serving.as_ref().map(|serving| (Arc::clone(serving), folder));
@@ -165,8 +169,8 @@ fn capture_one(manager: &Manager, store: &Store, real: &Real) -> Result<template
     template
 }
 
-/// A page server for the templates of this run, page by page into each process, as published.
-fn serve(source: &SourceSpec, scratch: Scratch) -> Result<Serving, Refused> {
+/// A page server for the templates of this run, which copies `batch` pages into a process at each fault (published: one).
+fn serve(source: &SourceSpec, batch: usize, scratch: Scratch) -> Result<Serving, Refused> {
     let io = |step| move |source| Refused::Io { step, source };
     let socket = scratch.store().folder().join("pages.socket");
     let config = pager::Config::new(socket.clone(), vec![Arc::new(source.clone())]);
@@ -174,7 +178,7 @@ fn serve(source: &SourceSpec, scratch: Scratch) -> Result<Serving, Refused> {
     let client = Client::connect(&socket).map_err(template::Error::Server)?;
     let device = File::options().read(true).write(true).open("/dev/userfaultfd");
     let device = device.map_err(io("open /dev/userfaultfd"))?.into();
-    let options = Options { batch: 1, ..Options::new(Install::Private) };
+    let options = Options { batch, ..Options::new(Install::Private) };
     Ok(Serving { client, options, device, _server: server, _scratch: scratch })
 }
 
@@ -196,6 +200,11 @@ mod tests {
         assert!(of("t-cxl").unwrap().source.is_none());
         let rdma = of("t-rdma").unwrap();
         assert_eq!((rdma.class, rdma.source.is_some()), (MemoryClass::PoolRdma, true));
+        assert_eq!(rdma.batch, 1, "as published");
+        let sets = ["emu.batch=16".to_owned()];
+        let many = configs::load(&file, Tier::Kick, &sets).unwrap();
+        let point = many.emulated.iter().find(|point| point.spec.system.name == "t-rdma").unwrap();
+        assert_eq!(pages(&point.spec).unwrap().unwrap().batch, 16);
         let mut spec = experiment.emulated[0].spec.clone();
         spec.system.state = State::CriuCopy;
         assert!(matches!(pages(&spec), Err(Refused::State { .. })));

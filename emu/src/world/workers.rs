@@ -10,6 +10,7 @@ use traces::FunctionId;
 
 use super::executor::Life;
 use super::templates::Attachable;
+use crate::pager::Attachment;
 use crate::sandbox::{Error, Manager, Program, Sandbox};
 use crate::template;
 
@@ -30,6 +31,8 @@ pub(super) struct Done {
 /// A sandbox whose function process runs.
 pub(super) struct Made {
     pub sandbox: Sandbox,
+    /// What tells why its process ended, if its pages are served.
+    pub attachment: Option<Attachment>,
     /// It was to be a used one, which was not clean.
     pub replaced: bool,
     /// It came from a template: it waits for its request and does not say so.
@@ -166,20 +169,25 @@ impl Shared {
         let is_ready = function.template.is_some();
         let was_used = used.is_some();
         match self.begin(function, used) {
-            Ok(sandbox) => Ok(Made { sandbox, replaced: false, is_ready }),
+            Ok((sandbox, attachment)) => Ok(Made { sandbox, attachment, replaced: false, is_ready }),
             Err(template::Error::Sandbox(Error::Unclean { .. })) if was_used => {
-                Ok(Made { sandbox: self.begin(function, None)?, replaced: true, is_ready })
+                let (sandbox, attachment) = self.begin(function, None)?;
+                Ok(Made { sandbox, attachment, replaced: true, is_ready })
             }
             Err(error) => Err(error),
         }
     }
 
-    fn begin(&self, function: &Startable, used: Option<Sandbox>) -> Result<Sandbox, template::Error> {
+    fn begin(
+        &self,
+        function: &Startable,
+        used: Option<Sandbox>,
+    ) -> Result<(Sandbox, Option<Attachment>), template::Error> {
         let Startable { program, template } = function;
         match (template, used) {
             (Some(template), used) => template.start(&self.manager, used, program),
-            (None, Some(used)) => Ok(self.manager.repurpose(used, program)?),
-            (None, None) => Ok(self.manager.create(program)?),
+            (None, Some(used)) => Ok((self.manager.repurpose(used, program)?, None)),
+            (None, None) => Ok((self.manager.create(program)?, None)),
         }
     }
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub mod python;
-pub mod server;
+pub mod served;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -32,6 +32,10 @@ pub struct State {
     pub server_mappings: usize,
     /// Resident memory of the server that is its own, KiB: without template files and the cache.
     pub server_memory_kib: u64,
+    /// Pages that the server's shared caches hold.
+    pub cache_pages: u64,
+    /// Pages that the templates have: more than these is a leak.
+    pub template_pages: u64,
     /// Open descriptors of the manager.
     pub manager_descriptors: usize,
     /// Mappings of the manager.
@@ -41,13 +45,21 @@ pub struct State {
 }
 
 impl State {
-    fn of(server: i32, started: Instant) -> io::Result<Self> {
+    /// Of the server with this number, and of this process.
+    pub(crate) fn of(
+        server: i32,
+        report: &Report,
+        template_pages: u64,
+        started: Instant,
+    ) -> io::Result<Self> {
         let manager = std::process::id() as i32;
         Ok(Self {
             at_s: started.elapsed().as_secs(),
             server_descriptors: entries(server)?,
             server_mappings: mappings(server)?,
             server_memory_kib: anonymous_kib(server)?,
+            cache_pages: report.cache_pages,
+            template_pages,
             manager_descriptors: entries(manager)?,
             manager_mappings: mappings(manager)?,
             manager_memory_kib: anonymous_kib(manager)?,
@@ -75,6 +87,8 @@ impl State {
                 self.server_memory_kib,
                 memory(before.server_memory_kib),
             ),
+            // It fills as pages are touched first, until it has all that there are.
+            more("pages of the cache", self.template_pages, self.cache_pages, 0),
             more(
                 "descriptors of the manager",
                 before.manager_descriptors as u64,
@@ -155,7 +169,7 @@ pub fn run(
         if started.elapsed() >= next || started.elapsed() >= length {
             next += step;
             settle(&client)?;
-            let state = State::of(server.pid(), started)?;
+            let state = State::of(server.pid(), &client.report()?, 2 * PAGES as u64, started)?;
             told(&state);
             soak.states.push(state);
         }

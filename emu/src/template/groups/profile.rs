@@ -242,10 +242,15 @@ mod tests {
         ];
         let file = folder.path().join("measured.toml");
         fs::write(&file, render(&profiles, "a machine")).unwrap();
-        let shipped =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/experiments/e04-w1.toml");
-        let sets = [format!("profiles={}", file.display())];
-        let experiment = configs::load(&shipped, configs::Tier::Kick, &sets)
+        let base = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/base.toml");
+        let experiment = folder.path().join("e99.toml");
+        let text = format!(
+            "id = \"e99\"\ntitle = \"A test\"\nquestion = \"Is it read?\"\nbase = \"{}\"\nprofiles = \"measured.toml\"\n\
+             workload.w2 = {{}}\n",
+            base.display()
+        );
+        fs::write(&experiment, text).unwrap();
+        let experiment = configs::load(&experiment, configs::Tier::Kick, &[])
             .unwrap_or_else(|problems| panic!("{problems}"));
         let found = &experiment.points[0].spec.profiles["one"];
         assert_eq!(found.pages.get(Content::Runtime, Behaviour::ReadOnly).0, 30);
