@@ -4,6 +4,7 @@ mod agents;
 mod bench;
 mod bench_pager;
 mod bench_template;
+mod bench_tiers;
 mod clean;
 mod functions;
 mod guest;

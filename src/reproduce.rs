@@ -117,6 +117,8 @@ fn lacking(folders: &Folders, measure: Option<&Measure>) -> anyhow::Result<Optio
         Some(Measure::VmStarts { .. } | Measure::PageCache { .. }) => {
             missing(&folders.out.join("vm"), "--vm")
         }
+        Some(Measure::Pools { .. }) => emu::doctor::lacking(&["qemu", "guest-kernel", "guest-cxl"])
+            .or_else(|| missing(&places.image(), "--functions")),
         _ => missing(&places.image(), "--functions").or_else(|| missing(&places.layers(), "--functions")),
     })
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use emu::doctor::skip_without;
+use emu::doctor::{skip, skip_without};
 use emu::guest::accelerator::Choice;
 use emu::guest::{Accelerator, Backing, Ended, FOLDER, Job, Lab, Node, Spec};
 use emu::pool::survey::synthetic;
@@ -316,6 +316,51 @@ fn a_pool_survives_a_guest_that_dies_while_it_reads(house: &House) {
     house.pool(1, READ);
     daemon.signal(libc::SIGTERM).expect("a guest that lives");
     ok(daemon);
+}
+
+/// The kick tier of e11 on this machine, as it is typed: a function of a template attached in a guest, from local
+/// memory and from a CXL device, and restored by CRIU.
+#[test]
+fn e11_measures_tiers_in_a_guest() {
+    if skip_without(&["qemu", "guest-kernel", "guest-cxl"]) {
+        return;
+    }
+    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
+    if !out.join("images/base/usr").is_dir() {
+        skip("no base image: run scripts/setup --functions");
+        return;
+    }
+    let _alone = alone();
+    // Its own folder of outputs, with the images of the real one.
+    let own = tempfile::tempdir().expect("a temporary folder");
+    for name in ["guest", "images", "functions"] {
+        std::os::unix::fs::symlink(out.join(name), own.path().join(name)).expect("a link");
+    }
+    let ran = Command::new(env!("CARGO_BIN_EXE_trenvx"))
+        .arg("--out")
+        .arg(own.path())
+        .args(["run", "e11", "--world", "emu", "--tier", "kick"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("the command starts");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let text = fs::read_to_string(own.path().join("measurements/e11-kick.json")).expect("what was measured");
+    let measured: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let rows = measured["rows"].as_array().expect("rows");
+    for tier in ["dram", "cxl-fsdax", "cxl-devdax", "criu"] {
+        let of = |metric: &str| {
+            let row = rows.iter().find(|row| row["subject"] == tier && row["metric"] == metric);
+            let row = row.unwrap_or_else(|| panic!("{tier}, {metric}: {rows:?}"));
+            let note = row["note"].as_str().unwrap_or_default();
+            assert!(note.ends_with("emulated device: functional, not timing"), "{row}");
+            row["median"].as_f64().unwrap_or_else(|| panic!("{row}"))
+        };
+        assert!(of("start") > 0.0 && of("pages") > 100.0 && of("private memory") > 1.0);
+        assert!(of("verified pages") >= of("pages") / 2.0, "{tier}: {rows:?}");
+    }
+    let caption =
+        fs::read_to_string(own.path().join("figures/e11-kick-emu/pools-start.json")).expect("a figure");
+    assert!(caption.contains("emulated device: functional, not timing"), "{caption}");
 }
 
 /// Process numbers of guests of the lab of `owner`.

@@ -57,18 +57,29 @@ pub enum Measure {
         /// Guest memory, MiB.
         memory_mib: u32,
     },
+    /// Attach and first reply of a function from each tier, in a guest that has a CXL device.
+    Pools {
+        /// The function.
+        function: String,
+        /// The tiers.
+        tiers: Vec<String>,
+        /// Starts from each tier.
+        starts: u32,
+    },
 }
 
 impl Measure {
     /// Methods of [`Measure::VmStarts`].
     pub const VM_METHODS: &'static [&'static str] =
         &["vanilla-ch", "e2b", "e2b+", "trenvx-vm-guest-cache", "trenvx-vm"];
+    /// Tiers of [`Measure::Pools`].
+    pub const TIERS: &'static [&'static str] = &["dram", "cxl-fsdax", "cxl-devdax", "criu", "criu-lazy"];
     /// Most microVMs at a time: more would wait for each other on a small machine instead of showing anything.
     pub const MOST_VMS: u32 = 3;
 
     /// Words of the alternatives, as in files.
     pub(crate) const KINDS: &'static [&'static str] =
-        &["sandboxes", "functions", "page-groups", "instances", "starts", "vm-starts", "page-cache"];
+        &["sandboxes", "functions", "page-groups", "instances", "starts", "vm-starts", "page-cache", "pools"];
 
     /// The word of its kind.
     #[must_use]
@@ -81,6 +92,7 @@ impl Measure {
             Self::Starts { .. } => "starts",
             Self::VmStarts { .. } => "vm-starts",
             Self::PageCache { .. } => "page-cache",
+            Self::Pools { .. } => "pools",
         }
     }
 }

@@ -2,7 +2,10 @@
 
 mod template_common;
 
-use emu::doctor::skip_without;
+use std::path::Path;
+
+use emu::doctor::{skip, skip_without};
+use emu::sandbox::Base;
 use serde_json::json;
 use template_common::{NEEDS, Place, ask, lacks};
 
@@ -47,7 +50,22 @@ fn node_goes_on_where_it_was() {
     if skip_without(NEEDS) || lacks("node") {
         return;
     }
-    let place = Place::new();
+    goes_on(&Place::new());
+}
+
+/// This machine's may be of another version than the image's: Node 20 here, Node 18 there.
+#[test]
+fn the_node_of_this_machine_does_too() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    if !Path::new("/usr/bin/node").exists() {
+        return skip("this machine has no node");
+    }
+    goes_on(&Place::on(Base::HostPrograms, false));
+}
+
+fn goes_on(place: &Place) {
     let program = place.script("state.js", SOURCE);
     let mut original = place.manager.create(&program).unwrap();
     let channel = &mut original.function_mut().unwrap().channel;

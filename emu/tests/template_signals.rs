@@ -50,7 +50,7 @@ def look():
         "umask": os.umask(0), "cwd": os.getcwd(), "name": open("/proc/self/comm").read().strip(),
         "altstack": altstack(), "exe": os.readlink("/proc/self/exe"),
         "cmdline": open("/proc/self/cmdline").read(), "environ": sorted(open("/proc/self/environ").read().split("\0")),
-        "session": [os.getsid(0), os.getpgid(0)], "heap": "[heap]" in open("/proc/self/maps").read(),
+        "session": [os.getsid(0), os.getpgid(0)], "heap": libc.sbrk(0),
         "auxv": hash(open("/proc/self/auxv", "rb").read()) * 0 + len(open("/proc/self/auxv", "rb").read()),
     }
 "#;

@@ -66,9 +66,12 @@ struct Activity {
     phases_left: u8,
     /// What it holds: a level of its plan.
     level: u8,
-    uses: u8,
     flags: Flags,
+    /// Invocations since its start.
+    uses: u32,
 }
+
+const _: () = assert!(size_of::<Activity>() == 64, "one cache line");
 
 /// What else is true of a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +132,8 @@ const VACANT: Activity = Activity {
     stages_left: 0,
     phases_left: 0,
     level: NOTHING,
-    uses: 0,
     flags: Flags::NONE,
+    uses: 0,
 };
 
 impl Activity {
@@ -226,6 +229,8 @@ pub struct Cell {
     cores_updated: Instant,
     core_time: Duration,
     faults: Schedule,
+    /// Nodes that have failed and are not back.
+    down: Vec<bool>,
     streams: Streams,
     warnings: Vec<String>,
     timeline: Option<Box<timeline::Recorder>>,
@@ -338,6 +343,7 @@ impl Cell {
             cores_updated: Instant::ZERO,
             core_time: Duration::ZERO,
             faults,
+            down: vec![false; nodes as usize],
             streams,
             warnings: Vec::new(),
             timeline: spec

@@ -11,7 +11,6 @@ use configs::Spec;
 use platform::policy::placement::home_rack;
 use platform::records::{Counters, RunRecord, Timeline};
 use rayon::prelude::*;
-use std::ops::Range;
 use traces::{Duration, Function, FunctionId, Instant, Invocation};
 
 /// What is played: a workload, or a stream that is never held in memory.
@@ -31,21 +30,22 @@ pub struct Play<'a, I> {
 /// Plays the workload on the spec's cluster.
 pub fn simulate<I: Iterator<Item = Invocation>>(spec: &Spec, play: Play<'_, I>) -> RunRecord {
     if !spec.system.keep_alive.looks_ahead() {
-        return play_all(spec, play, &[]);
+        return play_all(spec, play, Vec::new());
     }
     let Play { functions, invocations, burn_in, span, seed } = play;
     let invocations: Vec<Invocation> = invocations.collect();
     let future = arrivals(functions.len(), invocations.iter().copied());
-    play_all(spec, Play { functions, invocations: invocations.into_iter(), burn_in, span, seed }, &future)
+    play_all(spec, Play { functions, invocations: invocations.into_iter(), burn_in, span, seed }, future)
 }
 
 fn play_all<I: Iterator<Item = Invocation>>(
     spec: &Spec,
     play: Play<'_, I>,
-    future: &[Vec<Instant>],
+    future: Vec<Vec<Instant>>,
 ) -> RunRecord {
     let layout = Layout::new(spec, play.functions);
-    let mut cells = layout.cells(spec, &play, future, 0..layout.members.len());
+    let futures = layout.deal(future);
+    let mut cells = layout.cells(spec, &play, 0, futures);
     if let [cell] = cells.as_mut_slice() {
         for (number, invocation) in (0..).zip(play.invocations) {
             cell.offer(number, invocation);
@@ -72,12 +72,18 @@ where
     };
     let count = layout.members.len();
     let shards = shards.clamp(1, count);
-    let records: Vec<Vec<CellRecord>> = (0..shards)
-        .into_par_iter()
+    let mut futures = layout.deal(future).into_iter();
+    let dealt: Vec<(usize, Vec<_>)> = (0..shards)
         .map(|shard| {
             let own = count * shard / shards..count * (shard + 1) / shards;
-            let mut cells = layout.cells(spec, play, &future, own.clone());
-            play_in_batches(&layout, &mut cells, own.start, (play.invocations)());
+            (own.start, futures.by_ref().take(own.len()).collect())
+        })
+        .collect();
+    let records: Vec<Vec<CellRecord>> = dealt
+        .into_par_iter()
+        .map(|(first, futures)| {
+            let mut cells = layout.cells(spec, play, first, futures);
+            play_in_batches(&layout, &mut cells, first, (play.invocations)());
             cells.into_iter().map(Cell::finish).collect()
         })
         .collect();
@@ -148,23 +154,31 @@ impl Layout {
         Self { members, route }
     }
 
-    /// The cells of those numbers. `future` is empty, or the arrivals of every function.
+    /// Deals the arrivals of every function, or none, to the cells.
+    fn deal(&self, future: Vec<Vec<Instant>>) -> Vec<Vec<Vec<Instant>>> {
+        let mut futures = vec![Vec::new(); self.members.len()];
+        for (arrivals, &(cell, _)) in future.into_iter().zip(&self.route) {
+            futures[cell as usize].push(arrivals);
+        }
+        futures
+    }
+
+    /// The cells from number `first` on, one for each of the futures.
     fn cells<I>(
         &self,
         spec: &Spec,
         play: &Play<'_, I>,
-        future: &[Vec<Instant>],
-        which: Range<usize>,
+        first: usize,
+        futures: Vec<Vec<Vec<Instant>>>,
     ) -> Vec<Cell> {
         let measured = Measured { from: Instant::ZERO + play.burn_in, until: Instant::ZERO + play.span };
-        which
-            .map(|cell| {
+        (first..)
+            .zip(futures)
+            .map(|(cell, future)| {
                 let functions: Vec<(u32, &Function)> = self.members[cell]
                     .iter()
                     .map(|&number| (number, &play.functions[number as usize]))
                     .collect();
-                let members = self.members[cell].iter();
-                let future = members.filter_map(|&number| future.get(number as usize).cloned()).collect();
                 let place = (cell as u32, self.members.len() as u32);
                 Cell::new(spec, &functions, future, measured, play.seed, place)
             })

@@ -2,6 +2,7 @@
 
 use configs::Spec;
 use platform::records::{Outcome, RunRecord, Timeline};
+use platform::system::{Dedup, PageSource, State, System};
 use traces::Bytes;
 
 /// A pool that is smaller than what it has to hold from the beginning.
@@ -19,6 +20,21 @@ pub fn of_ports(spec: &Spec) -> Option<String> {
     let ports = spec.machine.cxl.ports;
     (spec.system.uses_cxl() && nodes > ports).then(|| {
         format!("{nodes} nodes share a CXL device of {ports} ports: raise cluster.racks, or cxl.ports")
+    })
+}
+
+/// Deduplication that is asked for and has nothing to work on: what functions have in common is only
+/// looked for in templates that are attached from a CXL device.
+pub fn of_dedup(system: &System) -> Option<String> {
+    let applies =
+        system.state == State::Attach && matches!(system.pages, PageSource::Cxl | PageSource::Tiered);
+    (system.dedup == Dedup::AcrossFunctions && !applies).then(|| {
+        format!(
+            "dedup = \"across-functions\" changes nothing for {}: it needs state = \"attach\" and pages = \"cxl\" or \"tiered\", here they are \"{}\" and \"{}\"",
+            system.name,
+            system.state.word(),
+            system.pages.word(),
+        )
     })
 }
 
@@ -46,10 +62,14 @@ pub fn of_outcomes(spec: &Spec, record: &mut RunRecord) {
             ended(Outcome::Unfinished),
             "measured invocations could not run before the end and are in no latency",
         ),
-        (record.counters.without_template, "starts had to boot because their template could not be had"),
+        (
+            record.counters.without_template,
+            "starts had to boot because their template or parent could not be had",
+        ),
     ];
     record.warnings.extend(said.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
     record.warnings.extend(of_ports(spec));
+    record.warnings.extend(of_dedup(&spec.system));
     if let Some(timeline) = &record.timeline {
         record.warnings.extend(of_timeline(timeline));
     }

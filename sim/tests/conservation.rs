@@ -25,12 +25,22 @@ struct Case {
 
 fn case() -> impl Strategy<Value = Case> {
     let system = prop::sample::select(SYSTEMS.iter().map(|s| s.name).collect::<Vec<_>>());
-    let keep_alive =
-        prop::option::of(prop::sample::select(vec![KeepAlive::FixedTtl, KeepAlive::Lru, KeepAlive::None]));
+    let keep_alive = prop::option::of(prop::sample::select(vec![
+        KeepAlive::FixedTtl,
+        KeepAlive::Lru,
+        KeepAlive::None,
+        KeepAlive::HybridHistogram,
+        KeepAlive::GreedyDual,
+        KeepAlive::Landlord,
+        KeepAlive::Oracle,
+    ]));
     let placement = prop::sample::select(vec![
         Placement::SandboxAware,
         Placement::RoundRobin,
         Placement::HashAffinity { bound_permille: 1250 },
+        Placement::Random,
+        Placement::LeastLoaded,
+        Placement::PowerOfTwo,
     ]);
     let cluster = (1u32..5, 1u32..4, 1u64..6, 1u32..4, 0u32..4, 1u64..40);
     let calls = prop::collection::vec((0u64..200, 0u32..4, 0u64..9_000), 0..120);

@@ -4,8 +4,11 @@ mod common;
 use common::scenario::*;
 use common::*;
 use configs::spec::{Churn, FaultKind, Placement};
+use platform::MemoryClass::{InstancePrivate, NodeShared};
+use platform::policy::placement::home_rack;
 use platform::records::{Outcome, StartKind};
-use traces::{Bytes, Duration};
+use platform::system::KeepAlive;
+use traces::{Bytes, Duration, FunctionId};
 
 #[test]
 fn a_lost_node_loses_what_runs_there_and_comes_back_as_it_was_at_the_beginning() {
@@ -69,6 +72,73 @@ fn a_slowed_nic_slows_what_it_fetches_from_then_until_it_is_back() {
     let calls: Vec<_> = [0, 10, 15, 30].iter().flat_map(|&s| [call(s * 1000, 0, 0); 2]).collect();
     let record = play_for(&spec, &calls, 40);
     assert_eq!(services_us(&record), [5_400, 5_400, 8_100, 8_100, 10_800, 10_800, 5_400, 5_400]);
+}
+
+#[test]
+fn overlapping_slow_downs_of_a_nic_end_when_the_last_of_them_does() {
+    // Six reads at a time at full rate, 900 pages of 6 us: two sandboxes need 5.4 ms, and on one stream
+    // twice that. The short slow-down ends at 12 s, the long one at 20 s.
+    let mut spec = free_spec("t-rdma");
+    spec.system.keep_alive = KeepAlive::None;
+    spec.machine.rdma.read_4k = Duration::from_micros(6);
+    spec.machine.rdma.reads_per_second = 1_000_000;
+    fails(&mut spec, 5, 15, FaultKind::Nic { node: 0, factor: 1.0 / 6.0 });
+    fails(&mut spec, 10, 2, FaultKind::Nic { node: 0, factor: 0.5 });
+    let calls: Vec<_> = [0, 11, 13, 25].iter().flat_map(|&s| [call(s * 1000, 0, 0); 2]).collect();
+    let record = play_for(&spec, &calls, 40);
+    assert_eq!(services_us(&record), [5_400, 5_400, 10_800, 10_800, 10_800, 10_800, 5_400, 5_400]);
+}
+
+#[test]
+fn zygotes_are_lost_with_their_node_and_come_back_with_it() {
+    // 600 pages of the runtime and 100 of libraries on each node.
+    let mut spec = free_spec("sock");
+    spec.cluster.nodes = 3;
+    spec.output.memory_every = Duration::from_secs(1);
+    fails(&mut spec, 5, 10, FaultKind::Node { node: 1 });
+    let record = play_for(&spec, &[], 20);
+    let held = [4, 6, 14, 16].map(|second| pages_at(&record, second * 1000, NodeShared));
+    assert_eq!(held, [3 * 700, 2 * 700, 2 * 700, 3 * 700]);
+    assert_eq!(record.memory.nodes[1].peak, Bytes(700 * 4096));
+}
+
+#[test]
+fn nothing_is_forked_from_a_parent_on_a_lost_node() {
+    let mut spec = free_spec("mitosis");
+    spec.cluster.nodes = 2;
+    spec.system.keep_alive = KeepAlive::None;
+    spec.output.memory_every = Duration::from_secs(1);
+    std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap().init = Duration::from_millis(200);
+    let home = home_rack(FunctionId(0), 2);
+    fails(&mut spec, 5, 10, FaultKind::Node { node: home });
+    let record = play_for(&spec, &[call(6_000, 0, 100), call(16_000, 0, 100)], 20);
+    assert_eq!(kinds(&record), [Some(StartKind::Cold), Some(StartKind::Restored)]);
+    assert_eq!(startups_us(&record)[0], 200_000);
+    assert_eq!(record.invocations[0].node, Some(1 - home));
+    assert_eq!(record.counters.without_template, 1);
+    let parent = [4, 7, 14, 15].map(|second| pages_at(&record, second * 1000, InstancePrivate));
+    assert_eq!(parent, [1_000, 0, 0, 1_000]);
+}
+
+#[test]
+fn a_fork_needs_its_parent_until_its_first_invocation_is_through() {
+    // One fork on each node. At 5 s the parent's node is lost, and its fork there with it. The other one
+    // is lost if it runs for the first time then, and goes on if it has all its pages.
+    let mut spec = free_spec("mitosis");
+    spec.system.keep_alive = KeepAlive::FixedTtl;
+    racks_in_turn(&mut spec, 2);
+    let home = home_rack(FunctionId(0), 2);
+    fails(&mut spec, 5, 100, FaultKind::Node { node: home });
+    let elsewhere = |calls: &[traces::Invocation]| {
+        let record = play_for(&spec, calls, 100);
+        let last = &record.invocations[calls.len() - 2..];
+        let found = last.iter().find(|call| call.node == Some(1 - home)).expect("a call on the other node");
+        (found.outcome, record.counters.lost)
+    };
+    let first = [call(4_000, 0, 10_000), call(4_000, 0, 10_000)];
+    assert_eq!(elsewhere(&first), (Outcome::Failed, 2));
+    let second = [call(0, 0, 1_000), call(0, 0, 1_000), first[0], first[1]];
+    assert_eq!(elsewhere(&second), (Outcome::Completed, 1));
 }
 
 #[test]

@@ -58,6 +58,37 @@ fn a_promoted_sandbox_holds_what_it_read_and_runs_at_full_speed() {
 }
 
 #[test]
+fn a_page_of_a_tiered_template_is_held_and_paid_for_once_wherever_it_came_from() {
+    // 600 read and 300 written pages, of which a tenth comes over the network: 60 + 30. In the first
+    // invocation 270 copies of 1 us and 90 fetches of 10 us; promoted after the second, the 540 that
+    // were read in place come to the 60 that are there.
+    let mut spec = free_spec("t-tiered");
+    spec.system.promote_after = 2;
+    spec.machine.restore.prefetch_coverage = 0.9;
+    spec.machine.fault.copy_on_write = Duration::from_micros(1);
+    spec.machine.fault.major = Duration::from_micros(10);
+    spec.output.memory_every = Duration::from_secs(1);
+    let record = play_for(&spec, &[call(0, 0, 1_000), call(10_000, 0, 1_000)], 20);
+    assert_eq!(services_us(&record), [1_000_000 + 270 + 900, 1_000_000]);
+    let held = [5, 15].map(|second| {
+        let at = |class| pages_at(&record, second * 1000, class);
+        (at(InstancePrivate), at(CopiedOnWrite))
+    });
+    assert_eq!(held, [(60, 300), (600, 300)]);
+}
+
+#[test]
+fn a_promotion_may_come_after_any_number_of_uses() {
+    let promoted = |uses: u64| {
+        let mut spec = free_spec("t-cxl");
+        spec.system.promote_after = 300;
+        let calls: Vec<_> = (0..uses).map(|second| call(second * 1000, 0, 10)).collect();
+        play_for(&spec, &calls, 400).counters.promoted
+    };
+    assert_eq!((promoted(299), promoted(300), promoted(301)), (0, 1, 1));
+}
+
+#[test]
 fn guests_cache_files_for_themselves_unless_they_read_the_node_s() {
     let files = |system: &str| {
         let mut spec = free_spec(system);

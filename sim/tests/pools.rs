@@ -174,3 +174,17 @@ fn who_copies_its_template_page_by_page_needs_it_until_its_first_invocation_is_t
     assert_eq!((outcomes("criu", 0), outcomes("criu", 1)), (Some(Completed), Some(Completed)));
     assert_eq!((outcomes("faasnap+", 0), outcomes("faasnap+", 1)), (Some(Failed), Some(Failed)));
 }
+
+#[test]
+fn deduplication_that_changes_nothing_is_said_to() {
+    let warned = |system: &str| {
+        let mut spec = free_spec(system);
+        spec.system.dedup = Dedup::AcrossFunctions;
+        let record = play_for(&spec, &[call(0, 0, 1)], 1);
+        record.warnings.iter().any(|warning| warning.contains("across-functions") && warning.contains(system))
+    };
+    assert_eq!(["t-rdma", "reap+", "criu"].map(warned), [true; 3]);
+    assert_eq!(["t-cxl", "t-tiered"].map(warned), [false; 2]);
+    let plain = play_for(&free_spec("t-rdma"), &[call(0, 0, 1)], 1);
+    assert!(plain.warnings.is_empty(), "{:?}", plain.warnings);
+}

@@ -21,6 +21,8 @@ enum Command {
     Template(super::bench_template::TemplateArgs),
     /// Page faults, served by the page server and by the bare kernel.
     Pager(super::bench_pager::PagerArgs),
+    /// Attach and first reply from each tier: local memory, CXL devices, CRIU.
+    Tiers(super::bench_tiers::TiersArgs),
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +64,7 @@ pub fn run(folders: &crate::common::Folders, args: BenchArgs) -> anyhow::Result<
         Command::Sandbox(args) => args,
         Command::Template(args) => return super::bench_template::run(folders, &args),
         Command::Pager(args) => return super::bench_pager::run(args),
+        Command::Tiers(args) => return super::bench_tiers::run(folders, args),
     };
     let mut config = Config::new(Mode::New);
     if let Some(base) = args.base {

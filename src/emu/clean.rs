@@ -27,6 +27,9 @@ pub fn run(folders: &Folders, args: &CleanArgs) -> anyhow::Result<()> {
     report
         .removed
         .extend(::emu::vm::clean::clean(&folders.out).context("cannot search the templates of VMs")?);
+    report.removed.extend(
+        ::emu::guest::leftovers::remove_logs(&folders.out).context("cannot search the logs of labs")?,
+    );
     for thing in &report.removed {
         println!("removed {thing}");
     }

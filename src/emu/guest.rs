@@ -67,6 +67,9 @@ struct RunArgs {
     /// The kernel modules that CRIU needs.
     #[arg(long)]
     criu: bool,
+    /// The kernel modules that sandboxes need.
+    #[arg(long)]
+    sandboxes: bool,
     /// What runs the guests.
     #[arg(long, value_enum, default_value_t = AcceleratorArg::Auto)]
     accelerator: AcceleratorArg,
@@ -141,7 +144,8 @@ fn run_lab(folders: &Folders, args: RunArgs) -> anyhow::Result<()> {
         anyhow::bail!("--on {}: there are guests 1 to {}", args.on.unwrap_or_default(), args.nodes);
     }
     let kept = args.logs.is_some();
-    let logs = args.logs.unwrap_or_else(|| folders.out.join("labs").join(std::process::id().to_string()));
+    let logs =
+        args.logs.unwrap_or_else(|| folders.out.join(guest::LOGS).join(std::process::id().to_string()));
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut spec = Spec::new(&folders.out.join(guest::FOLDER), &program, &logs);
     spec.nodes = args.nodes;
@@ -155,6 +159,7 @@ fn run_lab(folders: &Folders, args: RunArgs) -> anyhow::Result<()> {
     spec.cxl = args.cxl.map(|mib| (mib, backing));
     spec.rdma = args.rdma;
     spec.criu = args.criu;
+    spec.sandboxes = args.sandboxes;
     spec.boot_within = Duration::from_secs(args.boot_within);
     spec.accelerator = match args.accelerator {
         AcceleratorArg::Auto => Choice::Auto,

@@ -98,7 +98,11 @@ struct RemoveArgs {
     #[command(flatten)]
     on: OnDevice,
     /// The template.
-    name: String,
+    #[arg(required_unless_present = "slot")]
+    name: Option<String>,
+    /// A damaged slot of the directory, as `list` shows it.
+    #[arg(long, value_name = "N", conflicts_with = "name")]
+    slot: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -189,7 +193,7 @@ pub fn run(args: PoolArgs) -> anyhow::Result<()> {
         }
         Command::Fill(args) => fill(&args),
         Command::List(on) => list(&on.device),
-        Command::Remove(args) => Ok(Device::open_mut(&args.on.device)?.remove(&args.name)?),
+        Command::Remove(args) => remove(&args),
         Command::Unlock(on) => {
             match Device::open_mut(&on.device)?.unlock()? {
                 0 => println!("not locked"),
@@ -249,9 +253,23 @@ fn fill(args: &FillArgs) -> anyhow::Result<()> {
 }
 
 fn list(device: &Path) -> anyhow::Result<()> {
-    for entry in Device::open(device)?.list()? {
+    let (entries, damages) = Device::open(device)?.list()?;
+    for entry in entries {
         let state = if entry.is_ready { "ready" } else { "being filled" };
         println!("{:24}  {:>9} pages at {:#12x}  {state}", entry.name, entry.pages, entry.start);
+    }
+    for damage in damages {
+        println!("slot {:19}  damaged: {}", damage.slot, damage.what);
+    }
+    Ok(())
+}
+
+fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
+    let device = Device::open_mut(&args.on.device)?;
+    match (&args.name, args.slot) {
+        (Some(name), _) => device.remove(name)?,
+        (None, Some(slot)) => device.clear(slot)?,
+        (None, None) => unreachable!("one of both is asked for"),
     }
     Ok(())
 }

@@ -61,13 +61,31 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Ask two processes of a template the same thing, and count the pages that it reads and writes.
+    /// Call a process of a template, and count the pages that each call touches and writes.
     Groups {
         /// The template, or how its name begins.
         id: String,
+        /// Calls with the base input.
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        calls: usize,
         /// JSON instead of a table.
         #[arg(long)]
         json: bool,
+    },
+    /// Measure functions and print their profiles for the simulator (`--set 'profiles="FILE"'`).
+    Profile {
+        /// The functions; the first is the profile of functions without a name.
+        #[arg(required = true, value_name = "FUNCTION")]
+        functions: Vec<String>,
+        /// Calls before it is captured.
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        warmups: u32,
+        /// Calls that are timed.
+        #[arg(long, value_name = "N", default_value_t = 15)]
+        timed: usize,
+        /// Calls whose pages are counted.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        calls: usize,
     },
     /// Compare two templates page by page.
     Diff {
@@ -132,7 +150,10 @@ pub fn run(folders: &Folders, args: TemplateArgs) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Command::Groups { id, json } => groups(folders, &store.find(&id)?, json),
+        Command::Groups { id, calls, json } => groups(folders, &store.find(&id)?, calls, json),
+        Command::Profile { functions, warmups, timed, calls } => {
+            profile(folders, &functions, warmups, timed, calls)
+        }
         Command::Diff { one, other } => {
             let difference = template::inspect::compare(&store.find(&one)?, &store.find(&other)?)?;
             println!("{}", serde_json::to_string_pretty(&difference)?);
@@ -226,16 +247,45 @@ fn attach(
     Ok(())
 }
 
-fn groups(folders: &Folders, template: &template::Template, as_json: bool) -> anyhow::Result<()> {
+fn groups(
+    folders: &Folders,
+    template: &template::Template,
+    calls: usize,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let places = Places::here(&folders.out)?;
     let subject = subject(&places, &template.manifest().function)?;
     let manager = manager(&places)?;
-    let groups = template::groups::measure(&manager, template, &subject, &subject.inputs.base)?;
+    let inputs = vec![&subject.inputs.base; calls.max(1)];
+    let counted = template::groups::measure(&manager, template, &subject, &inputs)?;
     if as_json {
-        println!("{}", serde_json::to_string_pretty(&groups)?);
+        println!("{}", serde_json::to_string_pretty(&counted)?);
     } else {
-        print!("{}", template::groups::table(&groups));
+        print!("{}", template::groups::table(&counted));
     }
+    Ok(())
+}
+
+fn profile(
+    folders: &Folders,
+    names: &[String],
+    warmups: u32,
+    timed: usize,
+    calls: usize,
+) -> anyhow::Result<()> {
+    use template::groups::profile::{measure, render};
+    let places = Places::here(&folders.out)?;
+    let manager = manager(&places)?;
+    let scratch = template::Scratch::new()?;
+    let mut profiles = Vec::new();
+    for name in names {
+        eprintln!("measuring {name}");
+        let (subject, language) = (subject(&places, name)?, functions::find(&places, name)?.language);
+        profiles.push(measure(&manager, scratch.store(), (&subject, language), warmups, timed, calls)?);
+    }
+    let machine = ::emu::doctor::Machine::describe(&::emu::doctor::Host::this());
+    let machine = format!("{} cores of {}, Linux {}", machine.cores, machine.cpu_model, machine.kernel);
+    print!("{}", render(&profiles, &machine));
     Ok(())
 }
 
@@ -292,6 +342,9 @@ fn list(store: &Store, as_json: bool) -> anyhow::Result<()> {
             "{:<33} {:<20} {:>9} {:>10} {:>10}",
             row.id, row.function, row.pages, row.duplicates_within, row.duplicates_across
         );
+    }
+    for reason in &sharing.unreadable {
+        println!("{reason}");
     }
     let mib = sharing.unique_bytes as f64 / f64::from(1 << 20);
     println!("{} pages, {mib:.1} MiB when each is kept once", sharing.pages);

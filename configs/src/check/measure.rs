@@ -26,13 +26,18 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
             Measure::Starts { functions: names("functions"), starts: section.get("starts", values::count) }
         }
         "vm-starts" => Measure::VmStarts {
-            methods: vm_methods(&section),
+            methods: known(&section, "methods", "method", Measure::VM_METHODS),
             memory_mib: section.list("memory", guest_memory).into_iter().map(|(mib, _)| mib).collect(),
             starts: section.get("starts", values::count),
         },
         "page-cache" => Measure::PageCache {
             vms: section.get("vms", few_vms),
             memory_mib: section.get("memory", guest_memory),
+        },
+        "pools" => Measure::Pools {
+            function: section.get("function", values::text),
+            tiers: known(&section, "tiers", "tier", Measure::TIERS),
+            starts: section.get("starts", values::count),
         },
         _ => Measure::Functions {
             functions: names("functions"),
@@ -42,6 +47,9 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
     };
     if matches!(&measure, Measure::Sandboxes { ways, .. } if ways.is_empty()) {
         section.problem("ways", "how many at a time is missing: write a list such as [1, 4, 16]");
+    }
+    if matches!(&measure, Measure::Pools { tiers, .. } if tiers.is_empty()) {
+        section.problem("tiers", format!("no tier is named: write a list of {}", Measure::TIERS.join(", ")));
     }
     if let Measure::VmStarts { methods, memory_mib, .. } = &measure {
         if methods.is_empty() {
@@ -57,19 +65,21 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
     Some(measure)
 }
 
-/// Methods of microVMs, each known.
-fn vm_methods(section: &Section<'_, '_>) -> Vec<String> {
-    let named = section.list("methods", values::text);
-    let mut methods = Vec::new();
-    for (name, origin) in named {
-        if !Measure::VM_METHODS.contains(&name.as_str()) {
-            let hint = crate::suggest::hint(&name, Measure::VM_METHODS.iter().copied());
-            let key = format!("{}.methods", section.path);
-            section.checker.problem(origin, &key, format!("no method {name}: {hint}"));
+/// A list of names, each of those that there are.
+fn known(section: &Section<'_, '_>, key: &'static str, what: &str, names: &[&str]) -> Vec<String> {
+    let mut listed = Vec::new();
+    for (name, origin) in section.list(key, values::text) {
+        if !names.contains(&name.as_str()) {
+            let hint = crate::suggest::hint(&name, names.iter().copied());
+            section.checker.problem(
+                origin,
+                &format!("{}.{key}", section.path),
+                format!("no {what} {name}: {hint}"),
+            );
         }
-        methods.push(name);
+        listed.push(name);
     }
-    methods
+    listed
 }
 
 /// An amount of guest memory, MiB: what a small Linux with its agent runs in, and what the window over it leaves.

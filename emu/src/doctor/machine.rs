@@ -60,7 +60,7 @@ const TELLING_OPTIONS: [&str; 12] = [
 impl Machine {
     /// Reads the description from `host`.
     #[must_use]
-    pub(super) fn describe(host: &Host) -> Self {
+    pub fn describe(host: &Host) -> Self {
         let line = |name: &str| host.read(name).map(|text| text.trim().to_owned());
         Self {
             cpu_model: cpu_model(host),

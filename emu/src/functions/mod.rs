@@ -24,7 +24,7 @@ mod error;
 mod manifest;
 mod measure;
 mod places;
-mod process;
+pub(crate) mod process;
 mod spec;
 mod stage;
 mod table;

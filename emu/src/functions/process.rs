@@ -200,7 +200,7 @@ fn spawn(
 }
 
 /// Gives this thread a mount namespace in which the function's layers lie over the image; returns their root.
-fn enter(spec: &FunctionSpec, image: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn enter(spec: &FunctionSpec, image: &Path) -> Result<PathBuf, Error> {
     if !image.join("usr").is_dir() {
         let (function, path) = (spec.name.clone(), image.to_owned());
         return Err(Error::NotSetUp { function, what: "base image", path });

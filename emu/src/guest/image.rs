@@ -36,10 +36,12 @@ pub enum Group {
     Rdma,
     /// What CRIU asks the kernel for.
     Criu,
+    /// What the network of sandboxes is made of.
+    Sandboxes,
 }
 
 impl Group {
-    const ALL: [Self; 4] = [Self::Base, Self::Cxl, Self::Rdma, Self::Criu];
+    const ALL: [Self; 5] = [Self::Base, Self::Cxl, Self::Rdma, Self::Criu, Self::Sandboxes];
 
     /// Its name on the guest's kernel command line.
     #[must_use]
@@ -49,6 +51,7 @@ impl Group {
             Self::Cxl => "cxl",
             Self::Rdma => "rdma",
             Self::Criu => "criu",
+            Self::Sandboxes => "sandboxes",
         }
     }
 
@@ -84,6 +87,7 @@ impl Group {
                 "af_packet_diag",
                 "tun",
             ],
+            Self::Sandboxes => &["veth", "bridge"],
         }
     }
 }
@@ -213,6 +217,17 @@ impl Image {
         }
         let busybox = find_program("busybox", "busybox-static")?;
         find_program("dpkg-deb", "dpkg")?;
+        // Two that build at once share the place beside it: they take turns, and the second finds it made.
+        let parent =
+            folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(io_at(parent))?;
+        let _turn =
+            File::open(parent).and_then(|parent| parent.lock().map(|()| parent)).map_err(io_at(parent))?;
+        if package.is_none()
+            && let Ok(image) = Self::open(folder)
+        {
+            return Ok(image);
+        }
         let work = folder.with_extension("partial");
         remove(&work)?;
         fs::create_dir_all(&work).map_err(io_at(&work))?;

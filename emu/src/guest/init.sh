@@ -34,4 +34,5 @@ $b mount -t tmpfs -o mode=1777 shm /root/dev/shm
 $b mount -t tmpfs -o mode=755 run /root/run
 $b echo "trenvx-init: becomes $agent"
 # If it cannot start, the kernel panics and says so on the console, which is what the host shows.
-exec $b chroot /root "$agent" emu guest agent
+# Its root is the root of all mounts, not a folder below: sandboxes made from it show paths from their own root.
+exec $b switch_root /root "$agent" emu guest agent

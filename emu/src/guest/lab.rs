@@ -50,6 +50,8 @@ pub struct Spec {
     pub rdma: bool,
     /// The kernel modules that CRIU needs.
     pub criu: bool,
+    /// The kernel modules that sandboxes need.
+    pub sandboxes: bool,
     /// KVM or TCG.
     pub accelerator: Choice,
     /// How long all guests together may take to answer.
@@ -70,6 +72,7 @@ impl Spec {
             cxl: None,
             rdma: false,
             criu: false,
+            sandboxes: false,
             accelerator: Choice::Auto,
             boot_within: Duration::from_secs(120),
         }
@@ -130,6 +133,7 @@ impl Lab {
         groups.extend(spec.cxl.as_ref().map(|_| Group::Cxl));
         groups.extend(spec.rdma.then_some(Group::Rdma));
         groups.extend(spec.criu.then_some(Group::Criu));
+        groups.extend(spec.sandboxes.then_some(Group::Sandboxes));
         let network = spec.nodes > 1 || spec.rdma;
         let (switch, wires) = if network {
             let (switch, wires) = Switch::new(spec.nodes).map_err(step("make the wire between guests"))?;

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// How names begin.
 const PREFIX: &str = "trenvx-lab:";
@@ -49,6 +50,29 @@ pub fn find() -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// Removes the logs of labs whose process is gone, and says which.
+///
+/// # Errors
+/// If the folder of logs cannot be read, or one cannot be removed.
+pub fn remove_logs(out: &Path) -> io::Result<Vec<String>> {
+    let folder = out.join(super::LOGS);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut removed = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        // A number that another process has by now keeps its logs until that has ended.
+        let process = entry.file_name().to_string_lossy().parse::<u32>().ok();
+        if process.is_some_and(|process| start_of(process).is_none()) {
+            fs::remove_dir_all(entry.path())?;
+            removed.push(format!("logs {}", entry.path().display()));
+        }
+    }
+    Ok(removed)
+}
+
 /// Kills them, and says which.
 ///
 /// # Errors
@@ -74,6 +98,20 @@ pub fn remove() -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logs_go_when_their_lab_is_gone() {
+        let out = tempfile::tempdir().unwrap();
+        let logs = |name: &str| out.path().join(crate::guest::LOGS).join(name);
+        assert_eq!(remove_logs(out.path()).unwrap(), Vec::<String>::new());
+        // No process has a number as large as that.
+        let (living, gone) = (std::process::id().to_string(), "4194305".to_owned());
+        for name in [&living, &gone, &"kept-by-somebody".to_owned()] {
+            fs::create_dir_all(logs(name)).unwrap();
+        }
+        assert_eq!(remove_logs(out.path()).unwrap(), [format!("logs {}", logs(&gone).display())]);
+        assert!(logs(&living).exists() && logs("kept-by-somebody").exists() && !logs(&gone).exists());
+    }
 
     #[test]
     fn a_command_line_leads_to_the_lab() {

@@ -31,3 +31,5 @@ pub use qemu::{Accelerator, CXL_STEP_MIB};
 
 /// Name of the image's folder in the folder of all outputs.
 pub const FOLDER: &str = "guest";
+/// Name of the folder of labs' logs there: one for each process that boots some.
+pub const LOGS: &str = "labs";

@@ -4,6 +4,7 @@
 //! are drawn from them without measuring again.
 
 mod functions;
+mod pools;
 mod sandboxes;
 mod templates;
 mod vms;
@@ -44,6 +45,15 @@ pub enum Error {
     /// A template cannot be made or attached.
     #[error(transparent)]
     Template(#[from] crate::template::Error),
+    /// The guest lab does not come up.
+    #[error(transparent)]
+    Lab(#[from] crate::guest::LabError),
+    /// The guest does not do what it is asked to.
+    #[error(transparent)]
+    Guest(#[from] crate::guest::NodeError),
+    /// What the guest measured is not there.
+    #[error("the guest measured nothing: {0}")]
+    Nothing(String),
     /// No sandbox can be made.
     #[error(transparent)]
     Sandbox(#[from] crate::sandbox::Error),
@@ -64,6 +74,7 @@ pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
             vms::starts(places, methods, memory_mib, *starts)
         }
         Measure::PageCache { vms, memory_mib } => vms::page_cache(places, *vms, *memory_mib),
+        Measure::Pools { function, tiers, starts } => pools::run(places, function, tiers, *starts),
     }
 }
 

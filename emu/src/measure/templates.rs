@@ -13,6 +13,8 @@ use crate::template::{Backing, Prepared, Scratch, Store, Subject, Template, grou
 const MIB: f64 = (1 << 20) as f64;
 /// Calls before a function is captured.
 const WARM_UPS: u32 = 3;
+/// Invocations whose pages are counted.
+const INVOCATIONS: usize = 3;
 
 fn config(places: &Places) -> Config {
     Config { base: Base::Image(places.image()), ..Config::new(Mode::Repurpose) }
@@ -78,7 +80,10 @@ pub(super) fn page_groups(places: &Places, wanted: &[String]) -> Result<Outcome,
         warnings: vec![
             "only pages of the template count: file pages that nobody has written belong to the files"
                 .to_owned(),
-            "one invocation with the base input after three with the warm-up input".to_owned(),
+            format!(
+                "{INVOCATIONS} invocations with the base input by one process of the template, which was captured \
+                 after {WARM_UPS} with the warm-up input; exact counts, page by page"
+            ),
         ],
         stand_ins: Vec::new(),
     })
@@ -93,10 +98,10 @@ fn groups_of(
     let subject = subject(places, name)?;
     let (sandbox, template) = subject.capture(manager, store, WARM_UPS)?;
     manager.destroy(sandbox);
-    let groups = groups::measure(manager, &template, &subject, &subject.inputs.base)?;
+    let counted = groups::measure(manager, &template, &subject, &[&subject.inputs.base; INVOCATIONS])?;
     let mut sums = [0; 3];
     let mut rows = Vec::new();
-    for (class, group) in &groups {
+    for (class, group) in &counted.groups {
         let counts = [group.read_only, group.written, group.untouched];
         for (part, (pages, sum)) in
             ["read only", "written", "untouched"].into_iter().zip(counts.into_iter().zip(&mut sums))
@@ -111,6 +116,21 @@ fn groups_of(
     for (part, pages) in ["read only", "written", "untouched"].into_iter().zip(sums) {
         rows.push(row(name, "pages", part, "MiB", 1, pages as f64 * 4096.0 / MIB));
     }
+    for (nth, call) in counted.calls.iter().enumerate() {
+        let nth = nth + 1;
+        for (part, pages) in [("first touched", call.first_touched), ("written", call.written)] {
+            let part = format!("{part} by invocation {nth}");
+            rows.push(row(name, "pages by invocation", &part, "MiB", 1, pages as f64 * 4096.0 / MIB));
+        }
+    }
+    rows.push(row(
+        name,
+        "pages of no template",
+        "at the peak",
+        "MiB",
+        1,
+        counted.fresh as f64 * 4096.0 / MIB,
+    ));
     if read + written > 0 {
         let share = 100.0 * read as f64 / (read + written) as f64;
         rows.push(MeasuredRow {
@@ -127,15 +147,33 @@ pub(super) fn instances(places: &Places, wanted: &[String], count: u32) -> Resul
     let manager = Manager::start(config(places))?;
     let mut rows = Vec::new();
     for name in names(places, wanted)? {
-        let subject = subject(places, &name)?;
         eprintln!("{count} instances of {name}");
-        let (sandbox, template) = subject.capture(&manager, scratch.store(), WARM_UPS)?;
-        manager.destroy(sandbox);
-        let held = template.manifest().pages.present as f64 * 4096.0 / MIB;
-        let prepared = Prepared::new(&template, Backing::Map)?;
-        for (engine, template) in [("boot", None), ("attach", Some(&prepared))] {
-            match together(&manager, &subject, template, count) {
-                Ok((own, shared)) => {
+        let subject = match subject(places, &name) {
+            Ok(subject) => subject,
+            Err(error) => {
+                rows.extend(["boot", "attach"].map(|engine| MeasuredRow {
+                    panel: name.clone(),
+                    ..not_run(engine, "memory", &error.to_string())
+                }));
+                continue;
+            }
+        };
+        // One that cannot be captured can still be booted.
+        let captured = captured(&manager, scratch.store(), &subject);
+        let held = captured.as_ref().map_or(0, |(template, _)| template.manifest().pages.present);
+        let held = held as f64 * 4096.0 / MIB;
+        for (engine, template) in
+            [("boot", Ok(None)), ("attach", captured.as_ref().map(|(_, prepared)| Some(prepared)))]
+        {
+            let found = match template {
+                Ok(template) => together(&manager, &subject, template, count).map(|found| (found, template)),
+                Err(why) => {
+                    rows.push(MeasuredRow { panel: name.clone(), ..not_run(engine, "memory", why) });
+                    continue;
+                }
+            };
+            match found {
+                Ok(((own, shared), template)) => {
                     let of = |part: &str, mib| MeasuredRow {
                         panel: name.clone(),
                         ..row(engine, "memory", part, "MiB", count.into(), mib)
@@ -164,6 +202,17 @@ pub(super) fn instances(places: &Places, wanted: &[String], count: u32) -> Resul
         warnings: of_this_machine(),
         stand_ins: vec!["templates lie in this machine's DRAM, which stands for CXL memory".to_owned()],
     })
+}
+
+/// A function's template, ready to be attached, or why there is none.
+fn captured(manager: &Manager, store: &Store, subject: &Subject) -> Result<(Template, Prepared), String> {
+    let make = || -> Result<(Template, Prepared), Error> {
+        let (sandbox, template) = subject.capture(manager, store, WARM_UPS)?;
+        manager.destroy(sandbox);
+        let prepared = Prepared::new(&template, Backing::Map)?;
+        Ok((template, prepared))
+    };
+    make().map_err(|error| error.to_string())
 }
 
 /// Memory of `count` instances together after one call of each, MiB: their own, and of files by their shares.
@@ -202,10 +251,18 @@ pub(super) fn starts(places: &Places, wanted: &[String], starts: u32) -> Result<
     let mut rows = Vec::new();
     for name in names(places, wanted)? {
         eprintln!("starting {name}");
+        let subject = match subject(places, &name) {
+            Ok(subject) => subject,
+            Err(error) => {
+                let row = not_run("attach", "start", &error.to_string());
+                rows.push(MeasuredRow { panel: name, ..row });
+                continue;
+            }
+        };
         let settings = Settings {
             config: config(places),
             store: scratch.store().clone(),
-            subjects: vec![subject(places, &name)?],
+            subjects: vec![subject],
             engines: Engine::ALL.to_vec(),
             starts: starts as usize,
             warm_ups: WARM_UPS,

@@ -291,10 +291,12 @@ fn watch(inner: &Inner) {
                     let _ = held.fate.send(Fate::Exited);
                 }
             }
-            Answer::Ended { attachment, reason } => {
-                if let Some(held) = state.held.get(&attachment) {
-                    let _ = held.fate.send(Fate::Ended(reason));
+            Answer::Ended { attachment, reason, waits } => {
+                let mut next = Some(attachment);
+                while let Some(held) = next.and_then(|number| state.held.get(&number)) {
+                    let _ = held.fate.send(Fate::Ended(reason.clone()));
                     (held.kill)();
+                    next = held.parent.filter(|_| waits);
                 }
             }
             Answer::Forked { attachment, parent } => {

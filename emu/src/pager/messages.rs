@@ -143,6 +143,8 @@ pub enum Answer {
         attachment: u64,
         /// Why.
         reason: String,
+        /// It is a forked child that this kernel cannot end: who it comes from is to be killed with all its children.
+        waits: bool,
     },
     /// Notice: a process is gone and forgotten.
     Exited {

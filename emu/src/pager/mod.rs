@@ -5,7 +5,8 @@
 //! ([`Mode::Private`](messages::Mode), as published), or mapped from a cache that all processes of the template
 //! share. Managers talk to the server through a [`Client`].
 //!
-//! * [`uffd`] is the kernel's interface, and the only file that knows it; [`memory`] are mappings.
+//! * [`uffd`] is the kernel's interface, and the only file that knows it; [`pagemap`] tells what was written;
+//!   [`memory`] are mappings.
 //! * [`source`]: where pages come from; [`export`] gives them away to other machines.
 //! * [`layout`]: which page belongs at which address, while processes change their memory; [`cache`] what has been
 //!   fetched for all; [`working_set`] what was touched first.
@@ -30,6 +31,7 @@ pub mod layout;
 pub mod memory;
 pub mod messages;
 pub mod metrics;
+pub mod pagemap;
 pub mod server;
 pub mod source;
 pub mod stats;

@@ -27,7 +27,10 @@ const fn out(number: u64, size: usize) -> u64 {
 }
 
 const IOCTL_API: u64 = both(0x3f, size_of::<[u64; 3]>());
-const IOCTL_REGISTER: u64 = both(0x00, size_of::<[u64; 4]>());
+/// `USERFAULTFD_IOC_NEW`, of the device.
+const IOCTL_NEW: u64 = API << 8;
+/// Registers a range; for a program that makes the call without this file, too.
+pub(crate) const IOCTL_REGISTER: u64 = both(0x00, size_of::<[u64; 4]>());
 const IOCTL_UNREGISTER: u64 = out(0x01, size_of::<[u64; 2]>());
 const IOCTL_WAKE: u64 = out(0x02, size_of::<[u64; 2]>());
 const IOCTL_COPY: u64 = both(0x03, size_of::<[u64; 5]>());
@@ -67,6 +70,12 @@ pub mod feature {
     /// in whoever agrees on it.
     pub const SERVED: u64 =
         EVENT_FORK | EVENT_REMAP | EVENT_REMOVE | EVENT_UNMAP | MISSING_SHMEM | MINOR_SHMEM | POISON;
+    /// The same on kernels before 6.6. A forked child that has to be ended is then ended with its parent.
+    pub const SERVED_BEFORE_POISON: u64 = SERVED & !POISON;
+
+    /// What is needed to know which pages a process touches and which of them it writes.
+    pub const WATCHED: u64 =
+        EVENT_FORK | EVENT_REMAP | EVENT_REMOVE | EVENT_UNMAP | WP_ASYNC | WP_UNPOPULATED;
 }
 
 /// Which faults of a range are told. Bits of the kernel's `UFFDIO_REGISTER_MODE_…`.
@@ -81,6 +90,8 @@ pub mod track {
 
 /// Install without waking who waits. For every install of this module.
 pub const DONT_WAKE: u64 = 1;
+/// Install protected from writes. For [`Uffd::copy`].
+pub const PROTECTED: u64 = 2;
 
 /// Why an install did not do all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,6 +276,30 @@ impl Uffd {
         let user_mode_only = 1;
         let made = Self(make(0).or_else(|_| make(user_mode_only))?);
         made.call(IOCTL_API, &mut [API, features, 0])?;
+        Ok(made)
+    }
+
+    /// The same by `/dev/userfaultfd`, which no privilege is needed for; of what a page server needs, on older kernels
+    /// what they have.
+    ///
+    /// # Errors
+    /// As [`Uffd::open`].
+    pub fn open_by(device: impl AsFd, features: u64) -> io::Result<Self> {
+        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+        // SAFETY: takes flags by value and makes a descriptor.
+        let fd = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), IOCTL_NEW as libc::Ioctl, flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the device has just made it.
+        let made = Self(unsafe { OwnedFd::from_raw_fd(fd) });
+        match made.call(IOCTL_API, &mut [API, features, 0]) {
+            // A feature that the kernel does not know: nothing is agreed on then, and one may ask for less.
+            Err(Errno::INVAL) if features == feature::SERVED => {
+                made.call(IOCTL_API, &mut [API, feature::SERVED_BEFORE_POISON, 0])?;
+            }
+            agreed => agreed?,
+        }
         Ok(made)
     }
 

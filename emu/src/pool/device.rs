@@ -8,11 +8,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::directory::{Directory, DirectoryError, Entry};
+use super::directory::{Damage, Directory, DirectoryError, Entry, Reserved};
 use super::folder::{FolderError, open_template};
 use super::mapping::Mapping;
 use super::source::{PageReader, ReadError, index};
 use crate::template::pages::{PAGE, PageHash, PageTable};
+
+/// After so many pages a filler looks whether its entry is still its own: 1 MiB.
+const LOOK: u64 = 256;
 
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -99,19 +102,19 @@ impl Device {
         Directory::format(&self.memory);
     }
 
-    /// The templates on it, whole or not.
+    /// The templates on it, whole or not, and the damaged slots of its directory.
     ///
     /// # Errors
-    /// If there is no pool on it, or a damaged one.
-    pub fn list(&self) -> Result<Vec<Entry>, DeviceError> {
-        self.directory()?.entries().map_err(|why| self.wrong(why))
+    /// If there is no pool on it.
+    pub fn list(&self) -> Result<(Vec<Entry>, Vec<Damage>), DeviceError> {
+        Ok(self.directory()?.entries())
     }
 
     /// Copies a template onto it, and publishes it when all of it is there. It must have been opened to be changed.
     ///
     /// # Errors
-    /// If there is no room, there is one of that name, or the template is not as its table says. Then its space is
-    /// given back.
+    /// If there is no room, there is one of that name, the template is not as its table says, or somebody removes
+    /// it meanwhile. Then its space is given back, if it is still its own.
     pub fn fill(&self, name: &str, template: &Path) -> Result<Entry, DeviceError> {
         let (table, mut pages, path) = open_template(template)?;
         let directory = self.directory()?;
@@ -119,25 +122,33 @@ impl Device {
         let reserved = directory
             .reserve(self.owner, name, count, *table.root().as_bytes())
             .map_err(|why| self.wrong(why))?;
-        if let Err(error) = self.copy(&reserved.entry, &table, &mut pages, template, &path) {
-            let _ = directory.remove(self.owner, name);
+        let done = self
+            .copy(&directory, &reserved, &table, &mut pages, template, &path)
+            .and_then(|()| directory.publish(&reserved).map_err(|why| self.wrong(why)));
+        if let Err(error) = done {
+            let _ = directory.give_back(&reserved);
             return Err(error);
         }
-        directory.publish(&reserved);
         Ok(Entry { is_ready: true, ..reserved.entry })
     }
 
     fn copy(
         &self,
-        entry: &Entry,
+        directory: &Directory<'_>,
+        reserved: &Reserved,
         table: &PageTable,
         pages: &mut File,
         template: &Path,
         path: &Path,
     ) -> Result<(), DeviceError> {
+        let entry = &reserved.entry;
         let start = entry.start as usize;
         let mut page = [0; PAGE];
         for number in 0..entry.pages {
+            // Who goes on after its entry was removed writes into the space of others.
+            if number.is_multiple_of(LOOK) {
+                directory.check_held(reserved).map_err(|why| self.wrong(why))?;
+            }
             pages.read_exact(&mut page).map_err(|why| DeviceError::Io { path: path.to_owned(), why })?;
             if !table.matches(number, &page) {
                 return Err(DeviceError::Wrong { template: template.to_owned(), page: number });
@@ -157,6 +168,14 @@ impl Device {
         self.directory()?.remove(self.owner, name).map_err(|why| self.wrong(why))
     }
 
+    /// Gives a damaged slot of the directory back.
+    ///
+    /// # Errors
+    /// If it is not damaged.
+    pub fn clear(&self, slot: usize) -> Result<(), DeviceError> {
+        self.directory()?.clear(self.owner, slot).map_err(|why| self.wrong(why))
+    }
+
     /// Breaks the lock of a host that is dead; says which one had it, 0 for none.
     ///
     /// # Errors
@@ -171,6 +190,19 @@ impl Device {
     /// If there is none, it is not whole, or its table is damaged.
     pub fn template(self, name: &str) -> Result<OnDevice, DeviceError> {
         let entry = self.directory()?.find(name).map_err(|why| self.wrong(why))?;
+        self.reader(entry)
+    }
+
+    /// A reader of the template with this root hash, whatever its name.
+    ///
+    /// # Errors
+    /// As [`Device::template`].
+    pub fn template_of(self, root: &blake3::Hash) -> Result<OnDevice, DeviceError> {
+        let entry = self.directory()?.find_root(root).map_err(|why| self.wrong(why))?;
+        self.reader(entry)
+    }
+
+    fn reader(self, entry: Entry) -> Result<OnDevice, DeviceError> {
         let mut hashes = vec![[0; 16]; entry.pages as usize];
         self.memory.read(entry.table as usize, hashes.as_flattened_mut());
         let table = PageTable::new(hashes);
@@ -211,6 +243,24 @@ pub struct OnDevice {
     table: PageTable,
 }
 
+impl OnDevice {
+    /// Pages that it has, with gaps.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.entry.pages
+    }
+
+    /// Copies consecutive pages out, as they are on the device now.
+    ///
+    /// # Panics
+    /// If it has not so many.
+    pub fn copy(&self, first: u64, into: &mut [[u8; PAGE]]) {
+        let end = first.checked_add(into.len() as u64);
+        assert!(end.is_some_and(|end| end <= self.entry.pages), "pages of the template");
+        self.device.memory.read((self.entry.start + first * PAGE as u64) as usize, into.as_flattened_mut());
+    }
+}
+
 impl PageReader for OnDevice {
     fn kind(&self) -> &'static str {
         "cxl-devdax"
@@ -235,134 +285,4 @@ impl PageReader for OnDevice {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pool::survey::{survey, synthetic};
-    use std::os::unix::fs::FileExt;
-
-    struct Pool {
-        folder: tempfile::TempDir,
-    }
-
-    impl Pool {
-        /// A file of so many MiB as a device, formatted.
-        fn of_mib(mib: u64) -> Self {
-            let pool = Self { folder: tempfile::tempdir().unwrap() };
-            File::create(pool.path()).unwrap().set_len(mib << 20).unwrap();
-            pool.device().format();
-            pool
-        }
-        fn path(&self) -> PathBuf {
-            self.folder.path().join("device")
-        }
-        fn device(&self) -> Device {
-            Device::open_mut(&self.path()).unwrap()
-        }
-        fn template(&self, name: &str, pages: u64, seed: u64) -> PathBuf {
-            let path = self.folder.path().join(name);
-            synthetic(&path, pages, seed).unwrap();
-            path
-        }
-    }
-
-    #[test]
-    fn a_template_comes_back_as_it_was_filled() {
-        let pool = Pool::of_mib(16);
-        let template = pool.template("t", 700, 1);
-        pool.device().fill("python", &template).unwrap();
-        let mut reader = Device::open(&pool.path()).unwrap().template("python").unwrap();
-        assert_eq!(survey(&mut reader, 16).unwrap().pages, 613);
-        let error = reader.read(&[700], &mut [[0; PAGE]]).unwrap_err();
-        assert!(matches!(error, ReadError::NoPage { page: 700, pages: 700, .. }), "{error}");
-    }
-
-    #[test]
-    fn a_full_pool_says_how_much_room_there_is_and_stays_as_it_is() {
-        let pool = Pool::of_mib(8);
-        let template = pool.template("t", 700, 1);
-        pool.device().fill("one", &template).unwrap();
-        let error = pool.device().fill("two", &template).unwrap_err();
-        assert!(
-            error.to_string().ends_with("full: 4 MiB are wanted and the largest gap has 2 MiB"),
-            "{error}"
-        );
-        let small = pool.template("s", 100, 2);
-        pool.device().fill("three", &small).unwrap();
-        pool.device().remove("one").unwrap();
-        pool.device().fill("two", &template).unwrap();
-        let names: Vec<String> = pool.device().list().unwrap().into_iter().map(|entry| entry.name).collect();
-        assert_eq!(names, ["two", "three"]);
-    }
-
-    #[test]
-    fn hosts_that_fill_at_once_get_different_places_and_only_one_gets_a_name() {
-        let pool = Pool::of_mib(64);
-        let templates: Vec<PathBuf> =
-            (0..4).map(|seed| pool.template(&format!("t{seed}"), 300, seed)).collect();
-        let ends: Vec<Result<Entry, DeviceError>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = templates
-                .iter()
-                .enumerate()
-                .flat_map(|(seed, template)| [(seed, template), (seed, template)])
-                .map(|(seed, template)| {
-                    let pool = &pool;
-                    scope.spawn(move || pool.device().fill(&format!("f{seed}"), template))
-                })
-                .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert_eq!(ends.iter().filter(|end| end.is_ok()).count(), 4, "{ends:?}");
-        for seed in 0..4 {
-            let mut reader = Device::open(&pool.path()).unwrap().template(&format!("f{seed}")).unwrap();
-            survey(&mut reader, 8).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_filler_that_died_leaves_an_entry_that_is_refused_and_can_be_removed() {
-        let pool = Pool::of_mib(16);
-        let device = pool.device();
-        let directory = Directory::open(&device.memory).unwrap();
-        directory.reserve(7, "half", 10, [1; 32]).unwrap();
-        let error = pool.device().template("half").unwrap_err();
-        assert!(error.to_string().contains("being filled, or its filler died"), "{error}");
-        device.remove("half").unwrap();
-        assert_eq!(device.list().unwrap(), []);
-    }
-
-    #[test]
-    fn a_lock_of_a_dead_host_is_named_and_can_be_broken() {
-        let pool = Pool::of_mib(16);
-        let template = pool.template("t", 10, 1);
-        let file = File::options().write(true).open(pool.path()).unwrap();
-        file.write_all_at(&0xdead_u64.to_le_bytes(), 24).unwrap();
-        let error = pool.device().fill("a", &template).unwrap_err();
-        assert!(error.to_string().contains("host dead has locked the pool"), "{error}");
-        assert_eq!(pool.device().unlock().unwrap(), 0xdead);
-        pool.device().fill("a", &template).unwrap();
-    }
-
-    #[test]
-    fn every_damage_is_found() {
-        let pool = Pool::of_mib(16);
-        let template = pool.template("t", 20, 1);
-        let entry = pool.device().fill("a", &template).unwrap();
-        let file = File::options().read(true).write(true).open(pool.path()).unwrap();
-        let flip = |at: u64| {
-            let mut byte = [0];
-            file.read_exact_at(&mut byte, at).unwrap();
-            file.write_all_at(&[byte[0] ^ 4], at).unwrap();
-        };
-        // Magic, version, size, check; a slot's owner, start, root, name, check; the table; a page.
-        let places = [0, 8, 16, 40, 4104, 4112, 4136, 4168, 4232, entry.table + 5, entry.start + 7];
-        for at in places {
-            flip(at);
-            let read = Device::open(&pool.path()).unwrap().template("a").map_err(|error| error.to_string());
-            let outcome =
-                read.and_then(|mut reader| survey(&mut reader, 4).map_err(|error| error.to_string()));
-            assert!(outcome.is_err(), "byte {at}");
-            flip(at);
-        }
-        survey(&mut pool.device().template("a").unwrap(), 4).unwrap();
-    }
-}
+mod tests;

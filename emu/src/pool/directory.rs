@@ -17,9 +17,11 @@
 //! operations between hosts, which CXL 3 devices give to memory that is shared in hardware; where they are missing,
 //! one host fills and the others read. Copying pages needs no lock: an entry that is being filled keeps its space.
 //! A host that dies while it fills leaves such an entry, which is shown and can be removed; one that dies within
-//! the few microseconds of a change leaves the lock, which is then named and can be broken.
+//! the few microseconds of a change leaves the lock, which is then named and can be broken. Whoever fills an entry
+//! that was removed under its hands publishes nothing. A damaged slot costs its own template, and filling others
+//! until it is given back, since the space that it takes is not known.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::mapping::Mapping;
@@ -39,6 +41,8 @@ const HEAD_CHECK_AT: usize = 32;
 pub const LONGEST_NAME: usize = 64;
 /// How long the lock may be held by others. It takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a slot may change hands. It takes microseconds; one that is wrong for longer is damaged.
+const REUSE: Duration = Duration::from_millis(5);
 
 const FREE: u64 = 0;
 const FILLING: u64 = 1;
@@ -70,6 +74,23 @@ pub enum DirectoryError {
     /// Its head or a slot is damaged.
     #[error("the pool's directory is damaged: {0}")]
     Damaged(String),
+    /// A slot is damaged, so nobody knows which space is its own.
+    #[error(
+        "slot {slot} of the pool's directory is damaged ({what}), so what is free is not known: when nobody fills it, \
+         give it back with 'trenvx emu pool remove --slot {slot}'"
+    )]
+    Slot {
+        /// Which.
+        slot: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A slot that is as it should be was to be given back for its damage.
+    #[error("slot {0} is not damaged: remove what is there by its name")]
+    Whole(usize),
+    /// An entry is not its filler's any more.
+    #[error("template {0} was removed while it was being filled: it was not published")]
+    Taken(String),
     /// There is no room.
     #[error("the pool is full: {wanted} MiB are wanted and the largest gap has {gap} MiB")]
     Full {
@@ -92,6 +113,9 @@ pub enum DirectoryError {
     /// There is no such template.
     #[error("the pool has no template {0}")]
     None(String),
+    /// There is no template of this content.
+    #[error("the pool has no whole template with root hash {0}")]
+    NoRoot(String),
     /// It is not whole yet.
     #[error("template {0} is being filled, or its filler died: remove it and fill it again")]
     Filling(String),
@@ -180,18 +204,31 @@ impl<'a> Directory<'a> {
         Ok(Self { device })
     }
 
-    /// Every template, whole or not.
-    pub(super) fn entries(&self) -> Result<Vec<Entry>, DirectoryError> {
-        let slots = (0..SLOTS).map(|slot| self.entry(slot));
-        slots.filter_map(Result::transpose).collect()
+    /// Every template, whole or not, and the slots that are damaged: they take nothing from the others.
+    pub(super) fn entries(&self) -> (Vec<Entry>, Vec<Damage>) {
+        let (mut entries, mut damages) = (Vec::new(), Vec::new());
+        for slot in 0..SLOTS {
+            match self.entry(slot) {
+                Ok(entry) => entries.extend(entry),
+                Err(what) => damages.push(Damage { slot, what }),
+            }
+        }
+        (entries, damages)
     }
 
     /// The whole template of that name.
     pub(super) fn find(&self, name: &str) -> Result<Entry, DirectoryError> {
-        let entries = self.entries()?;
-        let entry = entries.into_iter().find(|entry| entry.name == name);
+        let entry = self.entries().0.into_iter().find(|entry| entry.name == name);
         let entry = entry.ok_or_else(|| DirectoryError::None(name.to_owned()))?;
         if entry.is_ready { Ok(entry) } else { Err(DirectoryError::Filling(name.to_owned())) }
+    }
+
+    /// A whole template with this root hash, whatever its name.
+    pub(super) fn find_root(&self, root: &blake3::Hash) -> Result<Entry, DirectoryError> {
+        let mut entries = self.entries().0.into_iter();
+        entries
+            .find(|entry| entry.is_ready && entry.root == *root.as_bytes())
+            .ok_or_else(|| DirectoryError::NoRoot(root.to_string()))
     }
 
     /// Takes space and a slot for a template that `owner` is about to fill.
@@ -206,7 +243,10 @@ impl<'a> Directory<'a> {
             return Err(DirectoryError::Name(name.to_owned()));
         }
         let _lock = self.lock(owner)?;
-        let entries = self.entries()?;
+        let (entries, damages) = self.entries();
+        if let Some(Damage { slot, what }) = damages.into_iter().next() {
+            return Err(DirectoryError::Slot { slot, what });
+        }
         if let Some(entry) = entries.iter().find(|entry| entry.name == name) {
             return Err(DirectoryError::Exists { name: name.to_owned(), filling: !entry.is_ready });
         }
@@ -220,22 +260,55 @@ impl<'a> Directory<'a> {
     }
 
     /// Says that a reserved template is whole. What it consists of must have been flushed before.
-    pub(super) fn publish(&self, reserved: &Reserved) {
-        self.state(reserved.slot).store(READY, Ordering::Release);
-        self.device.flush(slot_at(reserved.slot), 8);
+    ///
+    /// Somebody may have removed it meanwhile, and its slot and space may be another's by now: then nothing is
+    /// published.
+    pub(super) fn publish(&self, reserved: &Reserved) -> Result<(), DirectoryError> {
+        let _lock = self.lock(reserved.entry.owner)?;
+        self.check_held(reserved)?;
+        self.set_state(reserved.slot, READY);
+        Ok(())
+    }
+
+    /// That a reserved template is still its filler's.
+    pub(super) fn check_held(&self, reserved: &Reserved) -> Result<(), DirectoryError> {
+        if self.entry(reserved.slot).is_ok_and(|entry| entry.as_ref() == Some(&reserved.entry)) {
+            return Ok(());
+        }
+        Err(DirectoryError::Taken(reserved.entry.name.clone()))
+    }
+
+    /// Gives the space of a reserved template back, if it is still its filler's.
+    pub(super) fn give_back(&self, reserved: &Reserved) -> Result<(), DirectoryError> {
+        let _lock = self.lock(reserved.entry.owner)?;
+        self.check_held(reserved)?;
+        self.set_state(reserved.slot, FREE);
+        Ok(())
     }
 
     /// Gives the space of a template back, whole or not.
     pub(super) fn remove(&self, owner: u64, name: &str) -> Result<(), DirectoryError> {
         let _lock = self.lock(owner)?;
-        for slot in 0..SLOTS {
-            if self.entry(slot)?.is_some_and(|entry| entry.name == name) {
-                self.state(slot).store(FREE, Ordering::Release);
-                self.device.flush(slot_at(slot), 8);
-                return Ok(());
-            }
+        let is_it =
+            |slot: &usize| self.entry(*slot).is_ok_and(|entry| entry.is_some_and(|entry| entry.name == name));
+        let slot = (0..SLOTS).find(is_it).ok_or_else(|| DirectoryError::None(name.to_owned()))?;
+        self.set_state(slot, FREE);
+        Ok(())
+    }
+
+    /// Gives a damaged slot back.
+    pub(super) fn clear(&self, owner: u64, slot: usize) -> Result<(), DirectoryError> {
+        let _lock = self.lock(owner)?;
+        if slot >= SLOTS || self.entry(slot).is_ok() {
+            return Err(DirectoryError::Whole(slot));
         }
-        Err(DirectoryError::None(name.to_owned()))
+        self.set_state(slot, FREE);
+        Ok(())
+    }
+
+    fn set_state(&self, slot: usize, state: u64) {
+        self.state(slot).store(state, Ordering::Release);
+        self.device.flush(slot_at(slot), 8);
     }
 
     /// Takes the lock from a host that is dead, and says which one had it.
@@ -287,21 +360,31 @@ impl<'a> Directory<'a> {
         bytes[field::CHECK..field::CHECK + 16].copy_from_slice(&check);
         self.device.write(slot_at(slot), &bytes);
         self.device.flush(slot_at(slot), SLOT);
-        self.state(slot).store(FILLING, Ordering::Release);
-        self.device.flush(slot_at(slot), 8);
+        self.set_state(slot, FILLING);
     }
 
-    fn entry(&self, slot: usize) -> Result<Option<Entry>, DirectoryError> {
-        let damaged = |what: &str| DirectoryError::Damaged(format!("slot {slot}: {what}"));
-        let state = self.state(slot).load(Ordering::Acquire);
-        if state == FREE {
-            return Ok(None);
-        }
-        let mut bytes = [0; SLOT];
-        self.device.read(slot_at(slot), &mut bytes);
-        if half(&bytes[field::OWNER..field::CHECK]) != bytes[field::CHECK..field::CHECK + 16] {
-            return Err(damaged("its check is wrong"));
-        }
+    /// What is in a slot, or what is wrong with it.
+    fn entry(&self, slot: usize) -> Result<Option<Entry>, String> {
+        let damaged = |what: &str| what.to_owned();
+        let until = Instant::now() + REUSE;
+        let (state, bytes) = loop {
+            let state = self.state(slot).load(Ordering::Acquire);
+            if state == FREE {
+                return Ok(None);
+            }
+            let mut bytes = [0; SLOT];
+            self.device.read(slot_at(slot), &mut bytes);
+            let good = half(&bytes[field::OWNER..field::CHECK]) == bytes[field::CHECK..field::CHECK + 16];
+            // A slot that is being given to another template is half of each for a moment.
+            fence(Ordering::SeqCst);
+            if good && self.state(slot).load(Ordering::Acquire) == state {
+                break (state, bytes);
+            }
+            if Instant::now() > until {
+                return Err(damaged("its check is wrong"));
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        };
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let name = bytes[field::NAME..field::NAME + LONGEST_NAME].split(|byte| *byte == 0).next();
         let name =
@@ -341,6 +424,15 @@ impl<'a> Directory<'a> {
         // words while others may write them goes through atomics, but for `read`, which tolerates any value.
         unsafe { AtomicU64::from_ptr(self.device.at(at, 8).cast()) }
     }
+}
+
+/// A slot that is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Which.
+    pub slot: usize,
+    /// What is wrong with it.
+    pub what: String,
 }
 
 /// Space and a slot that are the owner's.

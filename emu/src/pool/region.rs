@@ -44,16 +44,22 @@ pub struct Region {
     pub size: u64,
 }
 
-/// The region that there is, or one that is made now; `before` is done before it is made.
+/// The persistent region that there is, or one that is made now; `before` is done before it is made. Windows are
+/// tried in turn: only the kernel knows which of them lead to the device and are large enough.
 ///
 /// # Errors
-/// If there is no device, or a step fails; a region that was begun is deleted.
+/// If there is no device, or a step fails in every window; a region that was begun is deleted.
 pub fn ensure(bus: &Path, before: impl FnOnce()) -> Result<Region, RegionError> {
     let devices = bus.join("devices");
     let mut names = list(&devices);
     names.sort();
     for name in names.iter().filter(|name| name.starts_with("region")) {
         let size = number(&devices.join(name).join("size"));
+        // Volatile ones are system memory. Kernels before 6.3 do not say, and have persistent ones only.
+        let mode = fs::read_to_string(devices.join(name).join("mode"));
+        if mode.is_ok_and(|mode| mode.trim() != "pmem") {
+            continue;
+        }
         // One that is bound to the driver is in use; one that is not was left by somebody who did not finish.
         if let Some(size) = size.filter(|size| *size > 0)
             && devices.join(name).join("driver").exists()
@@ -67,17 +73,18 @@ pub fn ensure(bus: &Path, before: impl FnOnce()) -> Result<Region, RegionError> 
         .filter_map(|name| Some((name, number(&devices.join(name).join("pmem/size"))?)))
         .find(|(_, size)| *size > 0)
         .ok_or_else(|| RegionError::NoDevice(devices.clone()))?;
-    let root = names
-        .iter()
-        .filter(|name| name.starts_with("decoder"))
-        .find(|name| {
-            let decoder = devices.join(name);
-            decoder.join("create_pmem_region").exists() && number(&decoder.join("cap_pmem")) == Some(1)
-        })
-        .ok_or_else(|| RegionError::NoWindow(devices.clone()))?;
+    let mut windows = names.iter().filter(|name| {
+        let decoder = devices.join(name);
+        name.starts_with("decoder")
+            && decoder.join("create_pmem_region").exists()
+            && number(&decoder.join("cap_pmem")) == Some(1)
+    });
+    let first = windows.next().ok_or_else(|| RegionError::NoWindow(devices.clone()))?;
     let decoder = free_decoder(&devices, &names, memory.0)?;
     before();
-    make(bus, root, memory.0, &decoder, memory.1)
+    let make = |window: &String| make(bus, window, memory.0, &decoder, memory.1);
+    // What is told is why the first did not do.
+    make(first).or_else(|error| windows.find_map(|window| make(window).ok()).ok_or(error))
 }
 
 /// An endpoint decoder of `memory` that maps nothing yet.
@@ -215,6 +222,38 @@ mod tests {
         assert_eq!(read(&bus, "devices/decoder2.0/mode"), "pmem");
         assert_eq!(read(&bus, "drivers/cxl_region/bind"), "region0");
         assert_eq!(read(&bus, "devices/region0/uuid").len(), 36);
+    }
+
+    #[test]
+    fn a_region_of_system_memory_is_left_alone() {
+        let bus = bus("0x40000000");
+        for (name, text) in [("size", "0x10000000"), ("mode", "ram"), ("driver/name", "")] {
+            let path = bus.path().join("devices/region7").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(ensure(bus.path(), || ()).unwrap().name, "region0");
+        fs::write(bus.path().join("devices/region7/mode"), "pmem\n").unwrap();
+        assert_eq!(ensure(bus.path(), || ()).unwrap().name, "region7");
+    }
+
+    #[test]
+    fn a_window_that_does_not_lead_to_the_device_is_passed_over() {
+        let bus = bus("0x40000000");
+        // The kernel refuses to join a decoder to the region of the first window.
+        fs::create_dir(bus.path().join("devices/region0/target0")).unwrap();
+        for (name, text) in [
+            ("decoder0.1/create_pmem_region", "region1"),
+            ("decoder0.1/cap_pmem", "1"),
+            ("region1/commit", ""),
+        ] {
+            let path = bus.path().join("devices").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(ensure(bus.path(), || ()).unwrap().name, "region1");
+        assert_eq!(read(&bus, "devices/decoder0.0/delete_region"), "region0");
+        assert_eq!(read(&bus, "devices/region1/target0"), "decoder2.0");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use seccompiler::BpfProgram;
 
+use super::fingerprint::Fingerprint;
 use super::inside::{Inputs, Moment, Moments, become_function, drop_bounding_set, last_error};
 use super::nursery::{Entries, clone3, open_in};
 use super::steps::{Step, now};
@@ -33,6 +34,7 @@ pub(super) fn run(control: &OwnedFd, proc: &OwnedFd, entries: Entries) -> i32 {
         moments,
         filter: super::seccomp::filter(),
         inspector: None,
+        first: None,
         function: None,
         kept: Vec::new(),
         garbage: Vec::new(),
@@ -67,6 +69,8 @@ struct Init {
     moments: &'static Moments,
     filter: BpfProgram,
     inspector: Option<Inspector>,
+    /// How the network namespace looked when it was checked first.
+    first: Option<Fingerprint>,
     function: Option<Running>,
     /// Namespaces of the first function, if they are kept.
     kept: Vec<OwnedFd>,
@@ -139,8 +143,13 @@ impl Init {
                 note(answer, Step::DestroySockets);
                 seen = inspector.look(check.settings).at("look at the network namespace")?;
             }
+            let unclean = self.first.get_or_insert_with(|| seen.clone()).differences(&seen);
             answer.fingerprint = Some(seen);
             note(answer, Step::Check);
+            if !unclean.is_empty() {
+                // Nobody's function runs where another's traces are.
+                return Ok(None);
+            }
         }
         let Some(start) = order.start else { return Ok(None) };
         let process = self.start(&start, descriptors, &mut answer.steps)?;

@@ -232,13 +232,26 @@ pub(super) fn join_new_keyring() -> rustix::io::Result<()> {
 
 /// Limits of the process that cgroups do not have: no core files, a bounded number of open files.
 fn restrict_resources() -> Result<(), Fault> {
-    let at_most = |resource, wanted: u64| {
+    let resources = [(Resource::Core, libc::RLIMIT_CORE), (Resource::Nofile, libc::RLIMIT_NOFILE)];
+    for (resource, number) in resources {
         let now = rustix::process::getrlimit(resource);
-        let limit = Some(now.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-        rustix::process::setrlimit(resource, Rlimit { current: limit, maximum: limit })
+        let given = (now.current.unwrap_or(u64::MAX), now.maximum.unwrap_or(u64::MAX));
+        let (current, maximum) = restricted(number, given);
+        let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
+        rustix::process::setrlimit(resource, limit).at("limit resources")?;
+    }
+    Ok(())
+}
+
+/// The limit of a function, of one that its init has: what holds, and how far it can be raised.
+pub(crate) fn restricted(resource: u32, given: (u64, u64)) -> (u64, u64) {
+    let wanted = match resource {
+        libc::RLIMIT_CORE => 0,
+        libc::RLIMIT_NOFILE => OPEN_FILES,
+        _ => return given,
     };
-    at_most(Resource::Core, 0).at("forbid core files")?;
-    at_most(Resource::Nofile, OPEN_FILES).at("limit open files")
+    let limit = given.1.min(wanted);
+    (limit, limit)
 }
 
 /// A user namespace in which only `user` exists, as itself.

@@ -53,6 +53,7 @@ mod tests;
 pub use error::Error;
 pub use fingerprint::{Fingerprint, Part};
 pub use inside::Inside;
+pub(crate) use inside::restricted;
 pub use labels::Label;
 pub use manager::{Birth, Config, Ends, Function, LimitMet, MOST, Manager, Mode, Reset, Sandbox, Statistics};
 pub use nursery::{Entries, Routine, enter_if_asked};

@@ -52,7 +52,7 @@ pub struct Order {
     pub kill: bool,
     /// Forget the function without killing it: only for suites.
     pub abandon: bool,
-    /// Compare the network namespace with how it was at first.
+    /// Look at the network namespace. If it is not as it was when first looked at, nothing is started.
     pub check: Option<CheckOrder>,
     /// Start a function. Descriptors: root tree, channel, log; then the cgroup if it is born in one, or the
     /// files of its migrations; then what a routine is given.
@@ -226,33 +226,47 @@ thread_local! {
     static ROOM: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
+/// Waits for a message of bytes and a descriptor beside it; no bytes when the other side is gone.
+///
+/// # Errors
+/// As the kernel says.
+pub fn receive_bytes(from: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let (got, mut descriptors) = receive_raw(&from, bytes)?;
+    Ok((got, descriptors.pop()))
+}
+
 fn receive_into<T: DeserializeOwned>(
     from: &impl AsFd,
     bytes: &mut [u8],
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let (got, descriptors) = receive_raw(from, bytes)?;
+    if got == 0 {
+        return Ok(None);
+    }
+    let message = serde_json::from_slice(&bytes[..got]).map_err(io::Error::other)?;
+    Ok(Some((message, descriptors)))
+}
+
+fn receive_raw(from: &impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
         let into = &mut [IoSliceMut::new(bytes)];
         match rustix::net::recvmsg(from, into, &mut beside, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
-            Err(Errno::CONNRESET) => return Ok(None),
+            Err(Errno::CONNRESET) => return Ok((0, Vec::new())),
             // Sockets that wait for ever never say this.
             Err(Errno::AGAIN) => return Err(Errno::TIMEDOUT.into()),
             result => break result?,
         }
     };
-    if got.bytes == 0 {
-        return Ok(None);
-    }
     let mut descriptors = Vec::new();
     for message in beside.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
             descriptors.extend(received);
         }
     }
-    let message = serde_json::from_slice(&bytes[..got.bytes]).map_err(io::Error::other)?;
-    Ok(Some((message, descriptors)))
+    Ok((got.bytes, descriptors))
 }
 
 #[cfg(test)]

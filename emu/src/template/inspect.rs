@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::error::Error;
-use super::manifest::{AreaKind, Class, File, Manifest, Way};
+use super::manifest::{AreaKind, Class, File, Manifest, OwnContent, Way};
 use super::pages::{ABSENT, PAGE};
 use super::store::Template;
 
@@ -69,7 +69,14 @@ pub fn describe(template: &Template) -> String {
         line("descriptor", format!("{} {what}", descriptor.number));
     }
     for file in &manifest.own_files {
-        line("own file", format!("{} {} bytes", file.path, file.content.len() / 2));
+        let what = match &file.content {
+            OwnContent::File(content) => format!("{} bytes", content.len() / 2),
+            OwnContent::Folder => "folder".to_owned(),
+            OwnContent::Link(target) => format!("-> {target}"),
+            OwnContent::Socket => "socket".to_owned(),
+            OwnContent::Gone => "removed".to_owned(),
+        };
+        line("own file", format!("{} {what}", file.path));
     }
     let signals: Vec<String> =
         manifest.process.actions.iter().map(|action| action.signal.to_string()).collect();

@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::hex::{from_hex, to_hex};
+pub use super::known::KnownFile;
+
 /// Version of the format. A template of another version is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Name of the file in a template's folder.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -34,20 +37,52 @@ pub struct Manifest {
     pub areas: Vec<Area>,
     /// Its open files, ascending.
     pub descriptors: Vec<Descriptor>,
-    /// Files that it has written itself and still uses: they are written again.
+    /// What it has written to its root, folders before what is in them: it is written again.
     pub own_files: Vec<OwnFile>,
+    /// Files of its layers that it has mapped or open, by path: they must be the same at attach.
+    pub known_files: Vec<KnownFile>,
 }
 
-/// A file that the function wrote.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A file or folder that the function wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OwnFile {
     /// Path inside.
     pub path: String,
     /// Its mode.
     pub mode: u32,
-    /// Its content, in hexadecimal digits.
-    pub content: String,
+    /// When it was changed last, ns since 1970.
+    pub modified_ns: i64,
+    /// What is there.
+    pub content: OwnContent,
+}
+
+/// What lies at the path of an [`OwnFile`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnContent {
+    /// Bytes, in hexadecimal digits.
+    File(String),
+    /// A folder.
+    Folder,
+    /// A symbolic link to this.
+    Link(String),
+    /// What a listening socket that is bound to it makes.
+    Socket,
+    /// Nothing: the function has removed what its layers have.
+    Gone,
+}
+
+/// A limit of resources that the function has set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// `RLIMIT_*`.
+    pub resource: u32,
+    /// What holds.
+    pub current: u64,
+    /// How far it can be raised.
+    pub maximum: u64,
 }
 
 /// What must be the same where a template is attached.
@@ -96,6 +131,8 @@ pub struct Process {
     pub pending: Vec<String>,
     /// Interval timers that run: which, remaining and interval in microseconds.
     pub timers: Vec<IntervalTimer>,
+    /// Limits that are not those of every function.
+    pub limits: Vec<Limit>,
 }
 
 /// `struct prctl_mm_map` without its auxiliary vector.
@@ -306,6 +343,34 @@ pub struct Descriptor {
     pub close_on_exec: bool,
     /// What it is.
     pub file: File,
+    /// Locks that it holds.
+    pub locks: Vec<Lock>,
+}
+
+/// A lock of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// Whose it is.
+    pub kind: LockKind,
+    /// For itself alone.
+    pub alone: bool,
+    /// First byte.
+    pub start: u64,
+    /// Bytes; 0: to the end, wherever that is.
+    pub length: u64,
+}
+
+/// Whose a lock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockKind {
+    /// The open file's, of all of it (`flock`).
+    Whole,
+    /// The process's (`F_SETLK`).
+    Process,
+    /// The open file's (`F_OFD_SETLK`).
+    Open,
 }
 
 /// What a descriptor refers to.
@@ -341,6 +406,8 @@ pub enum File {
         writes: bool,
         /// `O_*`.
         flags: u32,
+        /// Bytes that it can hold.
+        capacity: u32,
         /// Bytes that wait in it, in hexadecimal digits; with one end of it.
         content: String,
     },
@@ -362,12 +429,14 @@ pub enum File {
         clock: i32,
         /// `O_*`.
         flags: u32,
-        /// Until it goes off, ns; 0: it does not run.
+        /// Until it goes off, ns, or when by its clock if it is absolute; 0: it does not run.
         value_ns: u64,
         /// From then on, ns.
         interval_ns: u64,
         /// Times that it went off unread.
         ticks: u64,
+        /// `TFD_TIMER_*`: an absolute timer goes off at its time by the clock, however long that is after the attach.
+        set: i32,
     },
     /// Signals as reads.
     Signals {
@@ -403,41 +472,7 @@ pub enum File {
         protocol: u32,
         /// `O_*`.
         flags: u32,
+        /// Options of the socket that are set: level, name, value.
+        options: Vec<(i32, i32, i32)>,
     },
-}
-
-/// Bytes as hexadecimal digits.
-#[must_use]
-pub fn to_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-/// Hexadecimal digits as bytes; `None` if they are not.
-#[must_use]
-pub fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_come_back_from_digits() {
-        assert_eq!(to_hex(&[0, 0x1f, 0xff]), "001fff");
-        assert_eq!(from_hex("001fff"), Some(vec![0, 0x1f, 0xff]));
-        assert_eq!(from_hex("0"), None);
-        assert_eq!(from_hex("zz"), None);
-    }
 }

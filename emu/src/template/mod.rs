@@ -12,11 +12,16 @@
 //!
 //! | what a program does | own memory | mapping of a template | so |
 //! |---|---|---|---|
-//! | `MADV_DONTNEED`, then read | zeros | the template's bytes | the C library, CPython and V8 do not count on zeros (their suites show it); for allocators that do, such as jemalloc: [`Backing::Copy`] or [`Backing::Fault`] |
+//! | `MADV_DONTNEED`, then read | zeros | would be the template's bytes | the guard of the process writes zeros: right, but the pages stay in use |
+//! | the same of written data of a library | the file's bytes | would be the template's | `EINVAL`, as for locked memory |
 //! | `MADV_FREE` | pages go when memory is short | `EINVAL` | allocators fall back to `MADV_DONTNEED` |
-//! | `mremap` to grow a part | zeros | the next bytes of the file | after each run of pages lies a gap, and zeros are not in the file; growing a whole area that has a tail of its own fails, and allocators copy |
+//! | `mremap` to grow or move | zeros at the end | would be the next bytes of the file | `ENOMEM`, and allocators copy |
 //! | grow the stack | by itself | files cannot | the main stack is copied |
 //! | `brk` up, down | zeros | zeros: what is given back is unmapped | nothing |
+//!
+//! The guard (`attach::guard`) is asked by the filter for system calls, where a drop or a move touches addresses that
+//! came from the template, and nowhere else. [`Backing::Copy`] and [`Backing::Fault`] have memory of their own and
+//! need none of it.
 //!
 //! A run of absent pages within an area becomes memory of its own, so nothing is written to the template's file.
 
@@ -24,10 +29,13 @@ pub mod attach;
 pub mod capture;
 mod error;
 pub mod groups;
+mod hex;
 pub mod inspect;
+mod known;
 mod machine;
 pub mod manifest;
 pub mod pages;
+mod sharing;
 pub mod store;
 mod subject;
 pub mod usage;

@@ -118,6 +118,11 @@ impl PageTable {
         known.is_some_and(|hash| *hash == hash_page(page))
     }
 
+    /// As [`PageTable::matches`]; beyond the table there are zeros.
+    pub(super) fn is_page(&self, number: u64, page: &[u8; PAGE]) -> bool {
+        if number < self.hashes.len() as u64 { self.matches(number, page) } else { is_zero(page) }
+    }
+
     /// Fixes every byte of the pages.
     #[must_use]
     pub fn root(&self) -> blake3::Hash {

@@ -8,17 +8,17 @@
 //! A folder gets its name only when everything in it is on disk. Processes that are attached to a template keep its
 //! pages when its folder is removed.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::error::Error;
 use super::machine;
 use super::manifest::{MANIFEST, Manifest, VERSION};
-use super::pages::{ABSENT, PAGE, PAGES, PageHash, PageTable, TABLE};
+use super::pages::{PAGE, PAGES, PageTable, TABLE};
+pub use super::sharing::{Sharing, SharingRow};
 
 /// The folder of the tier of local memory.
 pub const DRAM: &str = "/dev/shm/trenvx-templates";
@@ -46,7 +46,10 @@ impl Scratch {
     /// # Errors
     /// If it cannot be made.
     pub fn new() -> Result<Self, Error> {
-        let store = Store::open(&Store::open(Path::new(DRAM))?.partial())?;
+        let above = Store::open(Path::new(DRAM))?;
+        above.make()?;
+        let store = Store::open(&above.partial())?;
+        store.make()?;
         Ok(Self { store })
     }
 
@@ -71,47 +74,43 @@ pub struct Template {
     manifest: Manifest,
 }
 
-/// What pages are in a store, and how many of them are alike.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Sharing {
-    /// Pages of all templates.
-    pub pages: u64,
-    /// Of these, such as are in the same template before.
-    pub duplicates_within: u64,
-    /// Of the others, such as are in an earlier template.
-    pub duplicates_across: u64,
-    /// Bytes of one copy of each.
-    pub unique_bytes: u64,
-    /// For each template: its identity, function, pages, duplicates within, duplicates of earlier templates.
-    pub templates: Vec<SharingRow>,
-}
-
-/// One template's part of a [`Sharing`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct SharingRow {
-    /// Identity.
-    pub id: String,
-    /// Function.
-    pub function: String,
-    /// Pages that it holds.
-    pub pages: u64,
-    /// Of these, such as it holds more than once.
-    pub duplicates_within: u64,
-    /// Of the others, such as an earlier template holds.
-    pub duplicates_across: u64,
-}
-
 impl Store {
-    /// Opens the store in a folder, which is made if it is not there.
+    /// The store in a folder. Nothing is made or changed: a folder that is not there yet is a store without
+    /// templates, and is made with the first of them.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If there is something else than a folder.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(folder).map_err(Error::file("make", folder))?;
-        // Templates hold the memory of functions.
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
-            .map_err(Error::file("close", folder))?;
-        Ok(Self { folder: folder.to_owned() })
+        match fs::metadata(folder) {
+            Ok(found) if !found.is_dir() => Err(Error::file("open", folder)(ErrorKind::NotADirectory.into())),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file("open", folder)(error)),
+            _ => Ok(Self { folder: folder.to_owned() }),
+        }
+    }
+
+    /// Makes the folder if it is not there. What is there already stays as open as its owner has it.
+    fn make(&self) -> Result<(), Error> {
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = self.folder.parent() {
+            fs::create_dir_all(parent).map_err(Error::file("make", parent))?;
+        }
+        match make_closed(&self.folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(Error::file("make", &self.folder)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is in the folder; nothing if it is not there.
+    fn entries(&self) -> Result<Vec<fs::DirEntry>, Error> {
+        match fs::read_dir(&self.folder) {
+            Ok(listed) => Ok(listed.flatten().collect()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::file("list", &self.folder)(error)),
+        }
     }
 
     /// Its folder.
@@ -125,8 +124,7 @@ impl Store {
     /// # Errors
     /// If the folder cannot be read.
     pub fn ids(&self) -> Result<Vec<String>, Error> {
-        let listed = fs::read_dir(&self.folder).map_err(Error::file("list", &self.folder))?;
-        let names = listed.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let names = self.entries()?.into_iter().filter_map(|entry| entry.file_name().into_string().ok());
         let mut ids: Vec<String> = names.filter(|name| is_id(name)).collect();
         ids.sort();
         Ok(ids)
@@ -159,40 +157,12 @@ impl Store {
         fs::remove_dir_all(&going).map_err(Error::file("remove", &going))
     }
 
-    /// Finds pages that are alike, in all templates.
-    ///
-    /// # Errors
-    /// If a template is damaged.
-    pub fn sharing(&self) -> Result<Sharing, Error> {
-        let mut sharing = Sharing::default();
-        // Page → the last template that had it.
-        let mut seen: HashMap<PageHash, usize> = HashMap::new();
-        for (nth, id) in self.ids()?.into_iter().enumerate() {
-            let template = self.find(&id)?;
-            let mut row =
-                SharingRow { id, function: template.manifest.function.clone(), ..SharingRow::default() };
-            for hash in template.table()?.hashes().iter().filter(|hash| **hash != ABSENT) {
-                row.pages += 1;
-                match seen.insert(*hash, nth) {
-                    Some(last) if last == nth => row.duplicates_within += 1,
-                    Some(_) => row.duplicates_across += 1,
-                    None => {}
-                }
-            }
-            sharing.pages += row.pages;
-            sharing.duplicates_within += row.duplicates_within;
-            sharing.duplicates_across += row.duplicates_across;
-            sharing.templates.push(row);
-        }
-        sharing.unique_bytes = (seen.len() * PAGE) as u64;
-        Ok(sharing)
-    }
-
     /// Begins a template: a folder that nobody finds yet.
     pub(super) fn begin(&self) -> Result<Partial, Error> {
+        self.make()?;
         self.remove_leavings()?;
         let folder = self.partial();
-        fs::create_dir(&folder).map_err(Error::file("make", &folder))?;
+        make_closed(&folder).map_err(Error::file("make", &folder))?;
         Ok(Partial { folder, store: self.clone(), done: false })
     }
 
@@ -202,8 +172,7 @@ impl Store {
     /// If something cannot be removed.
     pub fn remove_leavings(&self) -> Result<Vec<PathBuf>, Error> {
         let mut removed = Vec::new();
-        let listed = fs::read_dir(&self.folder).map_err(Error::file("list", &self.folder))?;
-        for entry in listed.flatten() {
+        for entry in self.entries()? {
             let name = entry.file_name().to_string_lossy().into_owned();
             let pid = name.strip_prefix(PARTIAL).and_then(|rest| rest.split('-').next());
             if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
@@ -355,20 +324,38 @@ impl Template {
         Ok(table)
     }
 
-    /// Reads every page and compares it with the table.
+    /// Reads every page and compares it with the table; gaps and what follows the last page must be holes or zeros.
     ///
     /// # Errors
     /// The first page that is wrong.
     pub fn verify(&self) -> Result<(), Error> {
+        const AT_ONCE: u64 = 256;
         let table = self.table()?;
         let file = self.open_pages()?;
-        let mut page = [0; PAGE];
-        for number in 0..table.hashes().len() as u64 {
-            file.read_exact_at(&mut page, number * PAGE as u64).map_err(Error::file("read", &self.folder))?;
-            if !table.matches(number, &page) {
-                let what = format!("page {number} is not what its table says");
-                return Err(Error::Damaged { id: self.id.clone(), what });
+        let failed = |error| Error::file("read", &self.folder.join(PAGES))(error);
+        let wrong = |number: u64| {
+            let what = format!("page {number} is not what its table says");
+            Error::Damaged { id: self.id.clone(), what }
+        };
+        let pages = file.metadata().map_err(failed)?.len() / PAGE as u64;
+        let mut bytes = vec![0; AT_ONCE as usize * PAGE];
+        let mut next = 0;
+        while next < pages {
+            let data = next_data(&file, next).map_err(failed)?.unwrap_or(pages);
+            // What is a hole must be absent.
+            if let Some(lost) = (next..data.min(table.hashes().len() as u64)).find(|at| table.is_present(*at))
+            {
+                return Err(wrong(lost));
             }
+            let count = AT_ONCE.min(pages - data);
+            let read = &mut bytes[..count as usize * PAGE];
+            file.read_exact_at(read, data * PAGE as u64).map_err(failed)?;
+            for (number, page) in (data..).zip(read.as_chunks::<PAGE>().0) {
+                if !table.is_page(number, page) {
+                    return Err(wrong(number));
+                }
+            }
+            next = data + count;
         }
         Ok(())
     }
@@ -400,6 +387,22 @@ impl Template {
 #[derive(serde::Deserialize)]
 struct Versioned {
     version: u32,
+}
+
+/// The first page from `page` on that may not be a hole.
+fn next_data(file: &File, page: u64) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(page * PAGE as u64)) {
+        Ok(byte) => Ok(Some(byte / PAGE as u64)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        // A file system that does not tell: all of it is read.
+        Err(rustix::io::Errno::INVAL) => Ok(Some(page)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Makes a folder that is closed to other users: templates hold the memory of functions.
+fn make_closed(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(folder)
 }
 
 fn identity(manifest: &[u8]) -> String {

@@ -63,10 +63,15 @@ impl Place {
 
     /// With a network in each sandbox, or a lone loopback.
     pub fn with(network: bool) -> Self {
+        Self::on(base(), network)
+    }
+
+    /// On another base.
+    pub fn on(base: Base, network: bool) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
         let store = Store::open(&folder.path().join("store")).expect("a store");
         let launcher = PathBuf::from(env!("CARGO_BIN_EXE_trenvx-function"));
-        let config = Config { launcher, base: base(), network, ..Config::new(Mode::Repurpose) };
+        let config = Config { launcher, base, network, ..Config::new(Mode::Repurpose) };
         let manager = Manager::start(config).expect("a manager starts");
         Self { folder, store, manager }
     }

@@ -70,7 +70,14 @@ pub fn caption(measured: &Measurement, chart: &Chart) -> String {
     let beside: Vec<String> = published.iter().map(|(part, text)| format!("{part} {text}")).collect();
     let beside =
         if beside.is_empty() { String::new() } else { format!(" Published: {}.", beside.join("; ")) };
-    format!("{what} measured on one machine ({cpu}{cores}, kernel {kernel}), {n}.{beside}")
+    // What holds for all of them has to be read with them.
+    let of = |row: &&MeasuredRow| row.metric == chart.metric && row.median.is_some();
+    let notes: BTreeSet<&str> = measured.rows.iter().filter(of).map(|row| row.note.as_str()).collect();
+    let all = match notes.first() {
+        Some(note) if notes.len() == 1 && !note.is_empty() => format!(" {note}."),
+        _ => String::new(),
+    };
+    format!("{what} measured on one machine ({cpu}{cores}, kernel {kernel}), {n}.{all}{beside}")
 }
 
 fn panels<'a>(rows: &[&'a MeasuredRow]) -> Vec<Panel<'a>> {

@@ -6,11 +6,12 @@ use configs::spec::{Churn, Fault, FaultKind};
 use platform::control::Input;
 use platform::ids::{NodeId, SandboxId};
 use platform::memory::{ByClass, MemoryClass};
+use platform::policy::placement::home_rack;
 use platform::records::{Happening, TimelinePlace};
 use rand_distr::{Distribution, Exp1};
 use std::collections::BTreeMap;
 use traces::rng::Streams;
-use traces::{Duration, Instant};
+use traces::{Bytes, Duration, FunctionId, Instant};
 
 /// All failures and returns of a run, in order of time.
 pub(super) struct Schedule(Vec<Event>);
@@ -68,7 +69,8 @@ impl Schedule {
 struct Failures {
     /// Of each node and device, from when until when.
     of_whole: BTreeMap<(bool, u32), Vec<(Instant, Instant)>>,
-    of_nics: Vec<Event>,
+    /// Of each node's NIC, from when until when, and what share of it is left.
+    of_nics: BTreeMap<u32, Vec<(Instant, Instant, f64)>>,
 }
 
 impl Failures {
@@ -76,9 +78,8 @@ impl Failures {
         let thing = match what {
             FaultKind::Node { node } => (false, node),
             FaultKind::CxlDevice { rack } => (true, rack),
-            FaultKind::Nic { .. } => {
-                self.of_nics.push(Event { at: from, what, returns: false });
-                self.of_nics.push(Event { at: until, what, returns: true });
+            FaultKind::Nic { node, factor } => {
+                self.of_nics.entry(node).or_default().push((from, until, factor));
                 return;
             }
         };
@@ -104,9 +105,28 @@ impl Failures {
                 events.push(Event { at: until, what, returns: true });
             }
         }
-        events.extend(self.of_nics);
+        for (node, slow) in self.of_nics {
+            slow_downs(node, &slow, &mut events);
+        }
         events.sort_by_key(|event| event.at);
         events
+    }
+}
+
+/// Of a NIC's slow-downs that overlap the slowest counts; it is back when all are over.
+fn slow_downs(node: u32, slow: &[(Instant, Instant, f64)], events: &mut Vec<Event>) {
+    let mut turns: Vec<Instant> = slow.iter().flat_map(|&(from, until, _)| [from, until]).collect();
+    turns.sort_unstable();
+    turns.dedup();
+    let mut before = None;
+    for at in turns {
+        let in_force = slow.iter().filter(|&&(from, until, _)| from <= at && at < until);
+        let slowest = in_force.map(|&(_, _, factor)| factor).min_by(f64::total_cmp);
+        if slowest != before {
+            let what = FaultKind::Nic { node, factor: slowest.unwrap_or(1.0) };
+            events.push(Event { at, what, returns: slowest.is_none() });
+        }
+        before = slowest;
     }
 }
 
@@ -137,7 +157,7 @@ impl Cell {
         }
         match (what, returns) {
             (FaultKind::Node { node }, false) => self.lose_node(NodeId(node)),
-            (FaultKind::Node { node }, true) => self.tell(Input::NodeJoined { node: NodeId(node) }),
+            (FaultKind::Node { node }, true) => self.bring_back(NodeId(node)),
             (FaultKind::CxlDevice { rack }, false) => self.lose_device(rack as usize),
             (FaultKind::CxlDevice { rack }, true) => {
                 if let Some(device) = self.devices.get_mut(rack as usize) {
@@ -149,10 +169,57 @@ impl Cell {
         }
     }
 
-    /// The node's sandboxes are gone, and so is what it held once for them.
+    /// The node's sandboxes are gone, and so is what it held once for them: its zygotes, and the
+    /// parents of forks. With a parent goes every fork that still fetches pages from it.
     fn lose_node(&mut self, node: NodeId) {
+        self.down[node.index()] = true;
+        let parents = self.parents_on(node);
+        self.give_back(node, &one(MemoryClass::NodeShared, self.costs.resident));
+        self.give_back(node, &one(MemoryClass::InstancePrivate, parents));
         self.tell(Input::NodeLost { node });
         self.locks[node.index()] = super::Locks::default();
+        if parents == Bytes::ZERO {
+            return;
+        }
+        let forks: Vec<u32> =
+            (0..self.sandboxes.len() as u32).filter(|&index| self.is_orphan(index)).collect();
+        for sandbox in forks {
+            // What starts meanwhile boots, also under the name of one that has just gone.
+            if self.is_orphan(sandbox) {
+                self.tell(Input::SandboxLost { sandbox: SandboxId(sandbox) });
+            }
+        }
+    }
+
+    /// The node is there again, with what every node holds at the beginning.
+    fn bring_back(&mut self, node: NodeId) {
+        self.down[node.index()] = false;
+        let parents = self.parents_on(node);
+        self.hold_on(node, &one(MemoryClass::NodeShared, self.costs.resident));
+        self.hold_on(node, &one(MemoryClass::InstancePrivate, parents));
+        self.tell(Input::NodeJoined { node });
+    }
+
+    /// What the parents of forks hold whose place is that node.
+    fn parents_on(&self, node: NodeId) -> Bytes {
+        let of_node = |function: &FunctionId| home_rack(*function, self.down.len() as u32) == node.0;
+        let functions = (0..self.costs.class_of.len() as u32).map(FunctionId);
+        functions.filter(of_node).map(|function| self.costs.of(function).parent).sum()
+    }
+
+    /// Whether the function is forked from a parent, and the parent's node is down.
+    pub(super) fn lacks_parent(&self, function: FunctionId) -> bool {
+        self.costs.of(function).parent > Bytes::ZERO
+            && self.down[home_rack(function, self.down.len() as u32) as usize]
+    }
+
+    /// Whether a sandbox is a fork whose parent is gone before its first invocation is through.
+    fn is_orphan(&self, index: u32) -> bool {
+        let activity = &self.sandboxes[index as usize];
+        activity.function != NO_FUNCTION
+            && activity.uses == 0
+            && !activity.flags.has(Flags::FALLBACK)
+            && self.lacks_parent(activity.function)
     }
 
     /// Templates are lost, and with them every sandbox that still has pages of its template there.
@@ -244,6 +311,27 @@ mod tests {
             (at(9), node, true),
             (at(9), node, false),
             (at(10), node, true),
+        ];
+        assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn of_slow_downs_that_overlap_the_slowest_counts_until_the_last_is_over() {
+        let at = |second| Instant::ZERO + Duration::from_secs(second);
+        let nic = |factor| FaultKind::Nic { node: 1, factor };
+        let mut failures = Failures::default();
+        for (factor, from, until) in [(0.5, 1, 10), (0.1, 2, 4), (0.7, 3, 12), (0.3, 20, 21)] {
+            failures.add(nic(factor), at(from), at(until));
+        }
+        let events: Vec<_> = failures.events().iter().map(|e| (e.at, e.what, e.returns)).collect();
+        let expected = [
+            (at(1), nic(0.5), false),
+            (at(2), nic(0.1), false),
+            (at(4), nic(0.5), false),
+            (at(10), nic(0.7), false),
+            (at(12), nic(1.0), true),
+            (at(20), nic(0.3), false),
+            (at(21), nic(1.0), true),
         ];
         assert_eq!(events, expected);
     }

@@ -111,7 +111,7 @@ impl Cell {
             return;
         }
         let level = costs.plan.promoted();
-        if u32::from(activity.uses) == self.promote_after
+        if activity.uses == self.promote_after
             && !activity.flags.has(Flags::FALLBACK)
             && activity.level < level
         {

@@ -52,9 +52,13 @@ impl Cell {
         self.begin_start(sandbox, node, to, Some(ticket), StartKind::Repurposed, (stages, wait, fallback));
     }
 
-    /// Gets hold of the function's template on the node's rack: how long that takes, and whether the
-    /// start has to do without.
+    /// Gets hold of the function's template on the node's rack, or of its parent: how long that takes,
+    /// and whether the start has to do without.
     fn template(&mut self, node: NodeId, function: FunctionId) -> (Duration, bool) {
+        if self.lacks_parent(function) {
+            self.counters.without_template += 1;
+            return (Duration::ZERO, true);
+        }
         let rack = self.rack(node);
         let Some(device) = self.devices.get_mut(rack) else { return (Duration::ZERO, false) };
         let mut change = Change::default();

@@ -61,7 +61,14 @@ impl MemoryPlan {
                 started.add(MemoryClass::GuestPageCache, profile.file_pages.bytes());
             }
         }
-        let promoted = if system.reads_in_place() { own(read) } else { ByClass::default() };
+        let promoted = match (system.reads_in_place(), system.pages) {
+            (false, _) => ByClass::default(),
+            // Those that came late are in local memory already.
+            (true, PageSource::Tiered) => {
+                own(read - missed(machine, image.with(Behaviour::ReadOnly)).bytes())
+            }
+            (true, _) => own(read),
+        };
         Self { started, touched, promoted, runtime: own(profile.runtime_pages().bytes()) }
     }
 }

@@ -235,7 +235,11 @@ pub(super) fn first_faults(system: &System, machine: &Machine, profile: &Profile
         State::Attach => match system.pages {
             // Read-only pages are mapped by the attach itself: no fault.
             PageSource::Cxl | PageSource::Dram => copy * written.0,
-            PageSource::Tiered => copy * written.0 + fault.major * missed(machine, read + written).0,
+            // A page that comes over the network is the instance's own: it is not copied once more.
+            PageSource::Tiered => {
+                copy * (written - missed(machine, written)).0
+                    + fault.major * missed(machine, read + written).0
+            }
             // The transfer is a stage of its own on the NIC.
             PageSource::Rdma => fault.major * (read + written).0,
             PageSource::RdmaPrefetch => fault.major * missed(machine, read + written).0,

@@ -84,6 +84,9 @@ pub fn any_case() -> impl Strategy<Value = Case> {
         Just(Placement::HashAffinity { bound_permille: 1250 }),
         Just(Placement::RackLocality { spill: false }),
         Just(Placement::RackLocality { spill: true }),
+        Just(Placement::Random),
+        Just(Placement::LeastLoaded),
+        Just(Placement::PowerOfTwo),
     ]))
 }
 
@@ -134,7 +137,14 @@ fn composition() -> impl Strategy<Value = Composition> {
         KeepAlive::Lru,
         KeepAlive::None,
         KeepAlive::Layers,
+        KeepAlive::HybridHistogram,
+        KeepAlive::GreedyDual,
+        KeepAlive::GreedyDualFreq,
+        KeepAlive::GreedyDualSize,
+        KeepAlive::Landlord,
+        KeepAlive::Oracle,
     ];
+    assert_eq!(keep_alive.len(), KeepAlive::WORDS.len(), "every policy is drawn");
     let how = (
         prop::option::weighted(0.2, select(vec![Isolation::Container, Isolation::MicroVm])),
         prop::option::weighted(0.2, select(isolating)),

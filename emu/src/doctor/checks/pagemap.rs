@@ -5,29 +5,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use super::child::{At, Outcome, check, expect, run};
 use super::{Finding, Host};
-
-/// `PAGEMAP_SCAN`, `_IOWR('f', 16, struct pm_scan_arg)`
-const PAGEMAP_SCAN: u64 = 0xc060_6610;
-/// `PAGE_IS_PRESENT`
-const IS_PRESENT: u64 = 1 << 3;
-
-/// `struct pm_scan_arg` of the kernel.
-#[repr(C)]
-#[derive(Default)]
-struct ScanArgument {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    vec: u64,
-    vec_len: u64,
-    max_pages: u64,
-    category_inverted: u64,
-    category_mask: u64,
-    category_anyof_mask: u64,
-    return_mask: u64,
-}
+use crate::pager::pagemap::{IS_PRESENT, PAGEMAP_SCAN, ScanArgument};
 
 /// A scan of a mapping of two pages finds the one that was touched.
 pub(super) fn scan(_: &Host) -> Finding {

@@ -9,9 +9,10 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
 
 use super::super::Root;
 use crate::sandbox::Label;
@@ -54,7 +55,7 @@ impl Roots {
 
     pub(super) fn build(&self, layers: &[PathBuf], disk_bytes: u64) -> io::Result<Root> {
         let layers = layers.iter().map(|layer| open_folder(layer)).collect::<io::Result<Vec<_>>>()?;
-        overlay(layers.iter().chain(&self.below), disk_bytes)
+        overlay(layers.iter().chain(&self.below), &self.folder, disk_bytes)
     }
 
     pub(super) fn build_app(&self, layers: &[PathBuf], disk_bytes: u64) -> io::Result<Root> {
@@ -62,7 +63,7 @@ impl Roots {
         if layers.is_empty() {
             layers.push(open_folder(&self.folder.join("layer/home/app"))?);
         }
-        overlay(layers.iter(), disk_bytes)
+        overlay(layers.iter(), &self.folder, disk_bytes)
     }
 
     /// Removes the manager's layer.
@@ -79,7 +80,11 @@ fn open_folder(folder: &Path) -> io::Result<OwnedFd> {
     })
 }
 
-fn overlay<'a>(layers: impl Iterator<Item = &'a OwnedFd>, disk_bytes: u64) -> io::Result<Root> {
+fn overlay<'a>(
+    layers: impl Iterator<Item = &'a OwnedFd>,
+    folder: &Path,
+    disk_bytes: u64,
+) -> io::Result<Root> {
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "size", disk_bytes.to_string())?;
     rustix::mount::fsconfig_set_string(&context, "mode", "0755")?;
@@ -89,18 +94,66 @@ fn overlay<'a>(layers: impl Iterator<Item = &'a OwnedFd>, disk_bytes: u64) -> io
     for name in ["upper", "work"] {
         rustix::fs::mkdirat(&writable, name, Mode::from(0o755))?;
     }
-    // By descriptor: short whatever the paths are (the kernel takes 255 characters), and nothing to escape.
-    let by_number = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
     let lower: Vec<String> = layers.map(by_number).collect();
+    let tree = match lay(&lower, &writable) {
+        // Kernels that got "clone_private_mnt(): make sure that caller has CAP_SYS_ADMIN" as a correction of an older
+        // one (Debian's 6.1) take no layer from a mount that has no place: give it one for this moment.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let place = Placed::new(&writable, folder)?;
+            let tree = lay(&lower, &writable);
+            drop(place);
+            tree?
+        }
+        laid => laid?,
+    };
+    Ok(Root { tree, writable })
+}
+
+/// By descriptor: short whatever the paths are (the kernel takes 255 characters), and nothing to escape.
+fn by_number(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// An overlay over `lower` that writes to `writable`.
+fn lay(lower: &[String], writable: &OwnedFd) -> io::Result<OwnedFd> {
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, "lowerdir", lower.join(":"))?;
     for name in ["upper", "work"] {
-        let path = format!("{}/{name}", by_number(&writable));
+        let path = format!("{}/{name}", by_number(writable));
         rustix::mount::fsconfig_set_string(&context, format!("{name}dir"), path)?;
     }
     rustix::mount::fsconfig_create(&context)?;
-    let tree = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    Ok(Root { tree, writable })
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+/// A mount that has a place in this namespace as long as this lives.
+struct Placed {
+    folder: PathBuf,
+}
+
+impl Placed {
+    fn new(mount: &OwnedFd, below: &Path) -> io::Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let folder = below.join(format!("upper-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(&folder)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        match rustix::mount::move_mount(mount, "", CWD, &folder, flags) {
+            Ok(()) => Ok(Self { folder }),
+            Err(errno) => {
+                let _ = fs::remove_dir(&folder);
+                Err(errno.into())
+            }
+        }
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        // The descriptor, and the overlay's own copy of the mount, keep it.
+        let _ = rustix::mount::unmount(&self.folder, UnmountFlags::DETACH);
+        let _ = fs::remove_dir(&self.folder);
+    }
 }
 
 /// Fills the layer that every function finds over the base image.

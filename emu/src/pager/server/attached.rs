@@ -72,19 +72,20 @@ impl Attached {
     }
 
     /// Kills the process. A forked child, whose number nobody has told, gets poisoned memory instead: it is killed
-    /// when it touches what is missing.
-    pub fn kill(&mut self) {
+    /// when it touches what is missing. False if the kernel cannot do that: it waits until its manager kills it.
+    pub fn kill(&mut self) -> bool {
         self.ended = true;
         match &self.pidfd {
             Some(pidfd) => {
                 // It may be gone already.
                 let _ = rustix::process::pidfd_send_signal(pidfd.as_fd(), rustix::process::Signal::KILL);
+                true
             }
             None => self.poison(),
         }
     }
 
-    fn poison(&self) {
+    fn poison(&self) -> bool {
         for (mut address, mut pages) in self.layout.ranges() {
             while pages > 0 {
                 let done = self.uffd.poison(address, pages as usize);
@@ -93,12 +94,14 @@ impl Attached {
                     Some(Stop::Exists) => done.pages as u64 + 1,
                     Some(Stop::Again) if done.pages > 0 => done.pages as u64,
                     None => done.pages as u64,
+                    Some(Stop::Other(_)) => return false,
                     _ => break,
                 };
                 address += step * crate::template::pages::PAGE as u64;
                 pages = pages.saturating_sub(step);
             }
         }
+        true
     }
 }
 

@@ -352,8 +352,8 @@ impl Handler {
             return;
         }
         self.stats.counts.ended.add(1);
-        attached.kill();
-        let told = Answer::Ended { attachment: attached.id, reason };
+        let waits = !attached.kill();
+        let told = Answer::Ended { attachment: attached.id, reason, waits };
         if !attached.peer.tell(0, told, &[]) {
             self.stats.counts.notices_lost.add(1);
         }

@@ -10,6 +10,7 @@
 //! that is not [trusted](PageSource::is_trusted) is compared with the template's table before it is installed.
 
 pub mod delayed;
+pub mod devdax;
 pub mod dram;
 pub mod faulty;
 pub mod file;

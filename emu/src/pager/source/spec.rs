@@ -1,12 +1,14 @@
-//! Sources by name, as they are typed: `dram`, `file`, `direct`, `tcp:HOST:PORT`, each perhaps with a stated delay.
+//! Sources by name, as they are typed: `dram`, `file`, `direct`, `tcp:HOST:PORT`, `devdax:FILE`, each
+//! perhaps with a stated delay.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::delayed::{Delay, Delayed};
+use super::devdax::DevDax;
 use super::dram::Dram;
 use super::file::FilePages;
 use super::tcp::Tcp;
@@ -34,10 +36,11 @@ enum Kind {
     Dram,
     File { direct: bool },
     Tcp(String),
+    DevDax(PathBuf),
 }
 
 /// How sources are typed.
-pub const SYNTAX: &str = "dram | file | direct | tcp:HOST:PORT, then perhaps \
+pub const SYNTAX: &str = "dram | file | direct | tcp:HOST:PORT | devdax:/dev/dax0.0, then perhaps \
     ,latency=6us ,spread=20% ,seed=1 ,bandwidth=10GB/s ,iops=1000000";
 
 /// Why a source was not understood.
@@ -58,10 +61,12 @@ impl FromStr for SourceSpec {
             "dram" => Kind::Dram,
             "file" => Kind::File { direct: false },
             "direct" => Kind::File { direct: true },
-            other => match other.strip_prefix("tcp:") {
-                Some(address) if address.contains(':') => Kind::Tcp(address.to_owned()),
-                Some(_) => return Err(wrong("an address has a host and a port".into())),
-                None => return Err(wrong(format!("there is no source `{other}`"))),
+            other => match other.split_once(':') {
+                Some(("tcp", address)) if address.contains(':') => Kind::Tcp(address.to_owned()),
+                Some(("tcp", _)) => return Err(wrong("an address has a host and a port".into())),
+                Some(("devdax", path)) if !path.is_empty() => Kind::DevDax(path.into()),
+                Some(("devdax", _)) => return Err(wrong("a device has a path".into())),
+                _ => return Err(wrong(format!("there is no source `{other}`"))),
             },
         };
         let mut delay: Option<Delay> = None;
@@ -114,6 +119,7 @@ impl OpenSource for SourceSpec {
             }
             Kind::File { direct } => Arc::new(FilePages::open(&path, count, *direct)?),
             Kind::Tcp(address) => Arc::new(Tcp::new(address, table.root(), count)),
+            Kind::DevDax(device) => Arc::new(DevDax::open(device, table)?),
         };
         Ok(match self.delay {
             Some(delay) => Arc::new(Delayed::new(source, delay)),
@@ -140,12 +146,23 @@ mod tests {
         assert_eq!(spec, SourceSpec { kind: Kind::Dram, delay: Some(delay) });
         let tcp: SourceSpec = "tcp:pool:7000".parse().unwrap();
         assert_eq!(tcp, SourceSpec { kind: Kind::Tcp("pool:7000".into()), delay: None });
+        let device: SourceSpec = "devdax:/dev/dax0.0".parse().unwrap();
+        assert_eq!(device, SourceSpec { kind: Kind::DevDax("/dev/dax0.0".into()), delay: None });
     }
 
     #[test]
     fn what_is_no_source_is_named() {
-        for wrong in ["", "disk", "tcp:pool", "dram,latency", "dram,latency=6", "dram,speed=3", "file,iops=0"]
-        {
+        for wrong in [
+            "",
+            "disk",
+            "tcp:pool",
+            "devdax:",
+            "devdax",
+            "dram,latency",
+            "dram,latency=6",
+            "dram,speed=3",
+            "file,iops=0",
+        ] {
             let error = wrong.parse::<SourceSpec>().unwrap_err();
             assert!(error.to_string().contains("a source is"), "{error}");
         }

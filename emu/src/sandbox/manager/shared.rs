@@ -124,7 +124,7 @@ impl Shared {
             order = Order::default();
             before.clear();
         }
-        let function = self.start(parts, (program, given), order, &before, false, steps)?.0;
+        let function = self.start(parts, (program, given), order, &before, None, steps)?;
         Ok((function, first))
     }
 
@@ -155,7 +155,7 @@ impl Shared {
         if narrower {
             // The old function must go first: it may hold more than the new one is allowed.
             let (answer, _) = self.order(&sandbox.parts, &order, &[], steps)?;
-            self.judge(sandbox, &answer)?;
+            self.judge(sandbox.parts.number, &sandbox.first, &answer)?;
             order = Order::default();
         }
         let since = now();
@@ -163,8 +163,8 @@ impl Shared {
         set_limits_soon(kernel, cgroup, &limits, &old).map_err(at("set its limits"))?;
         steps.note(Step::SetLimits, since);
         sandbox.limits = limits;
-        let (function, answer) = self.start(&sandbox.parts, (program, given), order, &[], true, steps)?;
-        self.judge(sandbox, &answer)?;
+        let first = Some(&sandbox.first);
+        let function = self.start(&sandbox.parts, (program, given), order, &[], first, steps)?;
         sandbox.function = Some(function);
         if self.config.resets(Reset::Counters) {
             let since = now();
@@ -181,7 +181,7 @@ impl Shared {
         let mut steps = Steps::default();
         let (answer, _) = self.order(&sandbox.parts, &order, &[], &mut steps)?;
         sandbox.steps = steps;
-        self.judge(sandbox, &answer)
+        self.judge(sandbox.parts.number, &sandbox.first, &answer)
     }
 
     /// What an init does about the old function, whose channel closes here.
@@ -205,9 +205,9 @@ impl Shared {
     }
 
     /// Compares with how the sandbox looked at first.
-    fn judge(&self, sandbox: &Sandbox, answer: &Answer) -> Result<(), Error> {
+    fn judge(&self, number: u32, first: &Fingerprint, answer: &Answer) -> Result<(), Error> {
         let Some(used) = &answer.fingerprint else { return Ok(()) };
-        let parts = used.differences(&sandbox.first);
+        let parts = used.differences(first);
         if parts.is_empty() {
             return Ok(());
         }
@@ -215,7 +215,7 @@ impl Shared {
         for part in &parts {
             *state.statistics.unclean.entry(*part).or_default() += 1;
         }
-        Err(Error::Unclean { number: sandbox.parts.number, parts })
+        Err(Error::Unclean { number, parts })
     }
 
     /// Gives the init what a start needs, after whatever else `order` says.
@@ -225,14 +225,14 @@ impl Shared {
         (program, given): (&Program, &[BorrowedFd<'_>]),
         mut order: Order,
         before: &[OwnedFd],
-        used: bool,
+        first: Option<&Fingerprint>,
         steps: &mut Steps,
-    ) -> Result<(Function, Answer), Error> {
+    ) -> Result<Function, Error> {
         let number = parts.number;
         let at = |step| move |source| Error::Step { number, step, source };
         let keep = self.keep();
         let since = now();
-        let kind = self.root_kind(program, keep.mounts && used);
+        let kind = self.root_kind(program, keep.mounts && first.is_some());
         let root = self.take_root(kind).map_err(at("build its root"))?;
         steps.note(Step::TakeRoot, since);
         let (channel, theirs) = Channel::new().map_err(at("make its channel"))?;
@@ -265,6 +265,10 @@ impl Shared {
         descriptors.extend(given);
         let ends = Ends::of(&theirs, &log_theirs).map_err(at("look at its channel"))?;
         let (answer, process) = self.order(parts, &order, &descriptors, steps)?;
+        if let Some(first) = first {
+            // Where it is unclean, the init has started nothing.
+            self.judge(number, first, &answer)?;
+        }
         let process = process
             .ok_or_else(|| parts.fault("learn its process", io::Error::from_raw_os_error(libc::EPROTO)))?;
         let function = Function {
@@ -275,7 +279,7 @@ impl Shared {
             writable: root.writable,
             confinement: program.confinement,
         };
-        Ok((function, answer))
+        Ok(function)
     }
 
     fn keep(&self) -> Keep {

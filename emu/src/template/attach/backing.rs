@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::pager::uffd::feature;
+
 /// How pages of areas with [`crate::template::manifest::Way::Attach`] become reachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -14,6 +16,8 @@ pub enum Backing {
     Fault,
     /// Private mappings of the server's cache, which it fills when a page is touched first by anybody.
     FaultShared,
+    /// As [`Backing::Fault`], and the kernel notes which pages are written: to count them.
+    Watched,
 }
 
 impl Backing {
@@ -25,13 +29,28 @@ impl Backing {
             Self::Copy => "copy",
             Self::Fault => "fault",
             Self::FaultShared => "fault-shared",
+            Self::Watched => "watched",
         }
+    }
+
+    /// Whether pages come as mappings of a file, which need a guard.
+    pub(super) fn maps(self) -> bool {
+        matches!(self, Self::Map | Self::FaultShared)
     }
 
     /// Whether a page server takes part.
     #[must_use]
     pub fn is_served(self) -> bool {
-        matches!(self, Self::Fault | Self::FaultShared)
+        matches!(self, Self::Fault | Self::FaultShared | Self::Watched)
+    }
+
+    /// With a page server: the features that are asked of userfaultfd.
+    pub(super) fn features(self) -> Option<u64> {
+        match self {
+            Self::Map | Self::Copy => None,
+            Self::Fault | Self::FaultShared => Some(feature::SERVED),
+            Self::Watched => Some(feature::WATCHED),
+        }
     }
 }
 

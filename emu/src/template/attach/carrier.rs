@@ -3,17 +3,19 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use serde::{Deserialize, Serialize};
 
 use super::files;
+use super::guard;
 use super::interpreter::{ANYTHING, FAILED, enter};
 use super::program::{Numbers, Places};
 use super::report::UNREADY;
+use crate::pager::uffd::Uffd;
 use crate::sandbox::steps::now;
 use crate::sandbox::{GIVEN, Inside, Routine};
-use crate::template::manifest::{Descriptor, OwnFile};
+use crate::template::manifest::{Descriptor, KnownFile, OwnFile};
 use crate::template::pages::PAGE;
 
 /// Name of the routine.
@@ -41,6 +43,8 @@ pub(super) struct Plan {
     /// Paths of mapped files, and whether what is shared is written.
     pub(super) files: Vec<(String, bool)>,
     pub(super) own_files: Vec<OwnFile>,
+    /// By path.
+    pub(super) known_files: Vec<KnownFile>,
     pub(super) descriptors: Vec<Descriptor>,
     /// With a page server: the features that are asked of userfaultfd.
     pub(super) faults: Option<u64>,
@@ -73,19 +77,20 @@ fn become_template(inside: &mut Inside<'_>, began: u64) -> Result<std::convert::
     block_signals();
     let numbers = plan.numbers;
     move_given(numbers, plan.faults)?;
-    for file in &plan.own_files {
-        files::write_own(file)?;
-    }
+    files::write_own(&plan.own_files)?;
     for (nth, (path, writes)) in plan.files.iter().enumerate() {
         let file = files::open(path, if *writes { libc::O_RDWR } else { libc::O_RDONLY })
             .map_err(|error| format!("cannot open {path}: {error}"))?;
+        files::check(path, file, &plan.known_files)?;
         files::place(file, numbers.file(nth))?;
     }
     let executable = &plan.executable;
     let file = files::open(executable, libc::O_RDONLY)
         .map_err(|error| format!("cannot open {executable}: {error}"))?;
+    files::check(executable, file, &plan.known_files)?;
     files::place(file, numbers.executable())?;
-    files::restore(&plan.descriptors, numbers)?;
+    files::restore(&plan.descriptors, numbers, &plan.known_files)?;
+    files::set_modes_of_sockets(&plan.own_files)?;
     let cwd = CString::new(plan.cwd.as_str()).map_err(|error| error.to_string())?;
     // SAFETY: a string that lives during the call; then a mask of modes.
     let entered = unsafe {
@@ -110,7 +115,7 @@ fn become_template(inside: &mut Inside<'_>, began: u64) -> Result<std::convert::
 
 fn read_plan(image: u64) -> Result<Plan, String> {
     // SAFETY: what we were given; it is not dropped, because it is placed elsewhere later.
-    let program = unsafe { std::os::fd::BorrowedFd::borrow_raw(PROGRAM) };
+    let program = unsafe { BorrowedFd::borrow_raw(PROGRAM) };
     let length =
         rustix::fs::fstat(program).map_err(|error| format!("cannot look at the program: {error}"))?.st_size;
     let mut bytes = vec![0; (length as u64).saturating_sub(image) as usize];
@@ -140,32 +145,16 @@ fn move_given(numbers: Numbers, features: Option<u64>) -> Result<(), String> {
     let mut last = PAGES;
     if let Some(features) = features {
         files::copy(SERVER, numbers.server())?;
-        let faults =
-            new_userfaultfd(features).map_err(|error| format!("cannot make a userfaultfd: {error}"))?;
-        files::place(faults, numbers.faults())?;
+        // SAFETY: what we were given; it is closed below by its number.
+        let device = unsafe { BorrowedFd::borrow_raw(FAULTS) };
+        let faults = Uffd::open_by(device, features);
+        let faults = faults.map_err(|error| format!("cannot make a userfaultfd: {error}"))?;
+        files::place(OwnedFd::from(faults).into_raw_fd(), numbers.faults())?;
         last = FAULTS;
     }
     // SAFETY: numbers of ours, which have their copies.
     unsafe { libc::syscall(libc::SYS_close_range, 0, last, 0) };
     Ok(())
-}
-
-/// A userfaultfd of this process by the device that we were given, which no privilege is needed for.
-fn new_userfaultfd(features: u64) -> io::Result<RawFd> {
-    const USERFAULTFD_IOC_NEW: libc::c_ulong = 0xaa00;
-    const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
-    const API: u64 = 0xaa;
-    // SAFETY: takes flags, gives a descriptor.
-    let made = unsafe { libc::ioctl(FAULTS, USERFAULTFD_IOC_NEW, libc::O_CLOEXEC | libc::O_NONBLOCK) };
-    if made < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut agreed = [API, features, 0];
-    // SAFETY: `struct uffdio_api`, three words.
-    if unsafe { libc::ioctl(made, UFFDIO_API, agreed.as_mut_ptr()) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(made)
 }
 
 fn map_image(plan: &Plan) -> Result<(), String> {
@@ -210,22 +199,25 @@ fn fill_in(plan: &Plan, inside: &Inside<'_>) -> Result<(), String> {
     if !drops_capabilities {
         places.drops.iter().for_each(|entry| disable(*entry));
     }
-    match inside.filter() {
-        None => disable(places.seal),
+    let mut ops: Vec<u64> = match inside.filter() {
         Some(filter) => {
-            let (program, room) = places.filter;
-            if filter.len() > 4096 {
-                return Err("the filter for system calls is too long".into());
-            }
-            write(program, filter.len() as u64);
-            for (nth, op) in filter.iter().enumerate() {
-                let word = u64::from(op.code)
-                    | u64::from(op.jt) << 16
-                    | u64::from(op.jf) << 24
-                    | u64::from(op.k) << 32;
-                write(room + nth as u64 * 8, word);
-            }
+            filter.iter().map(|op| guard::filter::op(op.code.into(), op.jt, op.jf, op.k)).collect()
         }
+        None if places.guard > 0 => vec![guard::filter::allow()],
+        None => Vec::new(),
+    };
+    if ops.is_empty() {
+        disable(places.seal);
+        return Ok(());
+    }
+    let (program, room) = places.filter;
+    let length = places.guard + ops.len() as u64;
+    if length > 4096 {
+        return Err("the filter for system calls is too long".into());
+    }
+    write(program, length);
+    for (nth, op) in (places.guard..).zip(ops.drain(..)) {
+        write(room + nth * 8, op);
     }
     Ok(())
 }

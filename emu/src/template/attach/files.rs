@@ -2,17 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::io;
-use std::os::fd::RawFd;
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::fd::{FromRawFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::program::Numbers;
-use crate::template::manifest::{Descriptor, File, OwnFile, from_hex};
+use crate::template::manifest::{Descriptor, File, KnownFile, OwnContent, OwnFile, from_hex};
 
 /// Opens a file.
 pub(super) fn open(path: &str, flags: i32) -> io::Result<RawFd> {
     let name = CString::new(path)?;
     // SAFETY: a string that lives during the call.
     done(unsafe { libc::open(name.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOCTTY, 0o644) })
+}
+
+/// Whether a file that was opened by its path is the one that the template knows; one that it does not know may be any.
+pub(super) fn check(path: &str, open: RawFd, known: &[KnownFile]) -> Result<(), String> {
+    let Ok(at) = known.binary_search_by(|known| known.path.as_str().cmp(path)) else { return Ok(()) };
+    // SAFETY: a number of ours; it is not closed here, because it is placed elsewhere later.
+    let file = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(open) });
+    known[at].check(&file)
 }
 
 /// Gives a descriptor its number.
@@ -34,7 +46,11 @@ pub(super) fn copy(from: RawFd, to: RawFd) -> Result<(), String> {
 }
 
 /// Makes every descriptor.
-pub(super) fn restore(descriptors: &[Descriptor], numbers: Numbers) -> Result<(), String> {
+pub(super) fn restore(
+    descriptors: &[Descriptor],
+    numbers: Numbers,
+    known: &[KnownFile],
+) -> Result<(), String> {
     let mut pipes: BTreeMap<u32, [RawFd; 2]> = BTreeMap::new();
     for Descriptor { number, file, .. } in descriptors {
         let at = |error: io::Error| format!("cannot make descriptor {number} again: {error}");
@@ -45,11 +61,11 @@ pub(super) fn restore(descriptors: &[Descriptor], numbers: Numbers) -> Result<()
                 set_flags(*number, *flags).map_err(at)?;
             }
             File::Log => copy(numbers.log(), *number)?,
-            File::Pipe { pipe, writes, flags, content } => {
+            File::Pipe { pipe, writes, flags, capacity, content } => {
                 let ends = match pipes.get(pipe) {
                     Some(ends) => *ends,
                     None => {
-                        let made = new_pipe(numbers).map_err(at)?;
+                        let made = new_pipe(numbers, *capacity).map_err(at)?;
                         pipes.insert(*pipe, made);
                         made
                     }
@@ -57,6 +73,11 @@ pub(super) fn restore(descriptors: &[Descriptor], numbers: Numbers) -> Result<()
                 fill(ends[1], content).map_err(at)?;
                 copy(ends[usize::from(*writes)], *number)?;
                 set_flags(*number, *flags).map_err(at)?;
+            }
+            File::Path { path, .. } => {
+                let made = make(file).map_err(at)?;
+                check(path, made, known)?;
+                place(made, *number)?;
             }
             other => place(make(other).map_err(at)?, *number)?,
         }
@@ -107,8 +128,8 @@ fn make(file: &File) -> io::Result<RawFd> {
             // SAFETY: numbers.
             done(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
         }
-        File::Timer { clock, flags, value_ns, interval_ns, ticks } => {
-            timer(*clock, *flags, *value_ns, *interval_ns, *ticks)
+        File::Timer { clock, flags, value_ns, interval_ns, ticks, set } => {
+            timer(*clock, *flags, *value_ns, *interval_ns, *ticks, *set)
         }
         File::Signals { mask, flags } => {
             // SAFETY: eight bytes, as the kernel's set has.
@@ -117,13 +138,7 @@ fn make(file: &File) -> io::Result<RawFd> {
             done(made as i32)
         }
         File::Listener { family, kind, protocol, flags, address, backlog, options } => {
-            let made = socket(*family, *kind, *protocol, *flags)?;
-            for (level, name, value) in options {
-                // SAFETY: four bytes that live during the call.
-                let set =
-                    unsafe { libc::setsockopt(made, *level, *name, std::ptr::from_ref(value).cast(), 4) };
-                done(set)?;
-            }
+            let made = socket(*family, *kind, *protocol, *flags, options)?;
             let address = from_hex(address).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
             // SAFETY: an address of this length that lives during the call.
             done(unsafe { libc::bind(made, address.as_ptr().cast(), address.len() as u32) })?;
@@ -131,21 +146,33 @@ fn make(file: &File) -> io::Result<RawFd> {
             done(unsafe { libc::listen(made, *backlog as i32) })?;
             Ok(made)
         }
-        File::Socket { family, kind, protocol, flags } => socket(*family, *kind, *protocol, *flags),
+        File::Socket { family, kind, protocol, flags, options } => {
+            socket(*family, *kind, *protocol, *flags, options)
+        }
         File::Same { .. } | File::Channel { .. } | File::Log | File::Pipe { .. } => {
             Err(io::Error::from_raw_os_error(libc::EINVAL))
         }
     }
 }
 
-fn socket(family: u32, kind: u32, protocol: u32, flags: u32) -> io::Result<RawFd> {
+fn socket(
+    family: u32,
+    kind: u32,
+    protocol: u32,
+    flags: u32,
+    options: &[(i32, i32, i32)],
+) -> io::Result<RawFd> {
     // SAFETY: numbers.
     let made = done(unsafe { libc::socket(family as i32, kind as i32, protocol as i32) })?;
+    for (level, name, value) in options {
+        // SAFETY: four bytes that live during the call.
+        done(unsafe { libc::setsockopt(made, *level, *name, std::ptr::from_ref(value).cast(), 4) })?;
+    }
     set_flags(made, flags)?;
     Ok(made)
 }
 
-fn timer(clock: i32, flags: u32, value_ns: u64, interval_ns: u64, ticks: u64) -> io::Result<RawFd> {
+fn timer(clock: i32, flags: u32, value_ns: u64, interval_ns: u64, ticks: u64, set: i32) -> io::Result<RawFd> {
     const TFD_IOC_SET_TICKS: libc::c_ulong = 0x4008_5400;
     // SAFETY: numbers.
     let made = done(unsafe { libc::timerfd_create(clock, flags as i32) })?;
@@ -155,7 +182,7 @@ fn timer(clock: i32, flags: u32, value_ns: u64, interval_ns: u64, ticks: u64) ->
     };
     let times = libc::itimerspec { it_interval: time(interval_ns), it_value: time(value_ns) };
     // SAFETY: a structure that lives during the call.
-    done(unsafe { libc::timerfd_settime(made, 0, &raw const times, std::ptr::null_mut()) })?;
+    done(unsafe { libc::timerfd_settime(made, set, &raw const times, std::ptr::null_mut()) })?;
     if ticks > 0 {
         // SAFETY: eight bytes that live during the call.
         done(unsafe { libc::ioctl(made, TFD_IOC_SET_TICKS, &raw const ticks) })?;
@@ -164,10 +191,16 @@ fn timer(clock: i32, flags: u32, value_ns: u64, interval_ns: u64, ticks: u64) ->
 }
 
 /// Both ends of a new pipe, at numbers above all that the template has.
-fn new_pipe(numbers: Numbers) -> io::Result<[RawFd; 2]> {
+fn new_pipe(numbers: Numbers, capacity: u32) -> io::Result<[RawFd; 2]> {
     let mut ends = [0; 2];
     // SAFETY: room for two numbers.
     done(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
+    // SAFETY: numbers.
+    unsafe {
+        if libc::fcntl(ends[0], libc::F_GETPIPE_SZ) != capacity as i32 {
+            done(libc::fcntl(ends[0], libc::F_SETPIPE_SZ, capacity))?;
+        }
+    }
     for end in &mut ends {
         // SAFETY: numbers; the first one is closed once it has its copy.
         let high = done(unsafe { libc::fcntl(*end, libc::F_DUPFD_CLOEXEC, numbers.file(0)) })?;
@@ -196,18 +229,61 @@ fn write_all(to: RawFd, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a file of the template's own, in folders that are made where they are not there.
-pub(super) fn write_own(file: &OwnFile) -> Result<(), String> {
-    let bytes = from_hex(&file.content).ok_or_else(|| format!("the content of {} is damaged", file.path))?;
-    let written = (|| {
-        if let Some(folder) = std::path::Path::new(&file.path).parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::write(&file.path, bytes)?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(file.mode);
-        std::fs::set_permissions(&file.path, mode)
-    })();
-    written.map_err(|error| format!("cannot write {} again: {error}", file.path))
+/// Writes again what the template's process has written to its root; folders come before what is in them.
+pub(super) fn write_own(files: &[OwnFile]) -> Result<(), String> {
+    let mut folders = Vec::new();
+    for file in files {
+        let (path, mode) = (Path::new(&file.path), Permissions::from_mode(file.mode));
+        let written = match &file.content {
+            OwnContent::Folder => match fs::create_dir(path) {
+                Ok(()) => {
+                    folders.push((path, mode));
+                    Ok(())
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+                result => result,
+            },
+            OwnContent::Link(target) => {
+                let _ = fs::remove_file(path);
+                std::os::unix::fs::symlink(target, path)
+            }
+            OwnContent::Gone if path.is_dir() => fs::remove_dir_all(path),
+            OwnContent::Gone => fs::remove_file(path),
+            // The socket makes it.
+            OwnContent::Socket => Ok(()),
+            OwnContent::File(content) => {
+                let bytes =
+                    from_hex(content).ok_or_else(|| format!("the content of {} is damaged", file.path))?;
+                let since = Duration::from_nanos(file.modified_ns.unsigned_abs());
+                write_file(path, &bytes, mode, SystemTime::UNIX_EPOCH + since)
+            }
+        };
+        written.map_err(|error| format!("cannot write {} again: {error}", file.path))?;
+    }
+    // One that may not be written to is full by now.
+    for (path, mode) in folders.into_iter().rev() {
+        let closed = fs::set_permissions(path, mode);
+        closed.map_err(|error| format!("cannot set the mode of {}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn write_file(path: &Path, bytes: &[u8], mode: Permissions, modified: SystemTime) -> io::Result<()> {
+    let make = || fs::File::create(path);
+    // One of the layers that it had replaced, not written.
+    let file = make().or_else(|_| fs::remove_file(path).and_then(|()| make()))?;
+    io::Write::write_all(&mut &file, bytes)?;
+    file.set_permissions(mode)?;
+    file.set_modified(modified)
+}
+
+/// Sets the modes of the files that listening sockets have made.
+pub(super) fn set_modes_of_sockets(files: &[OwnFile]) -> Result<(), String> {
+    for file in files.iter().filter(|file| file.content == OwnContent::Socket) {
+        let set = fs::set_permissions(&file.path, Permissions::from_mode(file.mode));
+        set.map_err(|error| format!("cannot set the mode of {}: {error}", file.path))?;
+    }
+    Ok(())
 }
 
 /// Flags of the open file that can be set later.

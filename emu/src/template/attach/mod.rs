@@ -13,6 +13,7 @@ mod backing;
 mod carrier;
 mod files;
 mod frame;
+mod guard;
 mod interpreter;
 mod program;
 mod report;
@@ -21,6 +22,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -33,7 +35,6 @@ use self::report::Outcome;
 pub use self::report::Steps;
 use super::error::Error;
 use super::store::Template;
-use crate::pager::uffd::feature;
 use crate::pager::{self, Attachment, Client, Options};
 use crate::sandbox::wire;
 use crate::sandbox::{Function, Manager, Program, Sandbox, Start};
@@ -50,6 +51,8 @@ pub struct Prepared {
     /// The image and the plan.
     file: OwnedFd,
     pages: OwnedFd,
+    /// What answers for processes that have it mapped.
+    guard: Arc<guard::Guard>,
 }
 
 /// A function that came from a template.
@@ -101,9 +104,13 @@ impl Prepared {
     /// Prepares a template.
     ///
     /// # Errors
-    /// If it cannot be attached on this machine.
+    /// If it cannot be attached on this machine, or a page is not what its table says. (A page server checks what it
+    /// installs itself.)
     pub fn new(template: &Template, backing: Backing) -> Result<Self, Error> {
         template.check_machine()?;
+        if !backing.is_served() {
+            template.verify()?;
+        }
         let manifest = template.manifest();
         let program = program::Program::new(manifest, backing)
             .map_err(|what| Error::Damaged { id: template.id().to_owned(), what })?;
@@ -118,7 +125,8 @@ impl Prepared {
             files: program.files.clone(),
             descriptors: manifest.descriptors.clone(),
             own_files: manifest.own_files.clone(),
-            faults: backing.is_served().then_some(feature::SERVED),
+            known_files: manifest.known_files.clone(),
+            faults: backing.features(),
         };
         let step = |what: &str| Error::step(format!("{what} the program of {}", template.id()));
         let file = rustix::fs::memfd_create("trenvx-program", MemfdFlags::CLOEXEC)
@@ -127,7 +135,14 @@ impl Prepared {
         let plan = serde_json::to_vec(&plan).map_err(|error| step("write")(io::Error::other(error)))?;
         file.write_all(&program.image).and_then(|()| file.write_all(&plan)).map_err(step("write"))?;
         let pages = template.open_pages()?;
-        Ok(Self { id: template.id().to_owned(), backing, program, file: file.into(), pages: pages.into() })
+        Ok(Self {
+            id: template.id().to_owned(),
+            backing,
+            program,
+            file: file.into(),
+            pages: pages.into(),
+            guard: guard::Guard::new(manifest),
+        })
     }
 
     /// How its pages become reachable.
@@ -155,7 +170,7 @@ impl Prepared {
         server: Option<Server<'_>>,
     ) -> Result<Attached, Error> {
         let (sandbox, report) = self.begin(manager, used, program, server)?;
-        self.finish(sandbox, &report)
+        self.finish(sandbox, &report, server.and_then(|server| server.cache))
     }
 
     /// The same, with the pages of a server that a [`Client`] speaks to. What becomes of the process if the server
@@ -180,7 +195,7 @@ impl Prepared {
         let (sandbox, report) = self.begin(manager, used, program, Some(server))?;
         drop(theirs);
         let attachment = self.hand_over(&sandbox, &ours, served)?;
-        let attached = self.finish(sandbox, &report)?;
+        let attached = self.finish(sandbox, &report, cache.as_ref().map(AsFd::as_fd))?;
         let attachment = attachment.ok_or_else(|| self.failed("it did not ask for its pages"))?;
         Ok((attached, attachment))
     }
@@ -193,12 +208,7 @@ impl Prepared {
         ours: &OwnedFd,
         served: &Served<'_>,
     ) -> Result<Option<Attachment>, Error> {
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        match poll(&mut [PollFd::new(ours, PollFlags::IN)], Some(&patience)) {
-            Ok(0) => return Err(self.failed(&format!("it did not ask for its pages within {PATIENCE:?}"))),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Error::step("wait for the new process")(errno.into())),
-        }
+        self.readable(ours.as_fd(), "ask for its pages")?;
         let received =
             wire::receive::<HandOver>(ours).map_err(Error::step("read what the process hands over"))?;
         let Some((asked, mut files)) = received else { return Ok(None) };
@@ -226,7 +236,7 @@ impl Prepared {
         program: &Program,
         server: Option<Server<'_>>,
     ) -> Result<(Sandbox, OwnedFd), Error> {
-        let (report, status) = io::pipe().map_err(Error::step("make a pipe"))?;
+        let (report, status) = wire::pair().map_err(|errno| Error::step("make a socket")(errno.into()))?;
         let args = vec![self.program.image.len().to_string(), self.program.numbers.status().to_string()];
         let program = Program { start: Start::Call { entry: ENTRY.to_owned(), args }, ..program.clone() };
         let pages = server.and_then(|server| server.cache).unwrap_or(self.pages.as_fd());
@@ -244,13 +254,27 @@ impl Prepared {
             None => manager.create_with(&program, &given)?,
             Some(used) => manager.repurpose_with(used, &program, &given)?,
         };
-        Ok((sandbox, report.into()))
+        Ok((sandbox, report))
     }
 
     /// Waits until the process is the template's.
-    fn finish(&self, sandbox: Sandbox, report: &OwnedFd) -> Result<Attached, Error> {
-        match self.wait(report)? {
-            Outcome::Runs(steps, first, last) => Ok(Attached { sandbox, steps, moments: (first, last) }),
+    fn finish(
+        &self,
+        sandbox: Sandbox,
+        report: &OwnedFd,
+        cache: Option<BorrowedFd<'_>>,
+    ) -> Result<Attached, Error> {
+        let (outcome, listener) = self.wait(report)?;
+        match outcome {
+            Outcome::Runs(steps, first, last) => {
+                if self.backing.maps() {
+                    let listener = listener.ok_or_else(|| self.failed("it has no guard"))?;
+                    let pages = cache.unwrap_or(self.pages.as_fd()).try_clone_to_owned();
+                    let watched = pages.and_then(|pages| self.guard.watch(listener, &pages.into()));
+                    watched.map_err(Error::step("guard the new process"))?;
+                }
+                Ok(Attached { sandbox, steps, moments: (first, last) })
+            }
             Outcome::Failed(entry, result) => {
                 let reason = io::Error::from_raw_os_error((-result).clamp(0, 4095) as i32);
                 let label = self.program.label(entry);
@@ -267,24 +291,29 @@ impl Prepared {
         Error::Attach { id: self.id.clone(), what: what.to_owned() }
     }
 
-    /// The record of the process; nothing when it ended.
-    fn wait(&self, report: &OwnedFd) -> Result<Outcome, Error> {
-        let end = Instant::now() + PATIENCE;
+    /// The record of the process, with its guard's listener if it has one; nothing when it ended.
+    fn wait(&self, report: &OwnedFd) -> Result<(Outcome, Option<OwnedFd>), Error> {
+        self.readable(report.as_fd(), "end")?;
         let mut record = [0; 1024];
+        let (got, listener) =
+            wire::receive_bytes(report, &mut record).map_err(Error::step("read the report"))?;
+        Ok((report::read(&record[..got]), listener))
+    }
+
+    /// Waits until the new process has written something, or has ended. Signals to this process do not count.
+    fn readable(&self, from: BorrowedFd<'_>, what: &str) -> Result<(), Error> {
+        let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(self.failed(&format!("it did not end within {PATIENCE:?}")));
+                return Err(self.failed(&format!("it did not {what} within {PATIENCE:?}")));
             }
             let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            match poll(&mut [PollFd::new(report, PollFlags::IN)], Some(&left)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => {}
+            match poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&left)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(()),
                 Err(errno) => return Err(Error::step("wait for the new process")(errno.into())),
             }
-            let got = rustix::io::read(report, &mut record);
-            let got = got.map_err(|errno| Error::step("read the report")(errno.into()))?;
-            return Ok(report::read(&record[..got]));
         }
     }
 }

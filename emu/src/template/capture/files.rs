@@ -4,55 +4,22 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libc::pid_t;
 use rustix::fs::{Mode, OFlags};
 
+use super::sockets;
 use crate::sandbox::{Ends, Function};
 use crate::template::error::Error;
-use crate::template::manifest::{Descriptor, File, OwnFile, to_hex};
+use crate::template::manifest::{Descriptor, File, Lock, LockKind, to_hex};
 
-/// Largest file of the function's own that is carried along, bytes.
-const CARRIED: u64 = 1 << 20;
 /// Flags that only count when a file is opened.
 const AT_OPEN: u32 = (libc::O_CLOEXEC | libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC | libc::O_NOCTTY) as u32;
 /// `struct tcp_info`: where the length of the queue is, for a socket that listens.
 const QUEUE: usize = 28;
 /// A queue as long as the kernel allows, where it does not tell.
 const LONG_QUEUE: u32 = 4096;
-
-/// Options of listening sockets that are carried along.
-const OPTIONS: [(i32, i32); 3] = [
-    (libc::SOL_SOCKET, libc::SO_REUSEADDR),
-    (libc::SOL_SOCKET, libc::SO_REUSEPORT),
-    (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
-];
-
-/// The content of a file that the function wrote itself; `None` for one that its layers have.
-///
-/// # Errors
-/// If it is too large to be carried along.
-pub(super) fn own(path: &str, function: &Function) -> Result<Option<OwnFile>, Error> {
-    let inside = Path::new("upper").join(path.trim_start_matches('/'));
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(file) = rustix::fs::openat(function.writable(), &inside, flags, Mode::empty()) else {
-        return Ok(None);
-    };
-    let file = std::fs::File::from(file);
-    let metadata = file.metadata().map_err(Error::file("look at", &inside))?;
-    if !metadata.is_file() {
-        return Ok(None);
-    }
-    if metadata.len() > CARRIED {
-        let what = format!("its own file {path} has {} bytes: more than {CARRIED}", metadata.len());
-        return Err(Error::Uncapturable(what));
-    }
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut &file, &mut bytes).map_err(Error::file("read", &inside))?;
-    let mode = metadata.mode() & 0o7777;
-    Ok(Some(OwnFile { path: path.to_owned(), mode, content: to_hex(&bytes) }))
-}
 
 /// Describes every descriptor of a function's process, ascending.
 pub(super) fn capture(pid: pid_t, function: &Function) -> Result<Vec<Descriptor>, Error> {
@@ -71,12 +38,13 @@ pub(super) fn capture(pid: pid_t, function: &Function) -> Result<Vec<Descriptor>
     let mut found: Vec<Descriptor> = Vec::new();
     for (nth, seen) in all.iter().enumerate() {
         let same = all[..nth].iter().find(|other| other.target == seen.target && seen.is_same(other));
+        let locks = if same.is_some() { Vec::new() } else { seen.locks()? };
         let file = match same {
             Some(other) => File::Same { number: other.number },
             None => seen.file(&all, function.ends(), &mut pipes)?,
         };
         let close_on_exec = seen.flags & libc::O_CLOEXEC as u32 != 0;
-        found.push(Descriptor { number: seen.number, close_on_exec, file });
+        found.push(Descriptor { number: seen.number, close_on_exec, file, locks });
     }
     Ok(found)
 }
@@ -129,6 +97,7 @@ impl Seen {
     }
 
     fn file(&self, all: &[Self], ends: Ends, pipes: &mut BTreeMap<String, u32>) -> Result<File, Error> {
+        self.refuse_signals()?;
         match self.target.as_str() {
             "anon_inode:[eventfd]" => Ok(self.event()),
             "anon_inode:[eventpoll]" => self.epoll(all),
@@ -148,6 +117,38 @@ impl Seen {
             target if target.starts_with('/') => self.named(target, ends),
             _ => Err(self.refuse("is of a kind that cannot be made again")),
         }
+    }
+
+    /// Locks that it holds.
+    fn locks(&self) -> Result<Vec<Lock>, Error> {
+        let lines = self.information.lines().filter_map(|line| line.strip_prefix("lock:"));
+        lines
+            .map(|line| {
+                lock(line).ok_or_else(|| self.refuse(&format!("is locked in a way that is lost:{line}")))
+            })
+            .collect()
+    }
+
+    /// Nobody is told by a signal what happens to it.
+    fn refuse_signals(&self) -> Result<(), Error> {
+        const F_GETSIG: i32 = 11;
+        const F_GETOWN_EX: i32 = 16;
+        if self.flags & libc::O_PATH as u32 != 0 {
+            return Ok(());
+        }
+        let ours = self.borrow().map_err(Error::step(format!("look at descriptor {}", self.number)))?;
+        let mut owner = [0_i32; 2];
+        // SAFETY: room for `struct f_owner_ex`; then numbers.
+        let (asked, signal) = unsafe {
+            (
+                libc::fcntl(ours.as_raw_fd(), F_GETOWN_EX, owner.as_mut_ptr()),
+                libc::fcntl(ours.as_raw_fd(), F_GETSIG),
+            )
+        };
+        if asked == 0 && owner[1] != 0 || signal > 0 || self.flags & libc::O_ASYNC as u32 != 0 {
+            return Err(self.refuse("tells its owner by signals (F_SETOWN, F_SETSIG, O_ASYNC)"));
+        }
+        Ok(())
     }
 
     fn event(&self) -> File {
@@ -194,8 +195,15 @@ impl Seen {
             // It has gone off and is set again when it is read.
             value_ns = interval_ns;
         }
+        let clock = number("clockid:") as i32;
+        let set =
+            self.field("settime flags:").and_then(|text| i32::from_str_radix(text, 8).ok()).unwrap_or(0);
+        if set & libc::TFD_TIMER_ABSTIME != 0 && value_ns > 0 {
+            value_ns += now(clock).map_err(Error::step("read a clock"))?;
+        }
         Ok(File::Timer {
-            clock: number("clockid:") as i32,
+            clock,
+            set,
             flags: self.flags & (libc::O_NONBLOCK | libc::O_CLOEXEC) as u32,
             value_ns,
             interval_ns,
@@ -213,7 +221,16 @@ impl Seen {
         let first = !pipes.contains_key(&self.target);
         let pipe = *pipes.entry(self.target.clone()).or_insert(next);
         let content = if first { self.waiting().map_err(Error::step("read a pipe"))? } else { Vec::new() };
-        Ok(File::Pipe { pipe, writes: self.writes(), flags: self.flags, content: to_hex(&content) })
+        let ours = self.borrow().map_err(Error::step("look at a pipe"))?;
+        // SAFETY: numbers.
+        let capacity = unsafe { libc::fcntl(ours.as_raw_fd(), libc::F_GETPIPE_SZ) };
+        Ok(File::Pipe {
+            pipe,
+            writes: self.writes(),
+            flags: self.flags,
+            capacity: capacity as u32,
+            content: to_hex(&content),
+        })
     }
 
     fn writes(&self) -> bool {
@@ -280,12 +297,13 @@ impl Seen {
         let address = address(&ours).map_err(Error::step("read the address of a socket"))?;
         let listens = one(libc::SO_ACCEPTCONN) == Some(1);
         let known = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].contains(&(family as i32));
+        let options = || sockets::options(&ours, family, kind, protocol).map_err(|why| self.refuse(&why));
         if listens && known {
-            let options = OPTIONS
-                .iter()
-                .filter(|(level, _)| *level == libc::SOL_SOCKET || family == libc::AF_INET6 as u32)
-                .filter_map(|(level, name)| Some((*level, *name, option(*level, *name).filter(|v| *v != 0)?)))
-                .collect();
+            if family == libc::AF_UNIX as u32
+                && ![None, Some(0), Some(b'/')].contains(&address.get(2).copied())
+            {
+                return Err(self.refuse("listens at a path that depends on a working folder"));
+            }
             return Ok(File::Listener {
                 family,
                 kind,
@@ -293,7 +311,7 @@ impl Seen {
                 flags,
                 address: to_hex(&address),
                 backlog: queue(&ours).unwrap_or(LONG_QUEUE),
-                options,
+                options: options()?,
             });
         }
         let named = address.iter().skip(2).any(|byte| *byte != 0);
@@ -301,7 +319,7 @@ impl Seen {
         if connected || named || !known {
             return Err(self.refuse("is a socket that is connected or bound"));
         }
-        Ok(File::Socket { family, kind, protocol, flags })
+        Ok(File::Socket { family, kind, protocol, flags, options: options()? })
     }
 
     /// A copy of the descriptor.
@@ -317,6 +335,33 @@ impl Seen {
         // SAFETY: a new descriptor of ours.
         Ok(unsafe { OwnedFd::from_raw_fd(got as i32) })
     }
+}
+
+/// A line such as `1: POSIX  ADVISORY  WRITE 1234 00:2f:17 0 EOF`.
+fn lock(line: &str) -> Option<Lock> {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [_, kind, "ADVISORY", access @ ("READ" | "WRITE"), _, _, start, last] = words[..] else {
+        return None;
+    };
+    let kind = match kind {
+        "FLOCK" => LockKind::Whole,
+        "POSIX" => LockKind::Process,
+        "OFDLCK" => LockKind::Open,
+        _ => return None,
+    };
+    let start: u64 = start.parse().ok()?;
+    let length = if last == "EOF" { 0 } else { last.parse::<u64>().ok()?.checked_sub(start)? + 1 };
+    Some(Lock { kind, alone: access == "WRITE", start, length })
+}
+
+/// What a clock says, ns.
+fn now(clock: i32) -> io::Result<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: room for a time.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 fn address(socket: &OwnedFd) -> io::Result<Vec<u8>> {

@@ -16,12 +16,15 @@ pub(in crate::template) struct Mapping {
     pub(in crate::template) protection: u32,
     pub(in crate::template) shared: bool,
     pub(in crate::template) offset: u64,
+    pub(in crate::template) device: u64,
     pub(in crate::template) inode: u64,
     pub(in crate::template) path: String,
     /// Bytes that are there now.
     pub(in crate::template) resident: u64,
-    /// Bytes that were touched since somebody has cleared the notes of it.
-    pub(in crate::template) referenced: u64,
+    /// Bytes of it that are in no file.
+    pub(in crate::template) anonymous: u64,
+    /// Its protection key.
+    pub(in crate::template) key: u32,
     /// The kernel's flags of two letters.
     pub(in crate::template) flags: Vec<String>,
 }
@@ -48,7 +51,8 @@ fn parse(text: &str) -> Option<Vec<Mapping>> {
             let mut words = line.split_ascii_whitespace().skip(1);
             match name {
                 "Rss" | "Swap" => mapping.resident += words.next()?.parse::<u64>().ok()? << 10,
-                "Referenced" => mapping.referenced = words.next()?.parse::<u64>().ok()? << 10,
+                "Anonymous" => mapping.anonymous = words.next()?.parse::<u64>().ok()? << 10,
+                "ProtectionKey" => mapping.key = words.next()?.parse().ok()?,
                 "VmFlags" => mapping.flags = words.map(str::to_owned).collect(),
                 _ => {}
             }
@@ -69,7 +73,7 @@ fn head(line: &str) -> Option<Mapping> {
     let (start, end) = word().split_once('-')?;
     let rights = word().as_bytes();
     let offset = word();
-    let _device = word();
+    let (major, minor) = word().split_once(':')?;
     let inode = word().parse().ok()?;
     let hex = |text| u64::from_str_radix(text, 16).ok();
     let protection = [(b'r', libc::PROT_READ), (b'w', libc::PROT_WRITE), (b'x', libc::PROT_EXEC)];
@@ -80,10 +84,15 @@ fn head(line: &str) -> Option<Mapping> {
         protection: set.map(|(_, (_, bit))| *bit as u32).sum(),
         shared: rights.get(3) == Some(&b's'),
         offset: hex(offset)?,
+        device: rustix::fs::makedev(
+            u32::from_str_radix(major, 16).ok()?,
+            u32::from_str_radix(minor, 16).ok()?,
+        ),
         inode,
         path: rest.to_owned(),
         resident: 0,
-        referenced: 0,
+        anonymous: 0,
+        key: 0,
         flags: Vec::new(),
     })
 }
@@ -96,6 +105,11 @@ impl PageState {
     /// It is there, or swapped out.
     pub(in crate::template) fn is_there(self) -> bool {
         self.0 & (1 << 63 | 1 << 62) != 0
+    }
+
+    /// It is a guard: touching it ends the process.
+    pub(in crate::template) fn is_guard(self) -> bool {
+        self.0 & 1 << 58 != 0
     }
 
     /// It belongs to a file, or is shared.
@@ -118,12 +132,12 @@ mod tests {
     #[test]
     fn lines_are_read() {
         let text = "7f7408bac000-7f7408bb3000 r--s 00001000 fe:00 325745    /usr/lib/a b.so (deleted)\n\
-                    Size:                 28 kB\nRss:                   8 kB\nVmFlags: rd mr me ms \n\
+                    Size:                 28 kB\nRss:                   8 kB\nProtectionKey:         3\nVmFlags: rd mr me ms \n\
                     7fff953b1000-7fff953d2000 rw-p 00000000 00:00 0 \nSwap: 4 kB\nRss: 4 kB\nVmFlags: rd wr gd\n";
         let mappings = parse(text).unwrap();
         assert_eq!(mappings[0].path, "/usr/lib/a b.so (deleted)");
         assert_eq!((mappings[0].offset, mappings[0].resident, mappings[0].shared), (0x1000, 8192, true));
-        assert_eq!(mappings[1].protection, 3);
+        assert_eq!((mappings[1].protection, mappings[0].key, mappings[1].key), (3, 3, 0));
         assert!(mappings[1].has("gd") && mappings[1].path.is_empty() && mappings[1].resident == 8192);
     }
 }

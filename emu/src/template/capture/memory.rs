@@ -88,6 +88,10 @@ impl<'a> Memory<'a> {
     fn runs(&mut self, mapping: &Mapping, is_file: bool) -> Result<Vec<Run>, Error> {
         let failed = |error| Error::step(format!("read the pages at {:x}", mapping.start))(error);
         let states = maps::states(&self.pagemap, mapping.start, mapping.end).map_err(failed)?;
+        if states.iter().any(|state| state.is_guard()) {
+            let what = format!("the memory at {:x} has guard pages (MADV_GUARD_INSTALL)", mapping.start);
+            return Err(Error::Uncapturable(what));
+        }
         let own: Vec<u64> = (0..states.len() as u64)
             .filter(|at| {
                 let state = states[*at as usize];
@@ -167,6 +171,15 @@ fn kind(pid: i32, mapping: &Mapping) -> Result<Option<AreaKind>, String> {
     }
     if mapping.has("lo") {
         return refuse("is locked");
+    }
+    if mapping.key != 0 {
+        return refuse("has a protection key (pkey_mprotect)");
+    }
+    if mapping.has("sl") {
+        return refuse("is sealed (mseal)");
+    }
+    if mapping.has("ss") {
+        return refuse("is a shadow stack");
     }
     match path.as_str() {
         "[vsyscall]" => Ok(None),

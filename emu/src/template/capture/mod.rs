@@ -7,6 +7,9 @@
 mod files;
 pub(super) mod maps;
 mod memory;
+mod own_files;
+mod settings;
+mod sockets;
 mod status;
 mod threads;
 mod tracer;
@@ -22,12 +25,14 @@ use self::tracer::Tracer;
 use super::error::Error;
 use super::machine;
 use super::manifest::{
-    Area, AreaKind, Descriptor, File, IntervalTimer, Machine, Manifest, MemoryMap, OwnFile, Pages, Process,
-    SignalAction, VERSION, to_hex,
+    Area, AreaKind, Descriptor, File, IntervalTimer, KnownFile, Machine, Manifest, MemoryMap, OwnFile, Pages,
+    Process, SignalAction, VERSION, to_hex,
 };
 use super::store::{Store, Template};
 use crate::sandbox::Function;
 
+/// Kind of the file system that roots of sandboxes are.
+const OVERLAY: rustix::fs::FsWord = 0x794c_7630;
 /// How often a process is looked at while it comes to rest.
 const LOOK: Duration = Duration::from_millis(5);
 /// Looks in a row that must find it at rest.
@@ -75,7 +80,8 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
     let descriptors = files::capture(pid, function)?;
 
     tracer.prepare_calls(vdso.start, &code)?;
-    let process = process(&mut tracer, &memory)?;
+    let limits = settings::capture(&mut tracer, &memory)?;
+    let process = Process { limits, ..process(&mut tracer, &memory)? };
     let threads = tracer.tids().into_iter().map(|tid| threads::capture(&mut tracer, &memory, tid));
     let threads = threads.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>, _>>()?;
     tracer.end_calls()?;
@@ -84,7 +90,9 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
     for mapping in &mappings {
         areas.extend(memory.area(mapping, &process.executable)?);
     }
-    let own_files = own_files(function, &areas, &descriptors)?;
+    let own_files = own_files::capture(function, &descriptors)?;
+    refuse_shared_writes(&areas, &own_files)?;
+    let known_files = known_files(pid, &process.executable, &areas, &descriptors, &own_files)?;
     let writes_to_kernel = areas.iter().any(|area| {
         matches!(area.kind, AreaKind::Kernel { .. }) && area.protection & libc::PROT_WRITE as u32 != 0
     });
@@ -108,35 +116,56 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
         areas,
         descriptors,
         own_files,
+        known_files,
     };
     partial.finish(&pages, &table, &manifest)
 }
 
-/// Files of its own that it has open or mapped.
-fn own_files(function: &Function, areas: &[Area], descriptors: &[Descriptor]) -> Result<Vec<OwnFile>, Error> {
+/// What is written through a shared mapping must be a file of its own.
+fn refuse_shared_writes(areas: &[Area], own: &[OwnFile]) -> Result<(), Error> {
+    for area in areas {
+        if let AreaKind::File { path, writes: true, .. } = &area.kind
+            && !own.iter().any(|own| own.path == *path)
+        {
+            let what = format!("it writes {path} by mapping it shared, and that is not a file of its own");
+            return Err(Error::Uncapturable(what));
+        }
+    }
+    Ok(())
+}
+
+/// Files of its layers that it has mapped or open.
+fn known_files(
+    pid: pid_t,
+    executable: &str,
+    areas: &[Area],
+    descriptors: &[Descriptor],
+    own: &[OwnFile],
+) -> Result<Vec<KnownFile>, Error> {
     let mapped = areas.iter().filter_map(|area| match &area.kind {
-        AreaKind::File { path, writes, .. } => Some((path.as_str(), *writes)),
+        AreaKind::File { path, .. } => Some(path.as_str()),
         _ => None,
     });
     let open = descriptors.iter().filter_map(|descriptor| match &descriptor.file {
-        File::Path { path, .. } => Some((path.as_str(), false)),
+        File::Path { path, .. } => Some(path.as_str()),
         _ => None,
     });
-    let mut found = Vec::new();
-    for (path, writes) in mapped.chain(open) {
-        match files::own(path, function)? {
-            Some(file) => found.push(file),
-            None if writes => {
-                let what =
-                    format!("it writes {path} by mapping it shared, and that is not a file of its own");
-                return Err(Error::Uncapturable(what));
-            }
-            None => {}
+    let mut paths: Vec<&str> = mapped.chain(open).chain([executable]).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let mut known = Vec::new();
+    for path in paths.into_iter().filter(|path| !own.iter().any(|own| own.path == *path)) {
+        let at = PathBuf::from(format!("/proc/{pid}/root{path}"));
+        let failed = Error::file("look at", &at);
+        let is_file = std::fs::metadata(&at).map(|metadata| metadata.is_file());
+        let tree = rustix::fs::statfs(&at).map_err(std::io::Error::from);
+        // Files of the kernel, such as those of proc, are new ones in every process.
+        let is_kept = is_file.and_then(|is_file| Ok(is_file && tree?.f_type == OVERLAY)).map_err(failed)?;
+        if is_kept {
+            known.push(KnownFile::of(path, &at).map_err(Error::file("read", &at))?);
         }
     }
-    found.sort();
-    found.dedup();
-    Ok(found)
+    Ok(known)
 }
 
 /// Waits until every thread sleeps and nothing has used the processor for some looks.
@@ -255,5 +284,6 @@ fn process(tracer: &mut Tracer, memory: &Memory<'_>) -> Result<Process, Error> {
         actions,
         pending: pending.iter().map(|signal| to_hex(signal)).collect(),
         timers,
+        limits: Vec::new(),
     })
 }

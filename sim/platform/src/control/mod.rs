@@ -118,10 +118,10 @@ impl ControlPlane {
         let system = config.system;
         let keep_alive = keep_alive::build(
             system.keep_alive,
-            &Knowledge {
+            Knowledge {
                 parameters: &config.keep_alive,
                 functions: &config.functions,
-                arrivals: &config.arrivals,
+                arrivals: config.arrivals,
             },
         );
         let count =

@@ -1,6 +1,7 @@
 //! The part that makes the address space: what is taken away, what is mapped, what a page server is given.
 
 use super::{Builder, ROOM, STAGING};
+use crate::pager::uffd::{IOCTL_REGISTER, track};
 use crate::template::attach::backing::{Backing, HandOver, Region, RegionKind};
 use crate::template::attach::interpreter::EQUALS;
 use crate::template::manifest::{Area, AreaKind, Run, Way};
@@ -73,7 +74,7 @@ impl Builder<'_> {
     fn is_mapped(&self, area: &Area) -> bool {
         match self.backing {
             Backing::Map | Backing::FaultShared => area.way == Way::Attach,
-            Backing::Copy | Backing::Fault => false,
+            Backing::Copy | Backing::Fault | Backing::Watched => false,
         }
     }
 
@@ -88,9 +89,6 @@ impl Builder<'_> {
             let is_file = matches!(area.kind, AreaKind::File { .. });
             if is_file && self.backing == Backing::Copy {
                 self.mmap(run.start, bytes, protection, private | libc::MAP_ANONYMOUS, -1, 0, "memory");
-                // Keeps it apart from memory beside it, so that the kernel counts its pages apart, too.
-                let apart = [run.start, bytes, libc::MADV_DONTDUMP as u64];
-                self.call(libc::SYS_madvise, &apart, format!("keep {:x} apart", run.start));
             }
             let writable = protection & libc::PROT_WRITE as u64 != 0;
             let protect = |protection: u64| [run.start, bytes, protection];
@@ -133,33 +131,25 @@ impl Builder<'_> {
 
     /// Registers what is served, sends the userfaultfd to the server and waits for its word.
     pub(super) fn hand_over(&mut self) -> Result<(), String> {
-        const UFFDIO_REGISTER: u64 = 0xc020_aa00;
-        const MISSING: u64 = 1;
-        const MINOR: u64 = 4;
         self.regions.sort_by_key(|region| region.address);
         let regions = self.regions.clone();
         let faults = self.numbers.faults() as u64;
         for region in &regions {
-            let mode = match region.kind {
-                RegionKind::Private => MISSING,
-                RegionKind::Shared => MISSING | MINOR,
+            let modes = match region.kind {
+                RegionKind::Private if self.backing == Backing::Watched => {
+                    track::MISSING | track::WRITE_PROTECT
+                }
+                RegionKind::Private => track::MISSING,
+                RegionKind::Shared => track::MISSING | track::MINOR,
             };
-            let request = self.put(&[region.address, region.length, mode, 0].map(u64::to_le_bytes).concat());
+            let request = self.put(&[region.address, region.length, modes, 0].map(u64::to_le_bytes).concat());
             let label = format!("register {:x}, {} bytes", region.address, region.length);
-            self.call(libc::SYS_ioctl, &[faults, UFFDIO_REGISTER, request], label);
+            self.call(libc::SYS_ioctl, &[faults, IOCTL_REGISTER, request], label);
         }
         let text = serde_json::to_vec(&HandOver { regions }).map_err(|error| error.to_string())?;
         let length = text.len() as u64;
         let text = self.put(&text);
-        let vector = self.put(&[text, length].map(u64::to_le_bytes).concat());
-        // One descriptor: length 20, SOL_SOCKET, SCM_RIGHTS, its number.
-        let mut beside = 20_u64.to_le_bytes().to_vec();
-        for word in [libc::SOL_SOCKET, libc::SCM_RIGHTS, self.numbers.faults(), 0] {
-            beside.extend_from_slice(&word.to_le_bytes());
-        }
-        let beside_length = beside.len() as u64;
-        let beside = self.put(&beside);
-        let message = self.put(&[0, 0, vector, 1, beside, beside_length, 0].map(u64::to_le_bytes).concat());
+        let message = self.message(text, length, self.numbers.faults());
         let server = self.numbers.server() as u64;
         let arguments = [server, message, libc::MSG_NOSIGNAL as u64];
         self.entry(libc::SYS_sendmsg as u32, EQUALS, &arguments, length, "hand over to the page server");

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use self::memory::place;
 use super::backing::{Backing, Region};
+use super::guard;
 use super::interpreter::{SUCCEEDS, code};
 use super::report;
 use crate::template::manifest::{Manifest, from_hex};
@@ -75,6 +76,8 @@ pub(super) struct Places {
     pub(super) seal: u64,
     /// `struct sock_fprog`, and room for its instructions.
     pub(super) filter: (u64, u64),
+    /// Instructions of the guard that come before the filter's.
+    pub(super) guard: u64,
     /// The report.
     pub(super) report: u64,
     /// The first entry.
@@ -138,6 +141,8 @@ struct Builder<'a> {
     kernel: Vec<(usize, usize, i64)>,
     ready: u64,
     go: u64,
+    /// The number that the guard's listener gets, where there is a guard.
+    listener: Option<i32>,
 }
 
 impl<'a> Builder<'a> {
@@ -164,6 +169,7 @@ impl<'a> Builder<'a> {
             kernel: Vec::new(),
             ready: 0,
             go: 0,
+            listener: None,
         };
         // Words of their own line.
         builder.ready = builder.put(&[0; 64]);
@@ -173,7 +179,14 @@ impl<'a> Builder<'a> {
 
     fn build(mut self) -> Result<Program, String> {
         self.places.report = self.put(&[0; report::LENGTH]);
-        let filter = self.put(&vec![0; FILTER * 8]);
+        let mut room: Vec<u8> = Vec::new();
+        if self.backing.maps() {
+            let prelude = guard::filter::prelude(&guard::ranges(self.manifest));
+            self.places.guard = prelude.len() as u64;
+            room.extend(prelude.iter().flat_map(|op| op.to_le_bytes()));
+        }
+        room.resize(FILTER * 8, 0);
+        let filter = self.put(&room);
         let fprog = self.put(&[0_u64, filter].map(u64::to_le_bytes).concat());
         self.places.filter = (fprog, filter);
         let threads = &self.manifest.threads;
@@ -184,6 +197,8 @@ impl<'a> Builder<'a> {
         self.clear();
         self.moment(0, "note the time");
         self.map()?;
+        // Every mapped file has its number now.
+        self.listener = self.backing.maps().then(|| self.free_number());
         if self.backing.is_served() {
             self.hand_over()?;
         }
@@ -221,6 +236,19 @@ impl<'a> Builder<'a> {
             labels: self.labels,
             regions: self.regions,
         })
+    }
+
+    /// The lowest number of a descriptor that is free when the filter is installed.
+    fn free_number(&self) -> i32 {
+        let numbers = self.numbers;
+        let mut used: Vec<i32> =
+            self.manifest.descriptors.iter().map(|descriptor| descriptor.number).collect();
+        used.extend([numbers.status(), numbers.pages(), numbers.program(), numbers.channel()]);
+        used.extend([numbers.log(), numbers.executable()]);
+        if self.backing.is_served() {
+            used.extend([numbers.faults(), numbers.server()]);
+        }
+        (0..).find(|number| !used.contains(number)).unwrap_or(0)
     }
 
     /// Puts bytes into the image, at a multiple of 64; their address.

@@ -5,12 +5,16 @@ use libc::c_ulong;
 use super::Builder;
 use crate::template::attach::interpreter::{ANYTHING, ARRIVE, EQUALS, FORKS, RETURN, STORE, SUCCEEDS, WAIT};
 use crate::template::attach::{frame, report};
-use crate::template::manifest::{Thread, from_hex};
+use crate::template::manifest::{Descriptor, LockKind, Thread, from_hex};
 
 const PR_SET_MM: u64 = 35;
 const PR_SET_MM_MAP: u64 = 14;
 const ARCH_SET_GS: u64 = 0x1001;
 const ARCH_SET_FS: u64 = 0x1002;
+/// Flags of `seccomp`.
+const NEW_LISTENER: c_ulong = 1 << 3;
+const TSYNC_ESRCH: c_ulong = 1 << 4;
+const WAIT_KILLABLE: c_ulong = 1 << 5;
 
 impl Builder<'_> {
     /// What belongs to the whole process.
@@ -47,6 +51,11 @@ impl Builder<'_> {
             &[PR_SET_MM, PR_SET_MM_MAP, map, length],
             "tell the kernel where things are",
         );
+        for limit in &process.limits {
+            let place = self.put(&[limit.current, limit.maximum].map(u64::to_le_bytes).concat());
+            let arguments = [0, u64::from(limit.resource), place, 0];
+            self.call(libc::SYS_prlimit64, &arguments, format!("set limit {}", limit.resource));
+        }
         for action in &process.actions {
             let words = [action.handler, action.flags, action.restorer, action.mask];
             let place = self.put(&words.map(u64::to_le_bytes).concat());
@@ -138,10 +147,14 @@ impl Builder<'_> {
     /// Gives up what functions may not have; from here on the process is as confined as an executed one.
     pub(super) fn seal(&mut self, others: u64) -> Result<(), String> {
         self.drop_capabilities();
-        let all_threads = if others > 0 { libc::SECCOMP_FILTER_FLAG_TSYNC } else { 0 } as c_ulong;
-        let arguments = [u64::from(libc::SECCOMP_SET_MODE_FILTER), all_threads, self.places.filter.0];
-        // With threads, the result is the number of one that could not follow.
-        self.entry(libc::SYS_seccomp as u32, EQUALS, &arguments, 0, "install the filter");
+        let mut flags = if others > 0 { libc::SECCOMP_FILTER_FLAG_TSYNC } else { 0 } as c_ulong;
+        if self.listener.is_some() {
+            flags |= NEW_LISTENER | WAIT_KILLABLE | if others > 0 { TSYNC_ESRCH } else { 0 };
+        }
+        let arguments = [u64::from(libc::SECCOMP_SET_MODE_FILTER), flags, self.places.filter.0];
+        // With threads, the result is the number of one that could not follow; with a guard, its descriptor.
+        let result = self.listener.map_or(0, |number| number as u64);
+        self.entry(libc::SYS_seccomp as u32, EQUALS, &arguments, result, "install the filter");
         for information in &self.manifest.process.pending {
             let place = self.put_hex(information)?;
             let signal = u64::from_str_radix(&information[..2], 16).map_err(|error| error.to_string())?;
@@ -157,17 +170,68 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// A message of bytes with a descriptor beside it: its `msghdr`.
+    pub(super) fn message(&mut self, bytes: u64, length: u64, descriptor: i32) -> u64 {
+        let vector = self.put(&[bytes, length].map(u64::to_le_bytes).concat());
+        // One descriptor: length 20, SOL_SOCKET, SCM_RIGHTS, its number.
+        let mut beside = 20_u64.to_le_bytes().to_vec();
+        for word in [libc::SOL_SOCKET, libc::SCM_RIGHTS, descriptor, 0] {
+            beside.extend_from_slice(&word.to_le_bytes());
+        }
+        let beside_length = beside.len() as u64;
+        let beside = self.put(&beside);
+        self.put(&[0, 0, vector, 1, beside, beside_length, 0].map(u64::to_le_bytes).concat())
+    }
+
     /// Says that the process runs, closes what was the carrier's, lets the threads go.
     pub(super) fn leave(&mut self, main: &Thread) -> Result<(), String> {
         self.moment(3, "note the time");
         let length = report::LENGTH as u64;
-        let arguments = [self.numbers.status() as u64, self.places.report, length];
-        self.entry(libc::SYS_write as u32, EQUALS, &arguments, length, "say that it runs");
+        let status = self.numbers.status() as u64;
+        match self.listener {
+            None => {
+                let arguments = [status, self.places.report, length];
+                self.entry(libc::SYS_write as u32, EQUALS, &arguments, length, "say that it runs");
+            }
+            Some(listener) => {
+                let message = self.message(self.places.report, length, listener);
+                let arguments = [status, message, libc::MSG_NOSIGNAL as u64];
+                self.entry(libc::SYS_sendmsg as u32, EQUALS, &arguments, length, "say that it runs");
+                self.call(libc::SYS_close, &[listener as u64], "close the guard's descriptor");
+            }
+        }
         let first = self.numbers.first as u64;
         self.call(libc::SYS_close_range, &[first, u64::from(u32::MAX), 0], "close the carrier's descriptors");
+        // Not before: to close a file gives up what the process has locked of it, by whatever number.
+        self.lock();
         self.entry(STORE, SUCCEEDS, &[self.go, 1], 0, "let the threads go");
         self.wake(self.go, "wake the threads");
         self.resume(main)
+    }
+
+    /// Locks files as they were.
+    fn lock(&mut self) {
+        let manifest = self.manifest;
+        for Descriptor { number, locks, .. } in &manifest.descriptors {
+            for lock in locks {
+                let label = format!("lock descriptor {number} again");
+                let command = match lock.kind {
+                    LockKind::Whole => {
+                        let operation =
+                            if lock.alone { libc::LOCK_EX } else { libc::LOCK_SH } | libc::LOCK_NB;
+                        self.call(libc::SYS_flock, &[*number as u64, operation as u64], label);
+                        continue;
+                    }
+                    LockKind::Process => libc::F_SETLK,
+                    LockKind::Open => libc::F_OFD_SETLK,
+                };
+                // `struct flock`: type and SEEK_SET, start, length, no process.
+                let access = if lock.alone { libc::F_WRLCK } else { libc::F_RDLCK };
+                let words = [access as u64, lock.start, lock.length, 0];
+                let place = self.put(&words.map(u64::to_le_bytes).concat());
+                self.call(libc::SYS_fcntl, &[*number as u64, command as u64, place], label);
+            }
+        }
     }
 
     /// Becomes the thread.

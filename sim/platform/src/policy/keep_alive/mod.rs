@@ -112,7 +112,7 @@ pub struct Knowledge<'a> {
     pub functions: &'a [FunctionFacts],
     /// Arrivals of each function in order of time, for the policy that looks into the future; empty
     /// for all others.
-    pub arrivals: &'a [Vec<Instant>],
+    pub arrivals: Vec<Vec<Instant>>,
 }
 
 /// Every keep-alive policy.
@@ -178,7 +178,7 @@ pub const KEEP_ALIVES: &[PolicyEntry] = &[
 ///
 /// # Panics
 /// If a policy that [looks ahead](KeepAlive::looks_ahead) is not told the arrivals of every function.
-pub fn build(kind: KeepAlive, knowledge: &Knowledge<'_>) -> Box<dyn KeepAlivePolicy> {
+pub fn build(kind: KeepAlive, knowledge: Knowledge<'_>) -> Box<dyn KeepAlivePolicy> {
     let ttl = knowledge.parameters.ttl;
     let greedy_dual = |worth| Box::new(greedy_dual::GreedyDual::new(worth, knowledge.functions));
     let (functions, told) = (knowledge.functions.len(), knowledge.arrivals.len());

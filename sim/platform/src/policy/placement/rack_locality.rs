@@ -29,8 +29,10 @@ impl PlacementPolicy for RackLocality {
         let mut emptiest =
             (0..racks).filter_map(|step| loads.least_committed_in((home + step) % racks)).peekable();
         let first = emptiest.peek().copied();
-        let fits = emptiest.find(|&node| loads.committed(node) + need <= self.memory_cap);
-        fits.or(first).unwrap_or(NodeId(0))
+        let fits = |&node: &NodeId| loads.committed(node) + need <= self.memory_cap;
+        // Where the emptiest node of all has no room, no rack need be asked.
+        let found = if fits(&loads.least_committed()) { emptiest.find(fits) } else { None };
+        found.or(first).unwrap_or(NodeId(0))
     }
 }
 

@@ -1,0 +1,284 @@
+//! Attach and first reply of one function's template from each tier that this machine has, beside CRIU.
+//!
+//! Every start makes a new sandbox. When it has answered, rightly, the pages that it has touched are counted: for tiers
+//! that are mapped from the process's page tables, for those that are served from the page server's counts. When a
+//! tier is done, every page that it holds is compared with the template's table: what functions wrote has not
+//! reached it.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::criu;
+use crate::functions::{self, FunctionSpec, Places};
+use crate::guest::node::EMULATED_BY;
+use crate::pager::source::spec::{OpenSource, SourceSpec};
+use crate::pager::{self, Client, Mode, Options, Server};
+use crate::pool::device::Device;
+use crate::pool::folder::{self, Folder};
+use crate::pool::survey::survey;
+use crate::sandbox::{Base, Config, Manager, Mode as Isolation, Sandbox};
+use crate::template::{Backing, Prepared, Scratch, Served, Store, Subject, Template, usage};
+
+const PAGE: u64 = 4096;
+/// Calls before a function is captured or dumped.
+const WARM_UPS: u32 = 3;
+
+/// Where pages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Local memory, mapped.
+    Dram,
+    /// Files on a CXL device, mapped without a page cache.
+    CxlFsdax,
+    /// A CXL device as a whole, by a page server: a page at each fault.
+    CxlDevdax,
+    /// CRIU's images, read at the restore.
+    Criu,
+    /// CRIU's images, read when pages are touched.
+    CriuLazy,
+}
+
+impl Tier {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Dram, Self::CxlFsdax, Self::CxlDevdax, Self::Criu, Self::CriuLazy];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dram => "dram",
+            Self::CxlFsdax => "cxl-fsdax",
+            Self::CxlDevdax => "cxl-devdax",
+            Self::Criu => "criu",
+            Self::CriuLazy => "criu-lazy",
+        }
+    }
+}
+
+/// What to measure, and where the tiers are.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Functions and images.
+    pub places: Places,
+    /// The function.
+    pub function: String,
+    /// Tiers.
+    pub tiers: Vec<Tier>,
+    /// Starts from each.
+    pub starts: u32,
+    /// A file system on a CXL device, mounted with `dax=always`.
+    pub fsdax: Option<PathBuf>,
+    /// A CXL device as a whole, formatted.
+    pub devdax: Option<PathBuf>,
+}
+
+/// What one tier gave: medians over its starts.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Row {
+    /// Name of the tier.
+    pub tier: String,
+    /// Why there are no figures.
+    pub not_run: Option<String>,
+    /// Starts; each answered rightly.
+    pub starts: u32,
+    /// From the call until the function can go on, ms.
+    pub attach_ms: f64,
+    /// The first request, to its reply, ms.
+    pub reply_ms: f64,
+    /// Pages that came from the tier until then.
+    pub pages: u64,
+    /// After the reply: memory of its own, bytes.
+    pub private_bytes: u64,
+    /// After the reply: its share of all memory, bytes.
+    pub proportional_bytes: u64,
+    /// Pages of the tier that were compared with what they have to be, after all starts.
+    pub verified: u64,
+    /// In a guest of the lab: what runs it. Times are then those of an emulation.
+    pub emulated_by: Option<String>,
+}
+
+/// What one start gave.
+struct Sample {
+    attach: Duration,
+    reply: Duration,
+    pages: u64,
+    memory: usage::MemoryUse,
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Measures each tier; what one lacks is noted in its row.
+///
+/// # Errors
+/// If the function is not set up, or cannot be captured.
+pub fn run(settings: &Settings) -> Result<Vec<Row>, Failure> {
+    let spec = functions::find(&settings.places, &settings.function)?.locate(&settings.places)?;
+    let subject = Subject::from(spec.clone());
+    let mut config = Config::new(Isolation::New);
+    config.base = Base::Image(settings.places.image());
+    let manager = Manager::start(config)?;
+    let scratch = Scratch::new()?;
+    let (sandbox, template) = subject.capture(&manager, scratch.store(), WARM_UPS)?;
+    manager.destroy(sandbox);
+    let bench = Bench { settings, spec, subject, manager, template };
+    Ok(settings
+        .tiers
+        .iter()
+        .map(|tier| {
+            eprintln!("{}", tier.name());
+            let (not_run, samples, verified) = match bench.measure(*tier) {
+                Ok((samples, verified)) => (None, samples, verified),
+                Err(error) => (Some(error.to_string()), Vec::new(), 0),
+            };
+            row(*tier, not_run, &samples, verified)
+        })
+        .collect())
+}
+
+struct Bench<'a> {
+    settings: &'a Settings,
+    spec: FunctionSpec,
+    subject: Subject,
+    manager: Manager,
+    template: Template,
+}
+
+impl Bench<'_> {
+    fn measure(&self, tier: Tier) -> Result<(Vec<Sample>, u64), Failure> {
+        match tier {
+            Tier::Dram => self.mapped(&self.template),
+            Tier::CxlFsdax => {
+                let mount = self.settings.fsdax.as_ref().ok_or("no file system on a CXL device was named")?;
+                folder::fill(mount, self.template.id(), self.template.folder())?;
+                let template = Store::open(mount)?.find(self.template.id())?;
+                // Refuses one that has a page cache in between.
+                drop(Folder::open(template.folder())?);
+                self.mapped(&template)
+            }
+            Tier::CxlDevdax => self.served(),
+            Tier::Criu => self.criu(false),
+            Tier::CriuLazy => self.criu(true),
+        }
+    }
+
+    fn mapped(&self, template: &Template) -> Result<(Vec<Sample>, u64), Failure> {
+        let prepared = Prepared::new(template, Backing::Map)?;
+        let file = fs::metadata(template.folder().join(crate::template::pages::PAGES))?;
+        let mut samples = Vec::new();
+        for _ in 0..self.settings.starts {
+            let began = Instant::now();
+            let attached = prepared.start(&self.manager, None, &self.subject.program, None)?;
+            let attach = began.elapsed();
+            let count = |pid| touched(pid, file.ino());
+            samples.push(self.first_reply(attached.sandbox, attach, count)?);
+        }
+        template.verify()?;
+        Ok((samples, template.manifest().pages.present))
+    }
+
+    fn served(&self) -> Result<(Vec<Sample>, u64), Failure> {
+        let device = self.settings.devdax.as_ref().ok_or("no CXL device was named")?;
+        Device::open_mut(device)?.fill(self.template.id(), self.template.folder())?;
+        let source: SourceSpec = format!("devdax:{}", device.display()).parse()?;
+        let socket = std::env::temp_dir().join(format!("trenvx-tiers-{}", std::process::id()));
+        let sources = vec![Arc::new(source) as Arc<dyn OpenSource>];
+        let server = Server::start(pager::Config::new(socket.clone(), sources))?;
+        let client = Client::connect(&socket)?;
+        let faults = File::options().read(true).write(true).open("/dev/userfaultfd")?;
+        let served = Served {
+            client: &client,
+            folder: self.template.folder(),
+            options: Options::new(Mode::Private),
+            device: faults.as_fd(),
+        };
+        let prepared = Prepared::new(&self.template, Backing::Fault)?;
+        let fetched = || server.report().sources.iter().map(|source| source.counts.pages).sum::<u64>();
+        let mut samples = Vec::new();
+        for _ in 0..self.settings.starts {
+            let (before, began) = (fetched(), Instant::now());
+            let program = &self.subject.program;
+            let (attached, _attachment) = prepared.start_served(&self.manager, None, program, &served)?;
+            let attach = began.elapsed();
+            samples.push(self.first_reply(attached.sandbox, attach, |_| Ok(fetched() - before))?);
+        }
+        let survey = survey(&mut Device::open(device)?.template(self.template.id())?, 64)?;
+        Ok((samples, survey.pages))
+    }
+
+    fn criu(&self, lazy: bool) -> Result<(Vec<Sample>, u64), Failure> {
+        if let Some(why) = crate::doctor::lacking(&["criu"]) {
+            return Err(why.into());
+        }
+        let image = self.settings.places.image();
+        let outcome = criu::run(&self.spec, &image, WARM_UPS, self.settings.starts, lazy)?;
+        let sample = |restored: criu::Restored| {
+            let criu::Restored { attach, reply, pages, memory } = restored;
+            Sample { attach, reply, pages, memory }
+        };
+        Ok((outcome.restored.into_iter().map(sample).collect(), outcome.compared))
+    }
+
+    fn first_reply(
+        &self,
+        mut sandbox: Sandbox,
+        attach: Duration,
+        pages: impl Fn(i32) -> std::io::Result<u64>,
+    ) -> Result<Sample, Failure> {
+        let called = Instant::now();
+        self.subject.call(&mut sandbox, &self.subject.inputs.base)?;
+        let reply = called.elapsed();
+        let pid =
+            sandbox.function().and_then(crate::sandbox::Function::pid).ok_or("the function has ended")?;
+        let sample = Sample { attach, reply, pages: pages(pid)?, memory: usage::of(pid)? };
+        self.manager.destroy_now(sandbox)?;
+        Ok(sample)
+    }
+}
+
+/// Pages that a process has in its mappings of a file, its own copies of them included: each was read from there.
+fn touched(pid: i32, inode: u64) -> std::io::Result<u64> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let table = File::open(format!("/proc/{pid}/pagemap"))?;
+    let mut count = 0;
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let Some((from, to)) = words.next().and_then(|range| range.split_once('-')) else { continue };
+        if words.nth(3).and_then(|word| word.parse().ok()) != Some(inode) {
+            continue;
+        }
+        let number = |text| u64::from_str_radix(text, 16).map_err(std::io::Error::other);
+        let (first, last) = (number(from)? / PAGE, number(to)? / PAGE);
+        let mut entries = vec![0; ((last - first) * 8) as usize];
+        table.read_exact_at(&mut entries, first * 8)?;
+        // The highest bit of an entry: the page is there.
+        count += entries.as_chunks::<8>().0.iter().filter(|entry| entry[7] & 0x80 != 0).count() as u64;
+    }
+    Ok(count)
+}
+
+fn row(tier: Tier, not_run: Option<String>, samples: &[Sample], verified: u64) -> Row {
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or_default()
+    };
+    let of = |part: fn(&Sample) -> f64| median(samples.iter().map(part).collect());
+    Row {
+        tier: tier.name().to_owned(),
+        not_run,
+        starts: samples.len() as u32,
+        attach_ms: of(|sample| sample.attach.as_secs_f64() * 1e3),
+        reply_ms: of(|sample| sample.reply.as_secs_f64() * 1e3),
+        pages: of(|sample| sample.pages as f64) as u64,
+        private_bytes: of(|sample| sample.memory.private_bytes as f64) as u64,
+        proportional_bytes: of(|sample| sample.memory.proportional_bytes as f64) as u64,
+        verified,
+        emulated_by: std::env::var(EMULATED_BY).ok(),
+    }
+}

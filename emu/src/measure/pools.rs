@@ -1,0 +1,140 @@
+//! Attach and first reply from each tier, in a guest of the lab that has a CXL device.
+//!
+//! The guest runs the same program (`emu bench tiers`) and sends its rows back. Devices are emulated: what is counted
+//! and compared is true, times say nothing of such devices, and every row says so.
+
+use std::fs;
+use std::time::Duration;
+
+use runs::{Chart, MeasuredRow};
+
+use super::{Error, Outcome};
+use crate::bench_tiers::Row;
+use crate::functions::{self, Places};
+use crate::guest::{self, Backing, Lab, LabError, Spec};
+
+const MIB: f64 = (1 << 20) as f64;
+/// How long the guest may take for everything after it is up.
+const WITHIN: Duration = Duration::from_secs(600);
+/// Memory of the guest and of its CXL device, MiB. Half of the device is used as a whole, the rest holds files.
+const MEMORY_MIB: u64 = 2048;
+const CXL_MIB: u64 = 1024;
+
+/// Prepares the devices and measures: the folder of all outputs, the function, starts, then words for each tier.
+const SCRIPT: &str = r#"set -e
+out=$1 function=$2 starts=$3; shift 3
+dax=$(trenvx emu pool device --mode devdax --mib 512)
+trenvx emu pool format --device "$dax" >&2
+trenvx emu pool device --mode fsdax --mount /mnt/pool >&2
+exec trenvx --out "$out" emu bench tiers "$function" --starts "$starts" --devdax "$dax" --fsdax /mnt/pool "$@"
+"#;
+
+/// Boots a guest, measures in it, and ends it.
+pub(super) fn run(places: &Places, function: &str, tiers: &[String], starts: u32) -> Result<Outcome, Error> {
+    // Its code is laid out here: the guest sees this machine's files read-only.
+    functions::find(places, function)?.locate(places)?;
+    let program =
+        std::env::current_exe().map_err(|why| LabError::Step { step: "find this program".into(), why })?;
+    let logs = places.out.join(guest::LOGS).join(std::process::id().to_string());
+    let mut spec = Spec::new(&places.out.join(guest::FOLDER), &program, &logs);
+    spec.cpus = 2;
+    spec.memory_mib = MEMORY_MIB;
+    spec.cxl = Some((CXL_MIB, Backing::Fresh));
+    spec.criu = true;
+    spec.sandboxes = true;
+    eprintln!("booting a guest with CXL memory");
+    let lab = Lab::boot(&spec)?;
+    let label = label(lab.accelerator().name());
+    let path = |path: &std::path::Path| path.display().to_string();
+    let functions = format!("{}={}", functions::FUNCTIONS_VARIABLE, path(&places.functions));
+    let mut words = vec!["env".to_owned(), functions, "sh".into(), "-c".into(), SCRIPT.into(), "sh".into()];
+    words.extend([path(&places.out), function.to_owned(), starts.to_string()]);
+    words.extend(tiers.iter().flat_map(|tier| ["--tier".to_owned(), tier.clone()]));
+    let ended = lab.node(0).run(words, WITHIN)?;
+    drop(lab);
+    let rows: Vec<Row> = ended.output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    if !ended.is_success() || rows.len() != tiers.len() {
+        return Err(Error::Nothing(format!("{}; logs are in {}", ended.errors.trim(), logs.display())));
+    }
+    let _ = fs::remove_dir_all(&logs);
+    Ok(Outcome {
+        rows: rows.iter().flat_map(|row| measured(row, &label)).collect(),
+        charts: vec![
+            Chart::parts("pools-start", "Attach and first reply by tier, in a guest", "start", "Median (ms)"),
+            Chart::wholes(
+                "pools-pages",
+                "Pages that came from the tier until the first reply",
+                "pages",
+                "Pages",
+            ),
+            Chart::wholes("pools-memory", "Memory of its own after the first reply", "private memory", "MiB"),
+        ],
+        warnings: vec![
+            label.clone(),
+            "pages that came from DRAM include neighbours that the kernel maps around a fault; CXL files have none \
+             of that"
+                .to_owned(),
+        ],
+        stand_ins: vec![format!("{CXL_MIB} MiB of this machine's DRAM stand for a CXL device in a guest")],
+    })
+}
+
+/// What has to be read with each row.
+fn label(accelerator: &str) -> String {
+    format!("In a guest under {}, emulated device: functional, not timing", accelerator.to_uppercase())
+}
+
+fn measured(row: &Row, label: &str) -> Vec<MeasuredRow> {
+    // The rows' own word, so that figures know its colour.
+    let subject = || row.tier.clone();
+    if let Some(why) = &row.not_run {
+        return vec![MeasuredRow {
+            subject: subject(),
+            metric: "start".into(),
+            note: format!("NOT-RUN: {why}"),
+            ..MeasuredRow::default()
+        }];
+    }
+    let of = |metric: &str, part: &str, unit: &str, value: f64| MeasuredRow {
+        subject: subject(),
+        metric: metric.to_owned(),
+        part: part.to_owned(),
+        unit: unit.to_owned(),
+        n: row.starts.into(),
+        median: Some(value),
+        note: label.to_owned(),
+        ..MeasuredRow::default()
+    };
+    vec![
+        of("start", "attach", "ms", row.attach_ms),
+        of("start", "first reply", "ms", row.reply_ms),
+        of("pages", "", "", row.pages as f64),
+        of("bytes", "", "MiB", row.pages as f64 * 4096.0 / MIB),
+        of("private memory", "", "MiB", row.private_bytes as f64 / MIB),
+        of("proportional memory", "", "MiB", row.proportional_bytes as f64 / MIB),
+        of("verified pages", "", "", row.verified as f64),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench_tiers::Tier;
+
+    #[test]
+    fn tiers_of_experiments_are_those_that_there_are() {
+        assert_eq!(configs::Measure::TIERS, Tier::ALL.map(Tier::name));
+    }
+
+    #[test]
+    fn every_row_says_that_its_times_are_those_of_an_emulation() {
+        let row = Row { tier: "dram".into(), starts: 2, pages: 256, ..Row::default() };
+        let rows = measured(&row, &label("tcg"));
+        let note = "In a guest under TCG, emulated device: functional, not timing";
+        assert!(rows.iter().all(|row| row.note == note && row.n == 2), "{rows:?}");
+        let bytes = rows.iter().find(|row| row.metric == "bytes").and_then(|row| row.median);
+        assert_eq!(bytes, Some(1.0));
+        let row = Row { not_run: Some("no device".into()), ..row };
+        assert_eq!(measured(&row, "").first().map(|row| row.note.as_str()), Some("NOT-RUN: no device"));
+    }
+}
