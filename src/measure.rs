@@ -29,8 +29,9 @@ pub fn run(folders: &Folders, experiment: &Experiment, dry_run: bool, again: boo
 /// What was measured on this machine before, as it is asked for now.
 fn known(folders: &Folders, experiment: &Experiment) -> anyhow::Result<Option<Measurement>> {
     let Some(measure) = &experiment.measure else { return Ok(None) };
-    let known = Measurement::load(&folders.out, experiment)?;
-    Ok(known.filter(|known| known.answers(measure, MEASURE_VERSION, &Environment::look())))
+    let Some(known) = Measurement::load(&folders.out, experiment)? else { return Ok(None) };
+    let made_with = emu::measure::made_with(measure, &Places::here(&folders.out)?)?;
+    Ok(known.answers(measure, MEASURE_VERSION, &Environment::look(), &made_with).then_some(known))
 }
 
 /// Measures, unless this machine was measured before.
@@ -42,7 +43,9 @@ pub fn measured(folders: &Folders, experiment: &Experiment, again: bool) -> anyh
     let measure = experiment.measure.as_ref().context("the experiment measures nothing")?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let began = Instant::now();
-    let outcome = emu::measure::run(measure, &Places::here(&folders.out)?)?;
+    let places = Places::here(&folders.out)?;
+    let made_with = emu::measure::made_with(measure, &places)?;
+    let outcome = emu::measure::run(measure, &places)?;
     let measured = Measurement {
         experiment: experiment.id.clone(),
         tier: experiment.tier,
@@ -55,6 +58,7 @@ pub fn measured(folders: &Folders, experiment: &Experiment, again: bool) -> anyh
         warnings: outcome.warnings,
         stand_ins: outcome.stand_ins,
         facilities: folders.facilities()?,
+        made_with,
         charts: outcome.charts,
         rows: outcome.rows,
     };

@@ -77,11 +77,18 @@ pub fn run(folders: &Folders, args: &ReproduceArgs) -> anyhow::Result<()> {
 /// Runs the real side of an experiment, if it has one and this machine can; whether nothing failed.
 fn on_this_machine(folders: &Folders, experiment: &Experiment, how: &How) -> anyhow::Result<bool> {
     if experiment.measure.is_none() && !experiment.is_fitted {
+        eprintln!(
+            "{} on this machine: NOT-RUN: {} measures nothing and has no [emu] that fits its workload to a small \
+             machine: trenvx run {} --world emu plays all of it",
+            experiment.id,
+            experiment.file.display(),
+            experiment.id
+        );
         return Ok(true);
     }
     eprintln!("{} on this machine: {}", experiment.id, experiment.title);
     if let Some(why) = lacking(folders, experiment.measure.as_ref())? {
-        eprintln!("  skipped: {why}");
+        eprintln!("  NOT-RUN: {why}");
         return Ok(true);
     }
     if experiment.measure.is_some() {
@@ -114,11 +121,12 @@ fn lacking(folders: &Folders, measure: Option<&Measure>) -> anyhow::Result<Optio
     };
     Ok(match measure {
         Some(Measure::Sandboxes { .. }) => None,
-        Some(Measure::VmStarts { .. } | Measure::PageCache { .. }) => {
-            missing(&folders.out.join("vm"), "--vm")
-        }
+        Some(Measure::VmStarts { .. } | Measure::PageCache { .. }) => missing(&places.out.join("vm"), "--vm"),
         Some(Measure::Pools { .. }) => emu::doctor::lacking(&["qemu", "guest-kernel", "guest-cxl"])
             .or_else(|| missing(&places.image(), "--functions")),
+        Some(Measure::Agents { .. } | Measure::Browsers { .. }) => emu::agents::browser::program()
+            .is_none()
+            .then(|| "there is no Chromium: run scripts/setup --with-emulator".to_owned()),
         _ => missing(&places.image(), "--functions").or_else(|| missing(&places.layers(), "--functions")),
     })
 }

@@ -66,6 +66,24 @@ pub enum Measure {
         /// Starts from each tier.
         starts: u32,
     },
+    /// All kinds of agents at once, with a browser each and with shared ones.
+    Agents {
+        /// Agents at once, of all kinds in turn.
+        count: u32,
+        /// How often, each time with other recordings.
+        rounds: u32,
+        /// Agents to a shared browser.
+        per_browser: u32,
+        /// By what the model's waits are divided.
+        speed: u32,
+    },
+    /// Browsers of agents that have a page open each, by how many share one.
+    Browsers {
+        /// Agents at once.
+        agents: u32,
+        /// Agents to a browser; others are compared with the first.
+        per_browser: Vec<u32>,
+    },
 }
 
 impl Measure {
@@ -78,8 +96,18 @@ impl Measure {
     pub const MOST_VMS: u32 = 3;
 
     /// Words of the alternatives, as in files.
-    pub(crate) const KINDS: &'static [&'static str] =
-        &["sandboxes", "functions", "page-groups", "instances", "starts", "vm-starts", "page-cache", "pools"];
+    pub(crate) const KINDS: &'static [&'static str] = &[
+        "sandboxes",
+        "functions",
+        "page-groups",
+        "instances",
+        "starts",
+        "vm-starts",
+        "page-cache",
+        "agents",
+        "browsers",
+        "pools",
+    ];
 
     /// The word of its kind.
     #[must_use]
@@ -93,6 +121,8 @@ impl Measure {
             Self::VmStarts { .. } => "vm-starts",
             Self::PageCache { .. } => "page-cache",
             Self::Pools { .. } => "pools",
+            Self::Agents { .. } => "agents",
+            Self::Browsers { .. } => "browsers",
         }
     }
 }

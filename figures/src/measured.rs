@@ -131,6 +131,7 @@ mod tests {
             warnings: Vec::new(),
             stand_ins: Vec::new(),
             facilities: Default::default(),
+            made_with: Default::default(),
             charts: ["step", "nothing"]
                 .map(|metric| Chart {
                     name: metric.into(),

@@ -39,6 +39,16 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
             tiers: known(&section, "tiers", "tier", Measure::TIERS),
             starts: section.get("starts", values::count),
         },
+        "agents" => Measure::Agents {
+            count: section.get("count", values::count),
+            rounds: section.get("rounds", values::count),
+            per_browser: section.get("per_browser", values::count),
+            speed: section.get("speed", values::count),
+        },
+        "browsers" => Measure::Browsers {
+            agents: section.get("agents", values::count),
+            per_browser: section.list("per_browser", values::count).into_iter().map(|(k, _)| k).collect(),
+        },
         _ => Measure::Functions {
             functions: names("functions"),
             starts: section.get("starts", values::count),
@@ -59,6 +69,19 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
         if memory_mib.is_empty() {
             section
                 .problem("memory", "sizes of guest memory are missing: write a list such as [\"512 MiB\"]");
+        }
+    }
+    if let Measure::Browsers { agents, per_browser } = &measure {
+        match per_browser.iter().max() {
+            None => section.problem(
+                "per_browser",
+                "how many agents share a browser is missing: write a list such as [1, 8]",
+            ),
+            Some(most) if most > agents => section.problem(
+                "per_browser",
+                format!("{most} agents to a browser, and there are {agents}: write {most} agents or more"),
+            ),
+            Some(_) => {}
         }
     }
     section.finish();

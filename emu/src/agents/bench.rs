@@ -47,7 +47,7 @@ pub struct Row {
 /// Measures `agents` agents for each number of agents to a browser; the first is what others are compared with.
 ///
 /// # Errors
-/// If there is no browser, or it fails.
+/// If there is no browser, it fails, or what agents read depends on how many share it.
 pub fn browsers(agents: usize, ways: &[usize]) -> Result<Vec<Row>, Error> {
     let program = program().ok_or_else(|| Error::Browser {
         program: "chromium".to_owned(),
@@ -64,9 +64,23 @@ pub fn browsers(agents: usize, ways: &[usize]) -> Result<Vec<Row>, Error> {
         let first = rows.first().map_or(row.per_agent_bytes, |row| row.per_agent_bytes);
         row.share = row.per_agent_bytes as f64 / first.max(1) as f64;
         row.share_of_alone = row.per_agent_bytes as f64 / alone.max(1) as f64;
+        same(rows.first(), &row)?;
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// Whether agents read the same in both rows.
+fn same(first: Option<&Row>, row: &Row) -> Result<(), Error> {
+    match first {
+        Some(first) if first.read != row.read => Err(Error::Differs {
+            per_browser: row.per_browser,
+            found: row.read.clone(),
+            first: first.per_browser,
+            expected: first.read.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// One row, whose shares are of itself.
@@ -136,4 +150,30 @@ pub fn table(rows: &[Row]) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_whose_agents_read_something_else_are_refused() {
+        let row = |per_browser, read: &str| Row {
+            per_browser,
+            agents: 8,
+            browsers: 8 / per_browser,
+            memory_bytes: 8,
+            per_agent_bytes: 1,
+            share: 1.0,
+            share_of_alone: 1.0,
+            open_ms: 1.0,
+            cpu_ms: 1.0,
+            read: read.to_owned(),
+        };
+        let first = row(1, "aa");
+        assert!(same(None, &first).is_ok());
+        assert!(same(Some(&first), &row(8, "aa")).is_ok());
+        let error = same(Some(&first), &row(8, "bb")).unwrap_err().to_string();
+        assert!(error.contains("8 agents to a browser") && error.contains("bb"), "{error}");
+    }
 }

@@ -46,6 +46,20 @@ pub enum Error {
         /// Why, with the end of what it printed.
         reason: String,
     },
+    /// Agents that shared browsers read something else than those with one each.
+    #[error(
+        "with {per_browser} agents to a browser they read {found}, and with {first} {expected}: browsers are not measured doing the same"
+    )]
+    Differs {
+        /// Agents to a browser.
+        per_browser: usize,
+        /// Digest of what they read.
+        found: String,
+        /// Agents to a browser in the first row.
+        first: usize,
+        /// Digest of what those read.
+        expected: String,
+    },
     /// A step of the operating system failed.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {

@@ -3,11 +3,14 @@
 //! One file per kind. Each answers with rows and with the charts that show them; the store keeps both, and figures
 //! are drawn from them without measuring again.
 
+mod agents;
 mod functions;
 mod pools;
 mod sandboxes;
 mod templates;
 mod vms;
+
+use std::collections::BTreeMap;
 
 use configs::Measure;
 use runs::{Chart, MeasuredRow};
@@ -57,6 +60,9 @@ pub enum Error {
     /// No sandbox can be made.
     #[error(transparent)]
     Sandbox(#[from] crate::sandbox::Error),
+    /// Agents or their browsers cannot be run.
+    #[error(transparent)]
+    Agents(#[from] crate::agents::Error),
 }
 
 /// Measures what is asked for, saying on standard error how far it is.
@@ -75,6 +81,22 @@ pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
         }
         Measure::PageCache { vms, memory_mib } => vms::page_cache(places, *vms, *memory_mib),
         Measure::Pools { function, tiers, starts } => pools::run(places, function, tiers, *starts),
+        Measure::Agents { count, rounds, per_browser, speed } => {
+            agents::run(*count, *rounds, *per_browser, *speed)
+        }
+        Measure::Browsers { agents, per_browser } => agents::browsers(*agents, per_browser),
+    }
+}
+
+/// What the figures depend on beside the machine and its kernel: with another of these they do not answer.
+///
+/// # Errors
+/// If something is missing that all rows need.
+pub fn made_with(measure: &Measure, places: &Places) -> Result<BTreeMap<String, String>, Error> {
+    match measure {
+        Measure::VmStarts { .. } | Measure::PageCache { .. } => vms::made_with(places),
+        Measure::Agents { .. } | Measure::Browsers { .. } => Ok(agents::made_with()),
+        _ => Ok(BTreeMap::new()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! MicroVMs: starts by each method, and page caches by each root device.
 
+use std::collections::BTreeMap;
+
 use runs::Chart;
 
 use super::{Error, Outcome};
@@ -35,6 +37,17 @@ pub(super) fn page_cache(places: &Places, vms: u32, memory_mib: u32) -> Result<O
         Chart::parts("vm-cache-memory", "Memory after reading one file", "memory", "Growth (MiB)"),
     ];
     Ok(outcome(&setting, rows, charts))
+}
+
+/// The accelerator, the image and the VMM.
+pub(super) fn made_with(places: &Places) -> Result<BTreeMap<String, String>, Error> {
+    let Setting { image, accelerator, .. } = setting(places)?;
+    let with = [
+        ("accelerator", accelerator.name().to_owned()),
+        ("image", image.about.recipe),
+        ("QEMU", crate::vm::template::vmm_version()?),
+    ];
+    Ok(with.into_iter().map(|(name, version)| (name.to_owned(), version)).collect())
 }
 
 fn setting(places: &Places) -> Result<Setting, Error> {

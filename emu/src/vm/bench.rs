@@ -125,8 +125,10 @@ const ORDER: &[(&str, &str)] = &[
 /// Starts by each method, for guests of each size: start, steps, and memory after the first reply, beside the boots
 /// that templates come from (and those of methods that need one).
 ///
+/// What only one method or size lacks is noted in its row.
+///
 /// # Errors
-/// If a template cannot be made or a start fails.
+/// If nothing at all could be started.
 pub fn starts(
     setting: &Setting,
     methods: &[Method],
@@ -134,10 +136,62 @@ pub fn starts(
     starts: u32,
 ) -> Result<Vec<MeasuredRow>, Error> {
     let mut rows = Vec::new();
+    let mut failures = Vec::new();
     for &mib in memory_mib {
-        rows.extend(starts_of_size(setting, methods, mib, starts)?);
+        rows.extend(starts_of_size(setting, methods, mib, starts, &mut failures));
     }
-    Ok(rows)
+    some_of(rows, failures)
+}
+
+/// The rows, unless none has a value: then why.
+fn some_of(rows: Vec<MeasuredRow>, failures: Vec<Error>) -> Result<Vec<MeasuredRow>, Error> {
+    match failures.into_iter().next() {
+        Some(error) if rows.iter().all(|row| row.median.is_none()) => Err(error),
+        _ => Ok(rows),
+    }
+}
+
+/// One method at work.
+struct Starting {
+    method: Method,
+    /// None after a failure.
+    host: Option<Host>,
+    seen: Seen,
+    /// What ended it.
+    failed: Option<String>,
+}
+
+impl Starting {
+    fn new(method: Method, host: Option<Host>, failed: Option<String>) -> Self {
+        Self { method, host, seen: Seen::default(), failed }
+    }
+
+    fn start(host: &Host, template: &Template, seen: &mut Seen) -> Result<(), Error> {
+        host.prepare(&template.manifest().machine)?;
+        let started = host.clone(template)?;
+        seen.start(&started)?;
+        host.end(started.vm)
+    }
+
+    fn rows(self, panel: &str) -> Vec<MeasuredRow> {
+        let mut rows = self.seen.rows(panel, self.method.name(), ORDER);
+        let Some(why) = self.failed else { return rows };
+        if rows.is_empty() {
+            return vec![not_run(panel, self.method.name(), "start", &why)];
+        }
+        rows.iter_mut().for_each(|row| row.note = format!("ended early: {why}"));
+        rows
+    }
+}
+
+fn not_run(panel: &str, subject: &str, metric: &str, why: &str) -> MeasuredRow {
+    MeasuredRow {
+        panel: panel.to_owned(),
+        subject: subject.to_owned(),
+        metric: metric.to_owned(),
+        note: format!("NOT-RUN: {why}"),
+        ..MeasuredRow::default()
+    }
 }
 
 fn starts_of_size(
@@ -145,64 +199,91 @@ fn starts_of_size(
     methods: &[Method],
     memory_mib: u32,
     starts: u32,
-) -> Result<Vec<MeasuredRow>, Error> {
+    failures: &mut Vec<Error>,
+) -> Vec<MeasuredRow> {
     let panel = format!("{memory_mib} MiB");
     let mut boots = Seen::default();
-    let mut templates = BTreeMap::new();
-    for method in methods {
+    let mut templates: BTreeMap<RootDevice, Result<Template, String>> = BTreeMap::new();
+    let mut ways = Vec::new();
+    for &method in methods {
         let machine = Machine::new(memory_mib, method.root());
-        if templates.contains_key(&machine.root) {
-            continue;
-        }
-        let made = setting.template(&machine)?;
-        boots.push("start", "", made.boot.whole.as_secs_f64() * 1e3);
-        for (step, time) in &made.boot.done {
-            // Apart from the steps of clones: in one picture nobody would see those.
-            boots.push("step of a boot", step, time.as_secs_f64() * 1e3);
-        }
-        boots.push("memory", "guest, its own", mib(made.template.manifest().booted_bytes));
-        templates.insert(machine.root, made.template);
-    }
-    let mut hosts = Vec::new();
-    for method in methods {
-        hosts.push((setting.host(*method)?, Seen::default()));
+        let template = templates.entry(machine.root).or_insert_with(|| match setting.template(&machine) {
+            Ok(made) => {
+                boots.push("start", "", made.boot.whole.as_secs_f64() * 1e3);
+                for (step, time) in &made.boot.done {
+                    // Apart from the steps of clones: in one picture nobody would see those.
+                    boots.push("step of a boot", step, time.as_secs_f64() * 1e3);
+                }
+                boots.push("memory", "guest, its own", mib(made.template.manifest().booted_bytes));
+                Ok(made.template)
+            }
+            Err(error) => {
+                let why = format!("its template: {error}");
+                failures.push(error);
+                Err(why)
+            }
+        });
+        ways.push(match template {
+            Err(why) => Starting::new(method, None, Some(why.clone())),
+            Ok(_) => match setting.host(method) {
+                Ok(host) => Starting::new(method, Some(host), None),
+                Err(error) => {
+                    let way = Starting::new(method, None, Some(error.to_string()));
+                    failures.push(error);
+                    way
+                }
+            },
+        });
     }
     eprintln!("starting guests of {memory_mib} MiB, {starts} by each of {} methods", methods.len());
     for _ in 0..starts {
-        for (host, seen) in &mut hosts {
-            let template = &templates[&host.method().root()];
-            host.prepare(&template.manifest().machine)?;
-            let started = host.clone(template)?;
-            seen.start(&started)?;
-            host.end(started.vm)?;
+        for way in &mut ways {
+            let (Some(host), Some(Ok(template))) = (&way.host, templates.get(&way.method.root())) else {
+                continue;
+            };
+            if let Err(error) = Starting::start(host, template, &mut way.seen) {
+                // With its VMs; the other methods go on.
+                way.host = None;
+                way.failed = Some(error.to_string());
+                failures.push(error);
+            }
         }
     }
     let mut rows = boots.rows(&panel, BOOT, ORDER);
-    for (host, seen) in hosts {
-        rows.extend(seen.rows(&panel, host.method().name(), ORDER));
-    }
-    Ok(rows)
+    rows.extend(ways.into_iter().flat_map(|way| way.rows(&panel)));
+    rows
 }
 
 /// What reading the same file costs when 1 to `vms` guests do it, by each root device: page caches in the guests and
 /// on the host, and all memory that came with it.
 ///
+/// What only one root device lacks is noted in its rows.
+///
 /// # Errors
-/// If a guest fails.
+/// If guests of neither root device can be measured.
 pub fn page_cache(setting: &Setting, memory_mib: u32, vms: u32) -> Result<Vec<MeasuredRow>, Error> {
     let mut rows = Vec::new();
+    let mut failures = Vec::new();
+    let panel = |nth: usize| if nth == 0 { "1 VM".to_owned() } else { format!("{} VMs", nth + 1) };
     for (method, subject) in
         [(Method::TrenvxVmGuestCache, "virtio-blk"), (Method::TrenvxVm, "virtio-pmem, DAX")]
     {
-        let machine = Machine::new(memory_mib, method.root());
-        let template = setting.template(&machine)?.template;
-        let host = setting.host(method)?;
-        let caches = Caches::of(setting, &host, &template, vms)?;
+        let caches = match Caches::measure(setting, method, memory_mib, vms) {
+            Ok(caches) => caches,
+            Err(error) => {
+                let why = error.to_string();
+                for metric in ["page cache", "memory"] {
+                    rows.extend((0..vms).map(|nth| not_run(&panel(nth as usize), subject, metric, &why)));
+                }
+                failures.push(error);
+                continue;
+            }
+        };
         let published = if method == Method::TrenvxVm { "guest caches nothing (TrEnv-X)" } else { "" };
         for (nth, growth) in caches.growths.iter().enumerate() {
             let mut push = |metric: &str, part: &str, bytes: i64| {
                 rows.push(MeasuredRow {
-                    panel: if nth == 0 { "1 VM".to_owned() } else { format!("{} VMs", nth + 1) },
+                    panel: panel(nth),
                     subject: subject.to_owned(),
                     metric: metric.to_owned(),
                     part: part.to_owned(),
@@ -220,7 +301,7 @@ pub fn page_cache(setting: &Setting, memory_mib: u32, vms: u32) -> Result<Vec<Me
             push("memory", "read ahead by the host", growth.ahead);
         }
     }
-    Ok(rows)
+    some_of(rows, failures)
 }
 
 /// What grew since nobody had read the file, bytes.
@@ -242,6 +323,12 @@ struct Caches {
 }
 
 impl Caches {
+    fn measure(setting: &Setting, method: Method, memory_mib: u32, vms: u32) -> Result<Self, Error> {
+        let template = setting.template(&Machine::new(memory_mib, method.root()))?.template;
+        let host = setting.host(method)?;
+        Self::of(setting, &host, &template, vms)
+    }
+
     fn of(setting: &Setting, host: &Host, template: &Template, vms: u32) -> Result<Self, Error> {
         let about = &setting.image.about;
         let path = setting.image.root();
@@ -328,5 +415,21 @@ mod tests {
             ]
         );
         assert_eq!((rows[0].n, rows[0].unit.as_str(), rows[3].unit.as_str()), (2, "ms", "MiB"));
+    }
+
+    #[test]
+    fn rows_of_a_method_that_failed_say_so_and_keep_the_others() {
+        let failure = || Error::Agent { when: "during scan".to_owned(), why: "no memory".to_owned() };
+        let never = Starting::new(Method::E2b, None, Some(failure().to_string())).rows("512 MiB");
+        assert_eq!((never.len(), never[0].median), (1, None));
+        assert!(never[0].note.starts_with("NOT-RUN: ") && never[0].note.contains("no memory"));
+        assert!(some_of(never.clone(), vec![failure()]).is_err());
+
+        let mut early = Starting::new(Method::TrenvxVm, None, Some(failure().to_string()));
+        early.seen.push("start", "", 5.0);
+        let early = early.rows("512 MiB");
+        assert_eq!((early[0].n, early[0].median), (1, Some(5.0)));
+        assert!(early[0].note.starts_with("ended early: "), "{}", early[0].note);
+        assert_eq!(some_of([never, early].concat(), vec![failure()]).unwrap().len(), 2);
     }
 }

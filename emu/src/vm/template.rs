@@ -280,7 +280,7 @@ fn stop(mut vm: super::Vm) -> Result<(File, File), Error> {
 }
 
 /// QEMU's version as it tells it, with its package's: states are for one version.
-fn vmm_version() -> Result<String, Error> {
+pub(crate) fn vmm_version() -> Result<String, Error> {
     let said = Command::new("qemu-system-x86_64").arg("--version").output();
     let said = said.map_err(|source| Error::System {
         step: "run qemu-system-x86_64 (scripts/setup --vm installs it)".to_owned(),

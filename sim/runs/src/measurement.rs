@@ -39,6 +39,9 @@ pub struct Measurement {
     /// What the machine could do: a facility's name, and what was found.
     #[serde(default)]
     pub facilities: BTreeMap<String, String>,
+    /// What it was made with beside the machine, such as an image: a name, and a version or digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub made_with: BTreeMap<String, String>,
     /// How rows are shown.
     pub charts: Vec<Chart>,
     /// What was measured.
@@ -121,14 +124,24 @@ impl Measurement {
         sealed::read(&path).map(Some)
     }
 
-    /// Whether it answers what is asked for now: the same extent, version, machine and kernel.
+    /// Whether it answers what is asked for now: the same extent, version, machine, kernel, and what it is made
+    /// with.
     #[must_use]
-    pub fn answers(&self, measure: &Measure, version: u32, environment: &Environment) -> bool {
+    pub fn answers(
+        &self,
+        measure: &Measure,
+        version: u32,
+        environment: &Environment,
+        made_with: &BTreeMap<String, String>,
+    ) -> bool {
         let place = |environment: &Environment| {
             let Environment { host, cpu_model, kernel, debug_build, .. } = environment;
             (host.clone(), cpu_model.clone(), kernel.clone(), *debug_build)
         };
-        self.measure == *measure && self.version == version && place(&self.environment) == place(environment)
+        self.measure == *measure
+            && self.version == version
+            && place(&self.environment) == place(environment)
+            && self.made_with == *made_with
     }
 
     /// Keeps it, instead of an earlier one.
@@ -162,6 +175,7 @@ mod tests {
             warnings: Vec::new(),
             stand_ins: Vec::new(),
             facilities: BTreeMap::new(),
+            made_with: BTreeMap::new(),
             charts: Vec::new(),
             rows: vec![MeasuredRow {
                 subject: "crypto".into(),
@@ -186,11 +200,14 @@ mod tests {
     fn it_answers_only_the_same_question_on_the_same_machine() {
         let known = measurement();
         let here = known.environment.clone();
-        assert!(known.answers(&known.measure, 1, &here));
-        assert!(!known.answers(&known.measure, 2, &here));
+        let with = BTreeMap::new();
+        assert!(known.answers(&known.measure, 1, &here, &with));
+        assert!(!known.answers(&known.measure, 2, &here, &with));
         let more = Measure::Functions { functions: Vec::new(), starts: 1, calls: 2 };
-        assert!(!known.answers(&more, 1, &here));
+        assert!(!known.answers(&more, 1, &here, &with));
+        let accelerated = BTreeMap::from([("accelerator".to_owned(), "kvm".to_owned())]);
+        assert!(!known.answers(&known.measure, 1, &here, &accelerated));
         let elsewhere = Environment { kernel: Some("0.0".into()), ..here };
-        assert!(!known.answers(&known.measure, 1, &elsewhere));
+        assert!(!known.answers(&known.measure, 1, &elsewhere, &with));
     }
 }

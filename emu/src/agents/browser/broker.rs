@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 
 use super::super::Error;
 use super::super::ward::Ward;
+use super::account::Account;
 use super::{Failure, Limits, Session, Shared};
 
 /// The longest request, bytes.
@@ -63,6 +64,8 @@ struct Inner {
     stopped: AtomicBool,
     connections: Mutex<BTreeMap<u64, UnixStream>>,
     tallies: Mutex<BTreeMap<usize, Tally>>,
+    /// Limits are an agent's: those of a connection would be new with every connection.
+    accounts: Mutex<BTreeMap<usize, Arc<Account>>>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +135,7 @@ impl Broker {
             stopped: AtomicBool::new(false),
             connections: Mutex::default(),
             tallies: Mutex::default(),
+            accounts: Mutex::default(),
         });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || accept(&listener, &of_thread));
@@ -187,7 +191,8 @@ impl Drop for Broker {
 impl Inner {
     fn session(&self, agent: usize) -> Option<Session> {
         let browser = self.browsers.get(agent / self.per_browser)?;
-        Some(Session::new(Arc::clone(browser), self.limits))
+        let account = Arc::clone(lock(&self.accounts).entry(agent).or_default());
+        Some(Session::of(Arc::clone(browser), self.limits, account))
     }
 
     fn serve(&self, stream: &UnixStream) -> std::io::Result<()> {

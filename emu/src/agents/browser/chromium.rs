@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -45,7 +46,7 @@ const SHOWN: usize = 1000;
 #[derive(Debug)]
 pub(super) struct Chromium {
     pub(super) connection: Connection,
-    pub(super) cell: Cell,
+    pub(super) cell: Arc<Cell>,
     child: Child,
     profile: PathBuf,
     /// From the call that executes it to its first answer.
@@ -63,9 +64,8 @@ pub fn program() -> Option<PathBuf> {
 }
 
 impl Chromium {
-    /// Starts one in `ward`, in a cgroup and with a profile of that name.
-    pub(super) fn start(program: &Path, ward: &Ward, name: &str) -> Result<Self, String> {
-        let cell = ward.cell(name).map_err(|error| error.to_string())?;
+    /// Starts one in `ward`, in this cgroup and with a profile of that name.
+    pub(super) fn start(program: &Path, ward: &Ward, cell: Arc<Cell>, name: &str) -> Result<Self, String> {
         let profile = ward.folder().join(name);
         std::fs::create_dir_all(&profile).map_err(|error| format!("{}: {error}", profile.display()))?;
         let printed = profile.join("printed");

@@ -24,6 +24,7 @@
 //! is no port to find, and the browser ends by itself when the pipe does. About a dozen methods are used, and no
 //! crate beside serde_json.
 
+mod account;
 mod broker;
 mod cdp;
 mod chromium;

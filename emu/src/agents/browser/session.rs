@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::account::{Account, Seat};
 use super::cdp::Fault;
 use super::chromium::Chromium;
 use super::shared::Shared;
@@ -47,7 +48,7 @@ pub struct Opened {
 pub struct Session {
     browser: Arc<Shared>,
     limits: Limits,
-    used: Duration,
+    account: Arc<Account>,
     next: u32,
     held: Option<Held>,
 }
@@ -64,13 +65,20 @@ struct Held {
 struct Tab {
     target: String,
     session: String,
+    /// Held as long as the tab is.
+    _seat: Arc<Seat>,
 }
 
 impl Session {
     /// A new one, which takes nothing until it opens a page.
     #[must_use]
     pub fn new(browser: Arc<Shared>, limits: Limits) -> Self {
-        Self { browser, limits, used: Duration::ZERO, next: 0, held: None }
+        Self::of(browser, limits, Arc::default())
+    }
+
+    /// The same for an agent that may have others, which count together.
+    pub(super) fn of(browser: Arc<Shared>, limits: Limits, account: Arc<Account>) -> Self {
+        Self { browser, limits, account, next: 0, held: None }
     }
 
     /// Opens a page in a new tab and waits until it has loaded.
@@ -81,16 +89,13 @@ impl Session {
         if !address.starts_with("http://") && !address.starts_with("https://") {
             return Err(Failure::AddressRefused(address.to_owned()));
         }
-        let open = self.held.as_ref().map_or(0, |held| held.tabs.len());
-        if open >= self.limits.tabs {
-            return Err(Failure::TooManyTabs(open));
-        }
+        let seat = Arc::new(self.account.seat(self.limits.tabs).map_err(Failure::TooManyTabs)?);
         // Starting a browser is not the page's time.
         self.hold()?;
         self.next += 1;
         let page = self.next;
         self.step(page, |held, deadline| {
-            let tab = held.attach(page, deadline)?;
+            let tab = held.attach(page, seat, deadline)?;
             let before = held.chromium.connection.loads(&tab.session);
             let answer = held.call(&tab, "Page.navigate", json!({ "url": address }), deadline)?;
             if let Some(reason) = answer["errorText"].as_str() {
@@ -212,10 +217,10 @@ impl Session {
         self.held.as_ref().map_or_else(Vec::new, |held| held.tabs.keys().copied().collect())
     }
 
-    /// How long its steps have taken so far.
+    /// How long the steps of its agent have taken so far.
     #[must_use]
     pub fn used(&self) -> Duration {
-        self.used
+        self.account.used()
     }
 
     /// Takes part in a running browser, unless it does.
@@ -266,15 +271,15 @@ impl Session {
         page: u32,
         work: impl FnOnce(&mut Held, Instant) -> Result<T, Stop>,
     ) -> Result<T, Failure> {
-        let left = self.limits.total.saturating_sub(self.used);
+        let left = self.limits.total.saturating_sub(self.account.used());
         if left.is_zero() {
-            return Err(Failure::TimeUsedUp(self.used.as_millis()));
+            return Err(Failure::TimeUsedUp(self.account.used().as_millis()));
         }
         let allowed = self.limits.step.min(left);
         let begun = Instant::now();
         let held = self.held.as_mut().ok_or(Failure::NoSuchPage(page))?;
         let done = work(held, begun + allowed);
-        self.used += begun.elapsed();
+        self.account.spend(begun.elapsed());
         done.map_err(|stop| match stop {
             Stop::Failed(failure) => failure,
             Stop::Fault(Fault::Refused(reason)) => Failure::PageFailed(reason),
@@ -332,7 +337,7 @@ impl From<Fault> for Stop {
 
 impl Held {
     /// A new tab, empty, whose events arrive.
-    fn attach(&mut self, page: u32, deadline: Instant) -> Result<Tab, Stop> {
+    fn attach(&mut self, page: u32, seat: Arc<Seat>, deadline: Instant) -> Result<Tab, Stop> {
         let connection = &self.chromium.connection;
         let parameters = json!({ "url": "about:blank", "browserContextId": self.context });
         let answer = connection.call(None, "Target.createTarget", parameters, deadline)?;
@@ -341,7 +346,7 @@ impl Held {
         let answer = connection.call(None, "Target.attachToTarget", parameters, deadline)?;
         let session = answer["sessionId"].as_str().unwrap_or_default().to_owned();
         connection.watch(&session);
-        let tab = Tab { target, session };
+        let tab = Tab { target, session, _seat: seat };
         self.tabs.insert(page, tab.clone());
         for method in ["Inspector.enable", "Page.enable"] {
             self.call(&tab, method, json!({}), deadline)?;

@@ -1,12 +1,12 @@
 //! A browser that is there when somebody needs it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::super::ward::Ward;
+use super::super::ward::{Cell, Ward};
 use super::Failure;
 use super::chromium::Chromium;
 
@@ -20,6 +20,8 @@ pub struct Shared {
     program: PathBuf,
     number: usize,
     slot: Mutex<Slot>,
+    /// The cgroup of the latest start, apart from the slot, which a start holds for seconds.
+    cell: Mutex<Weak<Cell>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +54,13 @@ impl Shared {
     /// Browser `number` of a ward. It is started by the first session that needs it.
     #[must_use]
     pub fn new(ward: &Arc<Ward>, program: PathBuf, number: usize) -> Arc<Self> {
-        Arc::new(Self { ward: Arc::clone(ward), program, number, slot: Mutex::default() })
+        Arc::new(Self {
+            ward: Arc::clone(ward),
+            program,
+            number,
+            slot: Mutex::default(),
+            cell: Mutex::default(),
+        })
     }
 
     /// The browser, started if there is none.
@@ -70,9 +78,12 @@ impl Shared {
         }
         slot.starts += 1;
         let name = format!("browser{}-{}", self.number, slot.starts);
-        let chromium = Arc::new(Chromium::start(&self.program, &self.ward, &name).map_err(|reason| {
+        let failed = |reason: String| {
             Failure::Unavailable(format!("{} did not start: {reason}", self.program.display()))
-        })?);
+        };
+        let cell = Arc::new(self.ward.cell(&name).map_err(|error| failed(error.to_string()))?);
+        *self.cell() = Arc::downgrade(&cell);
+        let chromium = Arc::new(Chromium::start(&self.program, &self.ward, cell, &name).map_err(failed)?);
         slot.start_times.push(chromium.start);
         slot.start_cpu += chromium.start_cpu;
         slot.running = Some(Arc::clone(&chromium));
@@ -94,18 +105,22 @@ impl Shared {
         }
     }
 
-    /// Memory of all its processes now (PSS), bytes.
+    /// Memory of all its processes now (PSS), bytes; also while it starts.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        // Not under the lock: looking takes milliseconds, and a start seconds.
-        let running = self.slot.try_lock().ok().and_then(|slot| slot.running.clone());
-        running.map_or(0, |running| running.cell.memory())
+        // Not under a lock: looking takes milliseconds.
+        let cell = self.cell().upgrade();
+        cell.map_or(0, |cell| cell.memory())
     }
 
     /// Processes of it now.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         self.slot().running.as_ref().map_or_else(Vec::new, |running| running.cell.members())
+    }
+
+    fn cell(&self) -> MutexGuard<'_, Weak<Cell>> {
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
