@@ -119,6 +119,18 @@ pub struct Pools {
     /// Racks whose CXL device holds a function's template when the run begins, counted from its home
     /// rack; 0 for all. In the others the first start fills it in from network storage.
     pub replicas: u32,
+    /// How a function starts whose template cannot be had.
+    pub without_template: WithoutTemplate,
+}
+
+/// How a function starts whose template cannot be had: its pool is down, or full of others in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WithoutTemplate {
+    /// It boots.
+    Boot,
+    /// The node reads the next copy, which network storage has, into its own memory.
+    Storage,
 }
 
 /// What fails and comes back while the run lasts.
@@ -155,6 +167,8 @@ pub enum FaultKind {
         /// Of which rack.
         rack: u32,
     },
+    /// The RDMA pool with all templates on it.
+    RdmaPool {},
     /// A node's NIC gets slower.
     Nic {
         /// Of which node.

@@ -19,10 +19,11 @@ mod watching;
 
 use crate::accounting::{Accounting, Measured, Place};
 use crate::agents::Books;
-use crate::costs::{Costs, NOTHING};
+use crate::costs::{Costs, NOTHING, Tier};
 use crate::device::Device;
 use crate::processor::{Processor, Seat, Seats};
 use crate::queue::{Class, Event, NAMES, Number, Queue, Work};
+use crate::reads::Reads;
 use crate::timeline;
 use crate::warnings;
 use browsers::Browsers;
@@ -37,7 +38,7 @@ use platform::records::{
     Counters, FunctionRecord, Happening, InvocationRecord, Outcome, PlaceRecord, StartKind, Timeline,
     TimelinePlace,
 };
-use platform::system::State;
+use platform::system::{PageSource, State, System};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use traces::rng::Streams;
@@ -92,6 +93,8 @@ impl Flags {
     const READING: Self = Self(1 << 5);
     /// It uses what its node holds once for all.
     const SHARING: Self = Self(1 << 6);
+    /// It uses its function's template in the RDMA pool.
+    const REMOTE: Self = Self(1 << 7);
 
     fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -181,6 +184,29 @@ struct Locks {
     disk_line: Instant,
 }
 
+/// Until when a sandbox needs the pages of its template that lie in the RDMA pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnTouch {
+    /// Until its start is through: everything was copied.
+    Never,
+    /// Until its first invocation is: what it touches was fetched.
+    First,
+    /// Always.
+    Always,
+}
+
+impl OnTouch {
+    fn of(system: &System) -> Self {
+        match (system.state, system.pages) {
+            (State::CriuCopy | State::VmCopy, _) => Self::Never,
+            (State::VmMap | State::WorkingSetRegions, PageSource::Rdma | PageSource::RdmaPrefetch) => {
+                Self::Always
+            }
+            _ => Self::First,
+        }
+    }
+}
+
 /// Processors of a node: cores, NIC, disk.
 const PER_NODE: usize = 3;
 
@@ -196,9 +222,14 @@ pub struct Cell {
     locks: Vec<Locks>,
     storage_links: Vec<Instant>,
     memory: Vec<Place>,
+    /// The CXL devices of the racks, and who reads them in place; none where no template lies there.
     devices: Vec<Device>,
+    reads: Vec<Reads>,
+    /// The RDMA pool, or what a rack that is played apart has of it; none where no template lies there.
+    pool: Option<Device>,
     reads_in_place: bool,
     copies_on_touch: bool,
+    fetches_on_touch: OnTouch,
     nodes_per_rack: u32,
     sandboxes: Vec<Activity>,
     in_flight: Vec<InFlight>,
@@ -229,6 +260,8 @@ pub struct Cell {
     cores_updated: Instant,
     core_time: Duration,
     faults: Schedule,
+    /// What share of its capacity each node's NIC has.
+    nic_share: Vec<f64>,
     /// Nodes that have failed and are not back.
     down: Vec<bool>,
     streams: Streams,
@@ -301,9 +334,12 @@ impl Cell {
                     let distance = (rack + racks - home_rack(function, racks)) % racks;
                     spec.pools.replicas == 0 || cells > 1 || distance < spec.pools.replicas
                 };
-                Device::new(spec, &costs, holds)
+                Device::new(Tier::Cxl, spec.machine.cxl.capacity, &costs, holds)
             })
             .collect();
+        let is_pooled = costs.classes.iter().any(|class| class.template.rdma > Bytes::ZERO);
+        let share = Bytes(spec.machine.rdma.capacity.0 / u64::from(cells));
+        let pool = is_pooled.then(|| Device::new(Tier::Rdma, share, &costs, |_| true));
         let faults = Schedule::new(spec, nodes, racks, number, measured.until, &streams);
         let distributions = functions.partition_point(|(number, _)| *number < spec.output.distributions);
         let mut cell = Self {
@@ -315,9 +351,12 @@ impl Cell {
             locks: vec![Locks::default(); nodes as usize],
             storage_links: vec![Instant::ZERO; racks as usize],
             memory: vec![Place::default(); nodes as usize],
+            reads: devices.iter().map(|_| Reads::new(spec)).collect(),
             devices,
+            pool,
             reads_in_place: spec.system.reads_in_place(),
             copies_on_touch: matches!(spec.system.state, State::CriuLazy | State::WorkingSetPrefetch),
+            fetches_on_touch: OnTouch::of(&spec.system),
             nodes_per_rack: nodes / racks,
             sandboxes: Vec::new(),
             in_flight: Vec::new(),
@@ -343,6 +382,7 @@ impl Cell {
             cores_updated: Instant::ZERO,
             core_time: Duration::ZERO,
             faults,
+            nic_share: vec![1.0; nodes as usize],
             down: vec![false; nodes as usize],
             streams,
             warnings: Vec::new(),
@@ -362,8 +402,8 @@ impl Cell {
         for device in &self.devices {
             held.add(MemoryClass::PoolCxl, device.place.held());
         }
-        for class in &self.costs.class_of {
-            held.add(MemoryClass::PoolRdma, self.costs.classes[*class as usize].template.rdma);
+        if let Some(pool) = &self.pool {
+            held.add(MemoryClass::PoolRdma, pool.place.held());
         }
         let most = self.devices.iter().map(|device| device.place.held()).max().unwrap_or_default();
         self.warnings.extend(warnings::of_pool("CXL", most, spec.machine.cxl.capacity));

@@ -1,14 +1,12 @@
-//! The CXL device of a rack: which templates it holds, for whom, and how busy it is.
+//! A pool device, the CXL device of a rack or the RDMA pool: which templates it holds, and for whom.
 //!
 //! A template that the device does not hold is filled in from network storage by its first user;
 //! others wait for the same fill. If it does not fit, templates that no sandbox uses make room, least
 //! recently used first; if it still does not fit, or the device is down, the start has to do without.
 
 use crate::accounting::{Measured, Place};
-use crate::costs::Costs;
-use configs::Spec;
+use crate::costs::{Costs, Tier};
 use platform::records::PlaceRecord;
-use std::collections::BTreeSet;
 use traces::{Bytes, Duration, FunctionId, Instant};
 
 /// What a start gets from the device.
@@ -39,64 +37,56 @@ struct Held {
     users: u32,
     /// When its fill is through.
     ready: Instant,
-    /// When its last user left.
-    left: Instant,
+    /// Its neighbours among those that nobody uses: who came before and after it.
+    before: u32,
+    after: u32,
 }
+
+/// No template.
+const NONE: u32 = u32::MAX;
 
 /// The device.
 pub struct Device {
+    tier: Tier,
     up: bool,
     capacity: Bytes,
-    bandwidth: f64,
-    /// Nanoseconds of additional latency for each unit of u / (1 - u).
-    queueing_ns: f64,
-    latency_ns: f64,
-    dram_ns: f64,
-    /// Bytes a second that running instances read in place.
-    demand: u64,
     templates: Vec<Held>,
     /// Templates in each common memory.
     sharers: Vec<u32>,
     commons: Vec<Bytes>,
-    unused: BTreeSet<(Instant, u32)>,
+    /// Templates that nobody uses: the first to have become so, and the last.
+    first_unused: u32,
+    last_unused: u32,
     link_free: Instant,
     /// The memory it holds.
     pub place: Place,
 }
 
-/// Utilisation from which on the model of the latency does not go further.
-const SATURATED: f64 = 0.95;
-
 impl Device {
     /// A device before the run that holds the templates `at_home` says.
-    pub fn new(spec: &Spec, costs: &Costs, at_home: impl Fn(FunctionId) -> bool) -> Self {
-        let cxl = &spec.machine.cxl;
-        let line_ns = 64.0 / cxl.bandwidth as f64 * 1e9;
-        let absent = Held { present: false, users: 0, ready: Instant::ZERO, left: Instant::ZERO };
+    pub fn new(tier: Tier, capacity: Bytes, costs: &Costs, at_home: impl Fn(FunctionId) -> bool) -> Self {
+        let absent = Held { present: false, users: 0, ready: Instant::ZERO, before: NONE, after: NONE };
         let mut device = Self {
+            tier,
             up: true,
-            capacity: cxl.capacity,
-            bandwidth: cxl.bandwidth as f64,
-            queueing_ns: cxl.queued_lines * line_ns,
-            latency_ns: cxl.latency.as_nanos() as f64,
-            dram_ns: spec.machine.dram.latency.as_nanos().max(1) as f64,
-            demand: 0,
+            capacity,
             templates: vec![absent; costs.class_of.len()],
             sharers: vec![0; costs.commons as usize],
             commons: vec![Bytes::ZERO; costs.commons as usize],
-            unused: BTreeSet::new(),
+            first_unused: NONE,
+            last_unused: NONE,
             link_free: Instant::ZERO,
             place: Place::default(),
         };
         let functions = || (0..costs.class_of.len() as u32).map(FunctionId);
         for function in functions() {
             let common = &mut device.commons[costs.common_of(function)];
-            *common = (*common).max(costs.of(function).template.common);
+            *common = (*common).max(costs.of(function).template.common(tier));
         }
         let measured = Measured { from: Instant::ZERO, until: Instant::ZERO };
         for function in functions().filter(|&function| at_home(function)) {
             device.bring_in(costs, function, measured, Instant::ZERO);
-            device.unused.insert((Instant::ZERO, function.0));
+            device.lay_aside(function.0);
         }
         device
     }
@@ -119,19 +109,18 @@ impl Device {
             }
             change.more += self.bring_in(costs, function, measured, now);
             change.filled = true;
-            self.link_free = self.link_free.max(now) + costs.of(function).template.fill;
+            self.link_free = self.link_free.max(now) + costs.of(function).template.fill(self.tier);
             self.templates[function.index()].ready = self.link_free;
+        } else if self.templates[function.index()].users == 0 {
+            self.take_up(function.0);
         }
         let template = &mut self.templates[function.index()];
-        if template.users == 0 {
-            self.unused.remove(&(template.left, function.0));
-        }
         template.users += 1;
         Supply::After(template.ready.max(now).since(now))
     }
 
     /// A sandbox of the function no longer uses its template.
-    pub fn release(&mut self, function: FunctionId, now: Instant) {
+    pub fn release(&mut self, function: FunctionId) {
         let template = &mut self.templates[function.index()];
         // A device that failed has forgotten its users.
         if !template.present || template.users == 0 {
@@ -139,8 +128,7 @@ impl Device {
         }
         template.users -= 1;
         if template.users == 0 {
-            template.left = now;
-            self.unused.insert((now, function.0));
+            self.lay_aside(function.0);
         }
     }
 
@@ -152,7 +140,7 @@ impl Device {
             template.users = 0;
         }
         self.sharers.fill(0);
-        self.unused.clear();
+        (self.first_unused, self.last_unused) = (NONE, NONE);
         let held = self.place.held();
         self.place.change(measured, now, |bytes| *bytes = Bytes::ZERO);
         held
@@ -163,19 +151,30 @@ impl Device {
         self.up = true;
     }
 
-    /// An instance that reads `demand` bytes a second in place begins to run: how its service time
-    /// grows, in parts per million of it, when its share `stalled` of it waits for this memory.
-    pub fn begin_reading(&mut self, stalled: f64, demand: u64) -> u64 {
-        self.demand += demand;
-        let utilisation = (self.demand as f64 / self.bandwidth).min(SATURATED);
-        let latency = self.latency_ns + self.queueing_ns * utilisation / (1.0 - utilisation);
-        let slower = stalled * (latency / self.dram_ns - 1.0).max(0.0);
-        (slower * 1e6).round() as u64
+    /// A template has lost its last user.
+    fn lay_aside(&mut self, index: u32) {
+        let last = std::mem::replace(&mut self.last_unused, index);
+        let template = &mut self.templates[index as usize];
+        (template.before, template.after) = (last, NONE);
+        *self.after(last) = index;
     }
 
-    /// It has ended.
-    pub fn end_reading(&mut self, demand: u64) {
-        self.demand -= demand;
+    /// A template is no longer among those that nobody uses.
+    fn take_up(&mut self, index: u32) {
+        let Held { before, after, .. } = self.templates[index as usize];
+        *self.after(before) = after;
+        match after {
+            NONE => self.last_unused = before,
+            _ => self.templates[after as usize].before = before,
+        }
+    }
+
+    /// Which unused template comes after that one, or is the first.
+    fn after(&mut self, index: u32) -> &mut u32 {
+        match index {
+            NONE => &mut self.first_unused,
+            _ => &mut self.templates[index as usize].after,
+        }
     }
 
     /// The record of the whole run.
@@ -187,13 +186,13 @@ impl Device {
     fn needs(&self, costs: &Costs, function: FunctionId) -> Bytes {
         let template = &costs.of(function).template;
         let common = costs.common_of(function);
-        let first = template.common > Bytes::ZERO && self.sharers[common] == 0;
-        template.cxl + if first { self.commons[common] } else { Bytes::ZERO }
+        let first = template.common(self.tier) > Bytes::ZERO && self.sharers[common] == 0;
+        template.own(self.tier) + if first { self.commons[common] } else { Bytes::ZERO }
     }
 
     fn bring_in(&mut self, costs: &Costs, function: FunctionId, measured: Measured, now: Instant) -> Bytes {
         let needs = self.needs(costs, function);
-        if costs.of(function).template.common > Bytes::ZERO {
+        if costs.of(function).template.common(self.tier) > Bytes::ZERO {
             self.sharers[costs.common_of(function)] += 1;
         }
         self.templates[function.index()].present = true;
@@ -210,11 +209,14 @@ impl Device {
         change: &mut Change,
     ) -> bool {
         while self.place.held() + self.needs(costs, function) > self.capacity {
-            let Some((_, victim)) = self.unused.pop_first() else { return false };
-            let victim = FunctionId(victim);
+            let victim = FunctionId(self.first_unused);
+            if victim.0 == NONE {
+                return false;
+            }
+            self.take_up(victim.0);
             let template = &costs.of(victim).template;
-            let mut freed = template.cxl;
-            if template.common > Bytes::ZERO {
+            let mut freed = template.own(self.tier);
+            if template.common(self.tier) > Bytes::ZERO {
                 let common = costs.common_of(victim);
                 self.sharers[common] -= 1;
                 if self.sharers[common] == 0 {

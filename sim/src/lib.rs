@@ -17,6 +17,7 @@ mod processor;
 #[cfg(test)]
 mod processor_reference;
 mod queue;
+mod reads;
 mod shared;
 mod timeline;
 mod warnings;
@@ -28,4 +29,4 @@ pub use world::SimulatedWorld;
 
 /// Version of the model. Results of different versions are different runs; golden numbers move
 /// only with it.
-pub const MODEL_VERSION: u32 = 4;
+pub const MODEL_VERSION: u32 = 5;

@@ -202,10 +202,7 @@ impl Recorder {
         if !(from..=until).contains(&at) {
             return;
         }
-        let amount = match of {
-            Amount::Memory(class) => class as usize,
-            Amount::Cores => MemoryClass::COUNT,
-        };
+        let amount = slot(of);
         let index = self.index(place);
         if let Some(last) = self.last[index][amount]
             && let before = &mut self.timeline.levels[last as usize]
@@ -261,21 +258,51 @@ pub fn add(whole: &mut Timeline, cell: Timeline, functions: &[u32], (nodes, rack
     whole.waits.extend(
         cell.waits.into_iter().map(|wait| TimelineWait { function: function(wait.function), ..wait }),
     );
-    whole.marks.extend(cell.marks.into_iter().map(|mark| TimelineMark {
-        place: place(mark.place),
-        function: mark.function.map(function),
-        ..mark
-    }));
-    for level in cell.levels {
-        let level = TimelineLevel { place: place(level.place), ..level };
-        // What belongs to no node and no rack is there from the beginning and does not change.
-        let is_same = |other: &&mut TimelineLevel| (other.place, other.of) == (level.place, level.of);
-        let known =
-            (level.place == TimelinePlace::Cluster).then(|| whole.levels.iter_mut().find(is_same)).flatten();
-        match known {
-            Some(known) => known.value += level.value,
-            None => whole.levels.push(level),
+    for mark in cell.marks {
+        let mark =
+            TimelineMark { place: place(mark.place), function: mark.function.map(function), ..mark };
+        // What fails as one thing for all cells is marked by each of them.
+        let is_of_all = mark.place == TimelinePlace::Cluster && mark.function.is_none();
+        if !(is_of_all && whole.marks.contains(&mark)) {
+            whole.marks.push(mark);
         }
+    }
+    let of_all = |level: &TimelineLevel| level.place == TimelinePlace::Cluster;
+    let (shared, own): (Vec<_>, Vec<_>) = cell.levels.into_iter().partition(of_all);
+    whole.levels.extend(own.into_iter().map(|level| TimelineLevel { place: place(level.place), ..level }));
+    if shared.is_empty() {
+        return;
+    }
+    let before: Vec<_> = whole.levels.extract_if(.., |level| of_all(level)).collect();
+    whole.levels.extend(summed(&before, &shared));
+}
+
+/// Levels of the cluster as a whole, of which each part says what it holds: from every change of one
+/// part on, what both hold together.
+fn summed(one: &[TimelineLevel], other: &[TimelineLevel]) -> Vec<TimelineLevel> {
+    let mut changes: Vec<(usize, TimelineLevel)> = one.iter().map(|&level| (0, level)).collect();
+    changes.extend(other.iter().map(|&level| (1, level)));
+    changes.sort_by_key(|(_, level)| level.at);
+    let mut held = [[0; AMOUNTS]; 2];
+    let mut sums: Vec<TimelineLevel> = Vec::with_capacity(changes.len());
+    for (part, level) in changes {
+        let amount = slot(level.of);
+        held[part][amount] = level.value;
+        let sum = TimelineLevel { value: held[0][amount] + held[1][amount], ..level };
+        let same = sums.iter_mut().rev().take_while(|last| last.at == sum.at).find(|last| last.of == sum.of);
+        match same {
+            Some(same) => *same = sum,
+            None => sums.push(sum),
+        }
+    }
+    sums
+}
+
+/// The place of an amount among those of one place.
+fn slot(of: Amount) -> usize {
+    match of {
+        Amount::Memory(class) => class as usize,
+        Amount::Cores => MemoryClass::COUNT,
     }
 }
 
@@ -283,6 +310,22 @@ pub fn add(whole: &mut Timeline, cell: Timeline, functions: &[u32], (nodes, rack
 mod tests {
     use super::*;
     use platform::records::Happening;
+
+    #[test]
+    fn what_cells_hold_together_is_the_sum_of_what_each_holds_then() {
+        // One cell holds 5 from 1 s on and 2 from 4 s on, the other 1 from 1 s, 0 from 3 s, 7 from 4 s.
+        let levels = |of: &[(u64, u64)]| -> Vec<TimelineLevel> {
+            let level = |&(second, value): &(u64, u64)| TimelineLevel {
+                at: Instant::ZERO + Duration::from_secs(second),
+                place: TimelinePlace::Cluster,
+                of: Amount::Memory(MemoryClass::PoolRdma),
+                value,
+            };
+            of.iter().map(level).collect()
+        };
+        let both = summed(&levels(&[(1, 5), (4, 2)]), &levels(&[(1, 1), (3, 0), (4, 7)]));
+        assert_eq!(both, levels(&[(1, 6), (3, 5), (4, 9)]));
+    }
 
     #[test]
     fn what_is_too_much_is_counted_and_not_kept() {

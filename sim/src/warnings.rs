@@ -56,7 +56,7 @@ pub fn of_outcomes(spec: &Spec, record: &mut RunRecord) {
         ),
         (
             ended(Outcome::Failed),
-            "measured invocations were lost with a node or a device and are in no latency",
+            "measured invocations were lost with a node or a pool and are in no latency",
         ),
         (
             ended(Outcome::Unfinished),
@@ -64,7 +64,7 @@ pub fn of_outcomes(spec: &Spec, record: &mut RunRecord) {
         ),
         (
             record.counters.without_template,
-            "starts had to boot because their template or parent could not be had",
+            "starts had to do without their template or parent, which could not be had",
         ),
     ];
     record.warnings.extend(said.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));

@@ -90,6 +90,37 @@ fn overlapping_slow_downs_of_a_nic_end_when_the_last_of_them_does() {
 }
 
 #[test]
+fn a_slowed_nic_slows_batches_by_what_their_transfer_takes() {
+    // 900 pages at 10 us each on the line: 9 ms, and 90 ms at a tenth of the NIC. Where installing a page
+    // takes 20 us, the line waits for that: half a NIC keeps up, a tenth does not.
+    let start = |install: Duration, factor: f64| {
+        let mut spec = free_spec("t-rdma-prefetch");
+        spec.system.keep_alive = KeepAlive::None;
+        spec.machine.rdma.bandwidth = 409_600_000;
+        spec.machine.restore.prefetch_page = install;
+        fails(&mut spec, 10, 10, FaultKind::Nic { node: 0, factor });
+        let record = play_for(&spec, &[0, 15, 25].map(|second| call(second * 1000, 0, 1)), 30);
+        startups_us(&record)
+    };
+    assert_eq!(start(Duration::from_nanos(1), 0.1), [9_000, 90_000, 9_000]);
+    assert_eq!(start(Duration::from_micros(20), 0.5), [18_000, 18_000, 18_000]);
+    assert_eq!(start(Duration::from_micros(20), 0.1), [18_000, 90_000, 18_000]);
+}
+
+#[test]
+fn a_batch_goes_on_at_the_pace_with_which_it_began() {
+    // Two batches of 9 ms: the second has begun to wait in line when the NIC slows at 4.5 ms, the third
+    // comes after: 18 + 90 ms after the first two, less the 5 ms until it came.
+    let mut spec = free_spec("t-rdma-prefetch");
+    spec.system.keep_alive = KeepAlive::None;
+    spec.machine.rdma.bandwidth = 409_600_000;
+    fails(&mut spec, 1, 10, FaultKind::Nic { node: 0, factor: 0.1 });
+    spec.faults.events[0].at = Duration::from_micros(1_004_500);
+    let calls = [call(1_000, 0, 1), call(1_000, 0, 1), call(1_005, 0, 1)];
+    assert_eq!(startups_us(&play_for(&spec, &calls, 30)), [9_000, 18_000, 103_000]);
+}
+
+#[test]
 fn zygotes_are_lost_with_their_node_and_come_back_with_it() {
     // 600 pages of the runtime and 100 of libraries on each node.
     let mut spec = free_spec("sock");

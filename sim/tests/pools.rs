@@ -3,7 +3,7 @@
 mod common;
 use common::scenario::*;
 use common::*;
-use configs::spec::{FaultKind, Placement};
+use configs::spec::{FaultKind, Placement, WithoutTemplate};
 use platform::policy::placement::home_rack;
 use platform::records::{Outcome, StartKind};
 use platform::system::{Dedup, KeepAlive};
@@ -187,4 +187,113 @@ fn deduplication_that_changes_nothing_is_said_to() {
     assert_eq!(["t-cxl", "t-tiered"].map(warned), [false; 2]);
     let plain = play_for(&free_spec("t-rdma"), &[call(0, 0, 1)], 1);
     assert!(plain.warnings.is_empty(), "{:?}", plain.warnings);
+}
+
+/// A function that boots in 2 s, and a second of storage's link for its image.
+fn booting_in_two_seconds(system: &str) -> configs::Spec {
+    let mut spec = free_spec(system);
+    spec.system.keep_alive = KeepAlive::None;
+    std::sync::Arc::make_mut(&mut spec.profiles).get_mut("plain").unwrap().init = Duration::from_secs(2);
+    fills_in_a_second(&mut spec);
+    spec.output.memory_every = Duration::from_secs(1);
+    spec
+}
+
+#[test]
+fn the_rdma_pool_takes_along_who_still_fetches_from_it_and_comes_back_empty() {
+    // One fetches its pages when the pool is lost; one starts while it is away and boots; the first two
+    // after its return wait for the same fill, which network storage makes in 1 s.
+    let mut spec = booting_in_two_seconds("t-rdma");
+    fails(&mut spec, 5, 10, FaultKind::RdmaPool {});
+    let calls = [(0, 10_000), (8_000, 1_000), (20_000, 1_000), (20_400, 1_000), (24_000, 1_000)];
+    let record = play_for(&spec, &calls.map(|(at, ms)| call(at, 0, ms)), 30);
+    let outcomes: Vec<Outcome> = record.invocations.iter().map(|call| call.outcome).collect();
+    use Outcome::{Completed, Failed};
+    assert_eq!(outcomes, [Failed, Completed, Completed, Completed, Completed]);
+    use StartKind::{Cold, Restored};
+    assert_eq!(kinds(&record)[1..], [Cold, Restored, Restored, Restored].map(Some));
+    assert_eq!(startups_us(&record)[1..], [2_000_000, 1_000_000, 600_000, 0]);
+    let counters = &record.counters;
+    assert_eq!((counters.lost, counters.without_template, counters.filled), (1, 1, 1));
+    let pool = |second: u64| pages_at(&record, second * 1000, platform::MemoryClass::PoolRdma);
+    assert_eq!([4, 5, 14, 19, 20, 30].map(pool), [1000, 0, 0, 0, 1000, 1000]);
+}
+
+#[test]
+fn whoever_has_fetched_what_it_touches_goes_on_without_the_pool() {
+    let last = |system: &str, uses: u64| {
+        let mut spec = free_spec(system);
+        fails(&mut spec, 5, 10, FaultKind::RdmaPool {});
+        let calls: Vec<_> =
+            (0..uses).map(|k| call(k * 1_000, 0, 10)).chain([call(4_000, 0, 3_000)]).collect();
+        let record = play_for(&spec, &calls, 30);
+        (record.invocations.last().map(|call| call.outcome), record.counters.lost)
+    };
+    let (failed, completed) = ((Some(Outcome::Failed), 1), (Some(Outcome::Completed), 0));
+    for system in ["t-rdma", "t-rdma-prefetch", "t-tiered"] {
+        assert_eq!((last(system, 0), last(system, 1)), (failed, completed), "{system}");
+    }
+    // What keeps nothing there loses nothing; parents of forks are on nodes.
+    for system in ["faasd", "criu", "t-cxl", "mitosis"] {
+        assert_eq!(last(system, 0), completed, "{system}");
+    }
+}
+
+#[test]
+fn of_a_tiered_template_only_the_lost_part_is_filled_in_again() {
+    // 100 of 1,000 pages are never touched and lie in the RDMA pool: a tenth of a second. While the
+    // pool is away the part on the CXL device helps nobody, and has no users.
+    let mut spec = booting_in_two_seconds("t-tiered");
+    fails(&mut spec, 5, 10, FaultKind::RdmaPool {});
+    let record = play_for(&spec, &[call(8_000, 0, 1_000), call(20_000, 0, 1_000)], 30);
+    assert_eq!(startups_us(&record), [2_000_000, 100_000]);
+    assert_eq!((record.counters.without_template, record.counters.filled), (1, 1));
+    let pools = |second: u64| {
+        use platform::MemoryClass::{PoolCxl, PoolRdma};
+        (pages_at(&record, second * 1000, PoolCxl), pages_at(&record, second * 1000, PoolRdma))
+    };
+    assert_eq!([4, 5, 19, 20].map(pools), [(900, 100), (900, 0), (900, 0), (900, 100)]);
+    // With the device lost as well, both parts are brought in at the same time, each by its own link.
+    fails(&mut spec, 6, 10, FaultKind::CxlDevice { rack: 0 });
+    let record = play_for(&spec, &[call(20_000, 0, 1_000)], 30);
+    assert_eq!((startups_us(&record), record.counters.filled), (vec![900_000], 2));
+}
+
+#[test]
+fn a_full_rdma_pool_gives_up_the_template_that_was_used_least_recently() {
+    let mut spec = booting_in_two_seconds("t-rdma");
+    spec.machine.rdma.capacity = IMAGE + IMAGE;
+    fails(&mut spec, 0, 1, FaultKind::RdmaPool {});
+    let calls = [(10, 0), (20, 1), (30, 2), (40, 1), (50, 0)].map(|(at, f)| call(at * 1000, f, 10));
+    let record = play_for(&spec, &calls, 60);
+    assert_eq!(startups_us(&record), [1_000_000, 1_000_000, 1_000_000, 0, 1_000_000]);
+    assert_eq!((record.counters.filled, record.counters.displaced), (4, 2));
+}
+
+#[test]
+fn without_its_template_a_function_starts_from_the_copy_that_storage_has() {
+    // Two nodes of one rack: each reads 1,000 pages over the rack's link, the second after the first.
+    for (system, fault) in
+        [("t-rdma", FaultKind::RdmaPool {}), ("t-cxl", FaultKind::CxlDevice { rack: 0 })]
+    {
+        let mut spec = booting_in_two_seconds(system);
+        spec.cluster.nodes = 2;
+        spec.placement = Placement::RoundRobin;
+        spec.pools.without_template = WithoutTemplate::Storage;
+        fails(&mut spec, 5, 10, fault);
+        let record = play_for(&spec, &[call(8_000, 0, 1_000), call(8_000, 0, 1_000)], 30);
+        assert_eq!(kinds(&record), [Some(StartKind::Restored); 2], "{system}");
+        assert_eq!(startups_us(&record), [1_000_000, 2_000_000], "{system}");
+        assert_eq!((record.counters.without_template, record.counters.filled), (2, 0));
+        // Copied: it holds all of it, and gives it back.
+        let own = |second: u64| pages_at(&record, second * 1000, platform::MemoryClass::InstancePrivate);
+        assert_eq!([7, 9, 12].map(own), [0, 2_000, 0], "{system}");
+    }
+    // A parent of forks is copied nowhere.
+    let mut spec = booting_in_two_seconds("mitosis");
+    spec.cluster.nodes = 2;
+    spec.pools.without_template = WithoutTemplate::Storage;
+    fails(&mut spec, 5, 10, FaultKind::Node { node: home_rack(FunctionId(0), 2) });
+    let record = play_for(&spec, &[call(8_000, 0, 1_000)], 30);
+    assert_eq!((kinds(&record), startups_us(&record)), (vec![Some(StartKind::Cold)], vec![2_000_000]));
 }

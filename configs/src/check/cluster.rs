@@ -1,7 +1,9 @@
 //! `[cluster]`, `[keep_alive]`, `[placement]`, `[sharing]`, `[pools]` and `[output]`.
 
 use crate::section::Section;
-use crate::spec::{Cluster, KeepAliveParameters, Output, Placement, Pools, Sharing, TimelineWindow};
+use crate::spec::{
+    Cluster, KeepAliveParameters, Output, Placement, Pools, Sharing, TimelineWindow, WithoutTemplate,
+};
 use crate::values;
 use platform::policy::keep_alive::hybrid_histogram::HybridHistogramParameters;
 use platform::policy::keep_alive::layers::LayerTimes;
@@ -77,7 +79,13 @@ pub(crate) fn sharing(root: &Section<'_, '_>) -> Option<Sharing> {
 /// `[pools]`.
 pub(crate) fn pools(root: &Section<'_, '_>) -> Option<Pools> {
     let section = root.section("pools")?;
-    let pools = Pools { replicas: section.get("replicas", values::small) };
+    let pools = Pools {
+        replicas: section.get("replicas", values::small),
+        without_template: match section.choice("without_template", &["boot", "storage"]) {
+            Some(("storage", _)) => WithoutTemplate::Storage,
+            _ => WithoutTemplate::Boot,
+        },
+    };
     section.finish();
     Some(pools)
 }

@@ -26,7 +26,7 @@ pub(crate) fn faults(root: &Section<'_, '_>, cluster: Option<&Cluster>) -> Fault
 fn fault(section: &Section<'_, '_>, cluster: Option<&Cluster>) -> Option<Fault> {
     let at = section.get("at", values::duration);
     let lasts = section.get("lasts", values::positive_duration);
-    let (kind, node) = section.choice("what", &["node", "cxl-device", "nic"])?;
+    let (kind, node) = section.choice("what", &["node", "cxl-device", "rdma-pool", "nic"])?;
     let inner = Section::of(section.checker, &format!("{}.what.{kind}", section.path), node);
     let below = |key: &'static str, limit: u32, things: &str| {
         let number = inner.get(key, values::small);
@@ -39,6 +39,7 @@ fn fault(section: &Section<'_, '_>, cluster: Option<&Cluster>) -> Option<Fault> 
     let what = match kind {
         "node" => FaultKind::Node { node: below("node", nodes, "nodes") },
         "cxl-device" => FaultKind::CxlDevice { rack: below("rack", racks, "racks") },
+        "rdma-pool" => FaultKind::RdmaPool {},
         _ => {
             let factor = inner.get("factor", values::share);
             if factor == 0.0 {

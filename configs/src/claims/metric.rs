@@ -73,13 +73,13 @@ pub enum Counter {
     Expired,
     /// Idle sandboxes given up to make room.
     Evicted,
-    /// Sandboxes lost with a node or a pool device.
+    /// Sandboxes lost with a node or a pool.
     Lost,
     /// Templates brought into a rack's pool while the run lasted.
     Filled,
     /// Templates given up to make room in a rack's pool.
     Displaced,
-    /// Starts that had to boot because no template could be had.
+    /// Starts that had to do without their template or parent.
     WithoutTemplate,
 }
 

@@ -288,13 +288,13 @@ pub struct Counters {
     pub demoted: u64,
     /// Sandboxes whose read-only pages were copied to local DRAM.
     pub promoted: u64,
-    /// Sandboxes lost with a node or a pool device.
+    /// Sandboxes lost with a node or a pool.
     pub lost: u64,
-    /// Templates brought into a rack's pool while the run lasted.
+    /// Templates, or parts of them, brought into a pool while the run lasted.
     pub filled: u64,
-    /// Templates given up to make room for others in a rack's pool.
+    /// Templates given up to make room for others in a pool.
     pub displaced: u64,
-    /// Starts that had to boot because no template could be had.
+    /// Starts that had to do without their template or parent.
     pub without_template: u64,
     /// Browsers started for agents.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -1,6 +1,6 @@
 //! What fails and comes back: nodes, devices, NICs, on a schedule that is known before the run.
 
-use super::{Cell, Flags, NO_FUNCTION, one};
+use super::{Activity, Cell, Flags, NO_FUNCTION, OnTouch, one};
 use configs::Spec;
 use configs::spec::{Churn, Fault, FaultKind};
 use platform::control::Input;
@@ -44,6 +44,7 @@ impl Schedule {
                 FaultKind::Nic { node, factor } => {
                     own(node, nodes).map(|node| FaultKind::Nic { node, factor })
                 }
+                FaultKind::RdmaPool {} => Some(FaultKind::RdmaPool {}),
             };
             let Some(what) = what else { continue };
             let fails = Instant::ZERO + *at;
@@ -67,17 +68,26 @@ impl Schedule {
 /// Failures as they are asked for: of one thing, several may overlap.
 #[derive(Default)]
 struct Failures {
-    /// Of each node and device, from when until when.
-    of_whole: BTreeMap<(bool, u32), Vec<(Instant, Instant)>>,
+    /// Of each node and pool device, from when until when.
+    of_whole: BTreeMap<Whole, Vec<(Instant, Instant)>>,
     /// Of each node's NIC, from when until when, and what share of it is left.
     of_nics: BTreeMap<u32, Vec<(Instant, Instant, f64)>>,
+}
+
+/// What fails as a whole; of what fails at one time in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Whole {
+    Node(u32),
+    CxlDevice(u32),
+    RdmaPool,
 }
 
 impl Failures {
     fn add(&mut self, what: FaultKind, from: Instant, until: Instant) {
         let thing = match what {
-            FaultKind::Node { node } => (false, node),
-            FaultKind::CxlDevice { rack } => (true, rack),
+            FaultKind::Node { node } => Whole::Node(node),
+            FaultKind::CxlDevice { rack } => Whole::CxlDevice(rack),
+            FaultKind::RdmaPool {} => Whole::RdmaPool,
             FaultKind::Nic { node, factor } => {
                 self.of_nics.entry(node).or_default().push((from, until, factor));
                 return;
@@ -89,12 +99,12 @@ impl Failures {
     /// In order of time. What fails once more before it is back is back when both failures are over.
     fn events(self) -> Vec<Event> {
         let mut events = Vec::new();
-        for ((is_device, number), mut failures) in self.of_whole {
+        for (whole, mut failures) in self.of_whole {
             failures.sort_unstable();
-            let what = if is_device {
-                FaultKind::CxlDevice { rack: number }
-            } else {
-                FaultKind::Node { node: number }
+            let what = match whole {
+                Whole::Node(node) => FaultKind::Node { node },
+                Whole::CxlDevice(rack) => FaultKind::CxlDevice { rack },
+                Whole::RdmaPool => FaultKind::RdmaPool {},
             };
             let mut failures = failures.into_iter().peekable();
             while let Some((from, mut until)) = failures.next() {
@@ -164,6 +174,12 @@ impl Cell {
                     device.come_back();
                 }
             }
+            (FaultKind::RdmaPool {}, false) => self.lose_pool(),
+            (FaultKind::RdmaPool {}, true) => {
+                if let Some(pool) = &mut self.pool {
+                    pool.come_back();
+                }
+            }
             (FaultKind::Nic { node, factor }, false) => self.scale_nic(node, factor),
             (FaultKind::Nic { node, .. }, true) => self.scale_nic(node, 1.0),
         }
@@ -222,47 +238,66 @@ impl Cell {
             && self.lacks_parent(activity.function)
     }
 
-    /// Templates are lost, and with them every sandbox that still has pages of its template there.
+    /// The templates of a rack are lost, and with them every sandbox that still has pages there.
     fn lose_device(&mut self, rack: usize) {
-        if rack >= self.devices.len() {
-            return;
+        if let Some(device) = self.devices.get_mut(rack) {
+            let lost = device.fail(self.measured, self.now);
+            self.lose_templates(one(MemoryClass::PoolCxl, lost), TimelinePlace::Device(rack as u32));
+            self.lose_users(Flags::ATTACHED, |cell, activity| cell.rack(activity.node) == rack);
         }
-        let lost = self.devices[rack].fail(self.measured, self.now);
-        self.accounting.take(self.now, &one(MemoryClass::PoolCxl, lost));
+    }
+
+    /// The templates of the RDMA pool are lost, and with them every sandbox that still fetches from it.
+    fn lose_pool(&mut self) {
+        if let Some(pool) = &mut self.pool {
+            let lost = pool.fail(self.measured, self.now);
+            self.lose_templates(one(MemoryClass::PoolRdma, lost), TimelinePlace::Cluster);
+            self.lose_users(Flags::REMOTE, |_, _| true);
+        }
+    }
+
+    fn lose_templates(&mut self, lost: ByClass, place: TimelinePlace) {
+        self.accounting.take(self.now, &lost);
         if self.timeline.is_some() {
-            let templates = one(MemoryClass::PoolCxl, lost);
-            self.watch_memory(TimelinePlace::Device(rack as u32), &templates, &ByClass::default());
+            self.watch_memory(place, &lost, &ByClass::default());
         }
-        let lost: Vec<u32> = (0..self.sandboxes.len() as u32)
+    }
+
+    /// Who has a template where `flag` says, and there, loses it.
+    fn lose_users(&mut self, flag: Flags, is_there: impl Fn(&Self, &Activity) -> bool) {
+        let users: Vec<u32> = (0..self.sandboxes.len() as u32)
             .filter(|&index| {
                 let activity = &self.sandboxes[index as usize];
-                let attached = activity.function != NO_FUNCTION && activity.flags.has(Flags::ATTACHED);
-                attached && self.rack(activity.node) == rack
+                activity.function != NO_FUNCTION && activity.flags.has(flag) && is_there(self, activity)
             })
             .collect();
         // The others go on without it, and give nothing back to the device when they go.
-        for &sandbox in &lost {
-            if !self.still_needs_template(sandbox) {
-                self.sandboxes[sandbox as usize].flags.take(Flags::ATTACHED);
+        for &sandbox in &users {
+            if !self.still_needs_template(sandbox, flag) {
+                self.sandboxes[sandbox as usize].flags.take(flag);
             }
         }
-        for sandbox in lost {
+        for sandbox in users {
             // What the loss of one lets others start may have taken the place of another: that one is
             // gone already, and who has its name now has no template on the device.
-            if self.sandboxes[sandbox as usize].flags.has(Flags::ATTACHED) {
+            if self.sandboxes[sandbox as usize].flags.has(flag) {
                 self.tell(Input::SandboxLost { sandbox: SandboxId(sandbox) });
             }
         }
     }
 
-    /// Whether a sandbox would miss the pages of its template: one that reads them in place always,
-    /// one that copies them as it touches them until its first invocation is through, one that copied
-    /// them before only until its start is.
-    fn still_needs_template(&self, index: u32) -> bool {
+    /// Whether a sandbox would miss the pages of its template that lie where `flag` says: one that
+    /// reads them in place always, one that copies them as it touches them until its first invocation
+    /// is through, one that copied them before only until its start is.
+    fn still_needs_template(&self, index: u32, flag: Flags) -> bool {
         let activity = &self.sandboxes[index as usize];
-        self.reads_in_place
-            || activity.flags.has(Flags::FRESH)
-            || (self.copies_on_touch && activity.uses == 0)
+        let (always, until_used) = match flag {
+            Flags::REMOTE => {
+                (self.fetches_on_touch == OnTouch::Always, self.fetches_on_touch == OnTouch::First)
+            }
+            _ => (self.reads_in_place, self.copies_on_touch),
+        };
+        always || activity.flags.has(Flags::FRESH) || (until_used && activity.uses == 0)
     }
 
     #[cold]
@@ -276,6 +311,10 @@ impl Cell {
                 let happening = if returns { Happening::DeviceBack } else { Happening::DeviceLost };
                 (happening, TimelinePlace::Device(rack))
             }
+            FaultKind::RdmaPool {} => {
+                let happening = if returns { Happening::PoolBack } else { Happening::PoolLost };
+                (happening, TimelinePlace::Cluster)
+            }
             FaultKind::Nic { node, .. } => {
                 let happening = if returns { Happening::NicBack } else { Happening::NicSlow };
                 (happening, TimelinePlace::Node(node))
@@ -285,6 +324,7 @@ impl Cell {
     }
 
     fn scale_nic(&mut self, node: u32, factor: f64) {
+        self.nic_share[node as usize] = factor;
         let capacity = ((self.costs.nic_streams as f64 * factor).round() as u64).max(1);
         let nic = self.processor_of(NodeId(node), crate::costs::Resource::Nic);
         self.set_capacity(nic, capacity);

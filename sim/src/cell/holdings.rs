@@ -72,10 +72,14 @@ impl Cell {
         let (node, function) = (activity.node, activity.function);
         activity.function = NO_FUNCTION;
         let attached = activity.flags.take(Flags::ATTACHED);
+        let remote = activity.flags.take(Flags::REMOTE);
         let shares = activity.flags.take(Flags::SHARING);
         if attached {
             let rack = self.rack(node);
-            self.devices[rack].release(function, self.now);
+            self.devices[rack].release(function);
+        }
+        if remote && let Some(pool) = &mut self.pool {
+            pool.release(function);
         }
         if shares {
             self.unshare(node, function);

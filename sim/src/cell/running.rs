@@ -35,7 +35,7 @@ impl Cell {
         if costs.in_place.demand > 0 && activity.level <= plan.grown && !fallback {
             let rack = (node.0 / self.nodes_per_rack) as usize;
             activity.flags.set(Flags::READING);
-            let slower = self.devices[rack].begin_reading(costs.in_place.stalled, costs.in_place.demand);
+            let slower = self.reads[rack].begin(costs.in_place.stalled, costs.in_place.demand);
             activity.service += part(in_place, slower);
         }
         if activity.flags.take(Flags::FRESH) {
@@ -115,8 +115,10 @@ impl Cell {
         if activity.stages_left > 0 {
             activity.stages_left -= 1;
             activity.stage += 1;
-            let Stage { resource, work } = self.costs.stages[activity.stage as usize - 1];
             let stage = activity.stage - 1;
+            let node = activity.node;
+            let Stage { resource, .. } = self.costs.stages[stage as usize];
+            let work = self.work_of(stage, node);
             self.occupy(sandbox, resource, work);
             if self.timeline.is_some() {
                 self.watch_stage(sandbox, stage);
@@ -175,6 +177,17 @@ impl Cell {
         }
     }
 
+    /// How long a stage takes alone on that node, as its NIC is when the stage begins: a batch whose
+    /// NIC gets slower, or is itself again, goes on at the pace with which it began.
+    pub(super) fn work_of(&self, stage: u32, node: NodeId) -> Duration {
+        let Stage { resource, work, transfer } = self.costs.stages[stage as usize];
+        let share = self.nic_share[node.index()];
+        if resource != Resource::NicLine || share >= 1.0 {
+            return work;
+        }
+        work.max(self.costs.read_4k + transfer.scale(1.0 / share))
+    }
+
     /// The time of many reads whose mean is known, when each varies: by the invocation's own stream,
     /// so that it is the same whatever else is drawn.
     fn varied(&self, sandbox: SandboxId, mean: Duration) -> Duration {
@@ -214,7 +227,7 @@ impl Cell {
         activity.flags.take(Flags::READING);
         let (node, function) = (activity.node, activity.function);
         let rack = self.rack(node);
-        self.devices[rack].end_reading(self.costs.of(function).in_place.demand);
+        self.reads[rack].end(self.costs.of(function).in_place.demand);
     }
 }
 

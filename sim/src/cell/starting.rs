@@ -1,7 +1,7 @@
 //! Starts: new sandboxes, repurposed ones, and those that go down a layer.
 
-use super::{Activity, Cell, Flags, NO_TICKET, VACANT};
-use crate::costs::STARTED;
+use super::{Activity, Cell, Flags, NO_TICKET, VACANT, one};
+use crate::costs::{STARTED, Tier};
 use crate::device::{Change, Supply};
 use platform::ids::{NodeId, SandboxId, Ticket};
 use platform::memory::MemoryClass;
@@ -29,7 +29,7 @@ impl Cell {
         let plan = if fallback { &costs.fallback } else { &costs.plan };
         let stages = if pooled_netns { plan.start_pooled.clone() } else { plan.start.clone() };
         // A start that boots for want of a template is a cold one.
-        let kind = if fallback { StartKind::Cold } else { kind };
+        let kind = if fallback && !self.costs.copy_in_storage { StartKind::Cold } else { kind };
         self.begin_start(sandbox, node, function, ticket, kind, (stages, wait, fallback));
     }
 
@@ -52,33 +52,58 @@ impl Cell {
         self.begin_start(sandbox, node, to, Some(ticket), StartKind::Repurposed, (stages, wait, fallback));
     }
 
-    /// Gets hold of the function's template on the node's rack, or of its parent: how long that takes,
-    /// and whether the start has to do without.
+    /// Gets hold of the function's template on the node's rack and in the RDMA pool, or of its parent:
+    /// how long that takes, and whether the start has to do without.
     fn template(&mut self, node: NodeId, function: FunctionId) -> (Duration, bool) {
-        if self.lacks_parent(function) {
-            self.counters.without_template += 1;
-            return (Duration::ZERO, true);
-        }
-        let rack = self.rack(node);
-        let Some(device) = self.devices.get_mut(rack) else { return (Duration::ZERO, false) };
-        let mut change = Change::default();
-        let supply = device.acquire(&self.costs, function, self.measured, self.now, &mut change);
-        self.counters.filled += u64::from(change.filled);
-        self.counters.displaced += change.displaced;
-        self.accounting.take(self.now, &super::one(MemoryClass::PoolCxl, change.less));
-        self.accounting.add(self.now, &super::one(MemoryClass::PoolCxl, change.more));
-        if self.timeline.is_some() {
-            let pool = |bytes| super::one(MemoryClass::PoolCxl, bytes);
-            let place = TimelinePlace::Device(rack as u32);
-            self.watch_memory(place, &pool(change.less), &pool(change.more));
-        }
-        match supply {
+        match self.supplies(node, function) {
             Supply::After(wait) => (wait, false),
             Supply::Nothing => {
                 self.counters.without_template += 1;
                 (Duration::ZERO, true)
             }
         }
+    }
+
+    /// Both parts of a template are brought in at the same time, each over a link of its own.
+    fn supplies(&mut self, node: NodeId, function: FunctionId) -> Supply {
+        if self.lacks_parent(function) {
+            return Supply::Nothing;
+        }
+        let rack = self.rack(node);
+        let Supply::After(near) = self.supply(Tier::Cxl, rack, function) else { return Supply::Nothing };
+        let Supply::After(far) = self.supply(Tier::Rdma, rack, function) else {
+            if let Some(device) = self.devices.get_mut(rack) {
+                device.release(function);
+            }
+            return Supply::Nothing;
+        };
+        Supply::After(near.max(far))
+    }
+
+    fn supply(&mut self, tier: Tier, rack: usize, function: FunctionId) -> Supply {
+        let (device, class, place) = match tier {
+            Tier::Cxl => {
+                (self.devices.get_mut(rack), MemoryClass::PoolCxl, TimelinePlace::Device(rack as u32))
+            }
+            Tier::Rdma => (self.pool.as_mut(), MemoryClass::PoolRdma, TimelinePlace::Cluster),
+        };
+        let Some(device) = device else { return Supply::After(Duration::ZERO) };
+        if tier == Tier::Rdma && !self.costs.is_pooled(function) {
+            return Supply::After(Duration::ZERO);
+        }
+        let mut change = Change::default();
+        let supply = device.acquire(&self.costs, function, self.measured, self.now, &mut change);
+        if change == Change::default() {
+            return supply;
+        }
+        self.counters.filled += u64::from(change.filled);
+        self.counters.displaced += change.displaced;
+        self.accounting.take(self.now, &one(class, change.less));
+        self.accounting.add(self.now, &one(class, change.more));
+        if self.timeline.is_some() {
+            self.watch_memory(place, &one(class, change.less), &one(class, change.more));
+        }
+        supply
     }
 
     fn begin_start(
@@ -99,8 +124,13 @@ impl Cell {
         let mut flags = Flags::FRESH;
         if fallback {
             flags.set(Flags::FALLBACK);
-        } else if !self.devices.is_empty() {
-            flags.set(Flags::ATTACHED);
+        } else {
+            if !self.devices.is_empty() {
+                flags.set(Flags::ATTACHED);
+            }
+            if self.pool.is_some() && self.costs.is_pooled(function) {
+                flags.set(Flags::REMOTE);
+            }
         }
         let activity = self.activity(sandbox);
         *activity = Activity { node, function, ticket: ticket.unwrap_or(NO_TICKET), flags, ..VACANT };

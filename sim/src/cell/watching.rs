@@ -19,7 +19,8 @@ impl Cell {
     #[cold]
     pub(super) fn watch_stage(&mut self, sandbox: SandboxId, stage: u32) {
         let (now, node) = (self.now, self.sandboxes[sandbox.index()].node);
-        let crate::costs::Stage { resource, work } = self.costs.stages[stage as usize];
+        let resource = self.costs.stages[stage as usize].resource;
+        let work = self.work_of(stage, node);
         let work_begins = match resource {
             Resource::Delay | Resource::Cores | Resource::Nic | Resource::Disk | Resource::CxlDevice => now,
             _ => now + self.serial(node, resource).since(now).saturating_sub(work),

@@ -142,8 +142,10 @@ pub(super) fn template(system: &System, machine: &Machine, profile: &Profile) ->
         template.common = template.cxl.scale(share);
         template.cxl -= template.common;
     }
-    let seconds = template.cxl.0 as f64 / machine.nas.bandwidth as f64;
-    template.fill = machine.nas.read_4k + Duration::from_secs_f64(seconds);
+    let fill = |bytes: Bytes| {
+        machine.nas.read_4k + Duration::from_secs_f64(bytes.0 as f64 / machine.nas.bandwidth as f64)
+    };
+    (template.fill_cxl, template.fill_rdma) = (fill(template.cxl), fill(template.rdma));
     template
 }
 

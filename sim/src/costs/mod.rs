@@ -10,7 +10,7 @@ mod steps;
 
 use crate::shared::ONE;
 pub use agents::{AgentBrowser, AgentCosts};
-use configs::spec::{Machine, Spec};
+use configs::spec::{Machine, Spec, WithoutTemplate};
 use memory::MemoryPlan;
 use platform::memory::ByClass;
 use platform::policy::FunctionFacts;
@@ -55,6 +55,8 @@ pub struct Stage {
     pub resource: Resource,
     /// How long it takes alone.
     pub work: Duration,
+    /// On the NIC's line: what the transfer alone takes, which grows as the NIC gets slower.
+    pub transfer: Duration,
 }
 
 /// What a part of a stage is spent on: delays that follow each other are one stage.
@@ -144,8 +146,45 @@ pub struct Template {
     pub common: Bytes,
     /// In the RDMA pool.
     pub rdma: Bytes,
-    /// How long the link to storage needs to bring it into a rack's pool.
-    pub fill: Duration,
+    /// How long the link to storage needs to bring its part into a rack's CXL memory.
+    pub fill_cxl: Duration,
+    /// The same for the RDMA pool.
+    pub fill_rdma: Duration,
+}
+
+/// Memory that holds templates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// A rack's CXL device.
+    Cxl,
+    /// The RDMA pool.
+    Rdma,
+}
+
+impl Template {
+    /// What the function has there alone.
+    pub fn own(&self, tier: Tier) -> Bytes {
+        match tier {
+            Tier::Cxl => self.cxl,
+            Tier::Rdma => self.rdma,
+        }
+    }
+
+    /// What it has there in common with others.
+    pub fn common(&self, tier: Tier) -> Bytes {
+        match tier {
+            Tier::Cxl => self.common,
+            Tier::Rdma => Bytes::ZERO,
+        }
+    }
+
+    /// How long the link to storage needs to bring it there.
+    pub fn fill(&self, tier: Tier) -> Duration {
+        match tier {
+            Tier::Cxl => self.fill_cxl,
+            Tier::Rdma => self.fill_rdma,
+        }
+    }
 }
 
 /// Costs and memory of the functions of one profile and one memory size under one system.
@@ -155,7 +194,7 @@ pub struct ClassCosts {
     pub in_place: InPlace,
     /// As the system does it.
     pub plan: Plan,
-    /// By booting, where the system's template cannot be had.
+    /// By booting or from network storage, where the system's template cannot be had.
     pub fallback: Plan,
     /// Which file pages its sandboxes hold: an index into [`Costs::files`]. Functions of one profile
     /// run on the same base image and libraries, so they hold the same ones.
@@ -221,6 +260,8 @@ pub struct Costs {
     pub destroy_netns: Duration,
     /// One read of a page over RDMA.
     pub read_4k: Duration,
+    /// Whether a start without its template has a copy of it from network storage.
+    pub copy_in_storage: bool,
 }
 
 impl Costs {
@@ -253,6 +294,7 @@ impl Costs {
             disk_streams: thousandths(disk),
             destroy_netns: machine.sandbox.netns_destroy,
             read_4k: machine.rdma.read_4k,
+            copy_in_storage: without_template(spec).state != State::Boot,
         };
         let mut known: BTreeMap<(usize, Option<Bytes>), (u32, FunctionFacts)> = BTreeMap::new();
         let mut facts = Vec::with_capacity(functions.len());
@@ -280,6 +322,11 @@ impl Costs {
     /// Costs of a function.
     pub fn of(&self, function: FunctionId) -> &ClassCosts {
         &self.classes[self.class_of[function.index()] as usize]
+    }
+
+    /// Whether the function's template lies in the RDMA pool, wholly or in part.
+    pub fn is_pooled(&self, function: FunctionId) -> bool {
+        self.of(function).template.rdma > Bytes::ZERO
     }
 
     /// What a sandbox holds at a level of its plan.
@@ -315,8 +362,7 @@ impl Costs {
     ) -> FunctionFacts {
         let (system, machine) = (&spec.system, &spec.machine);
         let plan = self.plan(system, machine, profile, spec.output.growth_steps);
-        let boot = System { state: State::Boot, ..system.clone() };
-        let fallback = self.plan(&boot, machine, profile, spec.output.growth_steps);
+        let fallback = self.plan(&without_template(spec), machine, profile, spec.output.growth_steps);
         let facts = FunctionFacts {
             declared: memory.unwrap_or_else(|| (profile.pages.footprint() + profile.file_pages).bytes()),
             tenant: 0,
@@ -393,6 +439,23 @@ impl Costs {
             level: grown,
         });
         Handler { first: first..later, later: later..later + 1, grown, idle: grown }
+    }
+}
+
+/// How the system makes an instance whose template cannot be had.
+fn without_template(spec: &Spec) -> System {
+    let system = &spec.system;
+    let copy = match (system.state, system.isolation) {
+        _ if spec.pools.without_template == WithoutTemplate::Boot => None,
+        // Zygotes and parents have no copy anywhere.
+        (State::Boot | State::Ready | State::ZygoteFork | State::RemoteFork, _) => None,
+        (State::WorkingSetPrefetch | State::WorkingSetRegions, _) => Some(State::WorkingSetPrefetch),
+        (State::CriuCopy | State::CriuLazy | State::Attach, Isolation::Container) => Some(State::CriuCopy),
+        _ => Some(State::VmCopy),
+    };
+    match copy {
+        Some(state) => System { state, pages: PageSource::Nas, ..system.clone() },
+        None => System { state: State::Boot, ..system.clone() },
     }
 }
 

@@ -24,9 +24,17 @@ impl Steps<'_> {
         let last = if self.stages.len() > self.first { self.stages.last_mut() } else { None };
         match last {
             Some(last) if resource == Resource::Delay && last.resource == resource => last.work += work,
-            _ => self.stages.push(Stage { resource, work }),
+            _ => self.stages.push(Stage { resource, work, transfer: Duration::ZERO }),
         }
         self.parts.push(Part { stage: self.stages.len() as u32 - 1, step, work });
+    }
+
+    /// A batch over the NIC's line, of which the transfer alone takes so long.
+    fn push_batch(&mut self, step: Step, work: Duration, transfer: Duration) {
+        self.push(step, Resource::NicLine, work);
+        if let Some(stage) = self.stages.last_mut().filter(|stage| stage.resource == Resource::NicLine) {
+            stage.transfer = transfer;
+        }
     }
 
     /// Pages copied in one go from where the system keeps them, at `per_page` besides the transfer.
@@ -38,7 +46,9 @@ impl Steps<'_> {
             }
             PageSource::Dram => self.push(Step::Copy, Resource::Cores, per_page * pages.0),
             PageSource::Rdma | PageSource::RdmaPrefetch => {
-                self.push(Step::Copy, Resource::NicLine, machine.rdma.read_4k + at(machine.rdma.bandwidth));
+                let bandwidth = machine.rdma.bandwidth;
+                let work = machine.rdma.read_4k + at(bandwidth);
+                self.push_batch(Step::Copy, work, page_at(bandwidth) * pages.0);
             }
             PageSource::Ssd => {
                 self.push(Step::Copy, Resource::DiskLine, machine.ssd.read_4k + at(machine.ssd.bandwidth));

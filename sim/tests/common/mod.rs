@@ -48,7 +48,7 @@ pub fn free_spec(name: &str) -> Spec {
         keep_alive: KeepAliveParameters::default(),
         placement: Placement::SandboxAware,
         sharing: Sharing { within_tenant: false, tenants: 0 },
-        pools: Pools { replicas: 0 },
+        pools: Pools { replicas: 0, without_template: WithoutTemplate::Boot },
         faults: Faults::default(),
         workload: WorkloadSpec::W1,
         machine: Machine {

@@ -2,7 +2,7 @@
 //! be hit. What a case prints, when it fails, is only where it differs from the plainest one.
 
 use super::{costly_spec, functions};
-use configs::spec::{Churn, Fault, FaultKind, Placement, Spec, TimelineWindow};
+use configs::spec::{Churn, Fault, FaultKind, Placement, Spec, TimelineWindow, WithoutTemplate};
 use platform::records::RunRecord;
 use platform::system::{CgroupEntry, Dedup, Isolating, Isolation, KeepAlive, PageSource, SYSTEMS, State};
 use proptest::prelude::*;
@@ -43,7 +43,9 @@ struct Surroundings {
     rooms: u64,
     dram_mib: Option<u64>,
     cxl_mib: Option<u64>,
+    rdma_mib: Option<u64>,
     replicas: u32,
+    from_storage: bool,
     tenants: u32,
     within_tenant: bool,
     queue_timeout_s: u64,
@@ -185,11 +187,13 @@ fn composition() -> impl Strategy<Value = Composition> {
 fn surroundings(placement: impl Strategy<Value = Placement>) -> impl Strategy<Value = Surroundings> {
     let size = (1u32..4, 1u32..4, 1u32..4, 1u64..6);
     let memory = (prop::option::weighted(0.2, 16u64..200), prop::option::weighted(0.4, 4u64..120), 0u32..3);
+    let pool = (prop::option::weighted(0.4, 4u64..120), any::<bool>());
     let timeline = prop::option::weighted(0.5, (0u64..200, 1u64..200));
     let rest = (0u32..4, any::<bool>(), 1u64..40, 0u64..50, 1u32..5, timeline);
-    (placement, size, memory, rest).prop_map(|(placement, size, memory, rest)| {
+    (placement, size, memory, pool, rest).prop_map(|(placement, size, memory, pool, rest)| {
         let (racks, nodes_per_rack, cores, rooms) = size;
         let (dram_mib, cxl_mib, replicas) = memory;
+        let (rdma_mib, from_storage) = pool;
         let (tenants, within_tenant, queue_timeout_s, burn_in_s, growth_steps, timeline) = rest;
         Surroundings {
             placement,
@@ -199,7 +203,9 @@ fn surroundings(placement: impl Strategy<Value = Placement>) -> impl Strategy<Va
             rooms,
             dram_mib,
             cxl_mib,
+            rdma_mib,
             replicas,
+            from_storage,
             tenants,
             within_tenant,
             queue_timeout_s,
@@ -215,6 +221,7 @@ fn imperfections() -> impl Strategy<Value = Imperfections> {
     let what = prop_oneof![
         (0u32..9).prop_map(|node| FaultKind::Node { node }),
         (0u32..4).prop_map(|rack| FaultKind::CxlDevice { rack }),
+        Just(FaultKind::RdmaPool {}),
         (0u32..9, 1u32..10)
             .prop_map(|(node, tenths)| FaultKind::Nic { node, factor: f64::from(tenths) / 10.0 }),
     ];
@@ -332,7 +339,13 @@ impl Case {
         if let Some(mib) = from.cxl_mib {
             spec.machine.cxl.capacity = Bytes::from_mib(mib);
         }
+        if let Some(mib) = from.rdma_mib {
+            spec.machine.rdma.capacity = Bytes::from_mib(mib);
+        }
         spec.pools.replicas = from.replicas;
+        if from.from_storage {
+            spec.pools.without_template = WithoutTemplate::Storage;
+        }
         spec.sharing.tenants = from.tenants;
         spec.sharing.within_tenant = from.within_tenant;
         spec.cluster.queue_timeout = Duration::from_secs(from.queue_timeout_s);
@@ -359,6 +372,7 @@ impl Case {
                     FaultKind::Node { node } => FaultKind::Node { node: node % nodes },
                     FaultKind::CxlDevice { rack } => FaultKind::CxlDevice { rack: rack % racks },
                     FaultKind::Nic { node, factor } => FaultKind::Nic { node: node % nodes, factor },
+                    FaultKind::RdmaPool {} => what,
                 };
                 Fault { at: Duration::from_secs(at), lasts: Duration::from_secs(lasts), what }
             })

@@ -229,6 +229,10 @@ named! {
         DeviceLost = "CXL device lost",
         /// A CXL device is back, empty.
         DeviceBack = "CXL device back",
+        /// The RDMA pool fails.
+        PoolLost = "RDMA pool lost",
+        /// The RDMA pool is back, empty.
+        PoolBack = "RDMA pool back",
         /// A NIC gets slower.
         NicSlow = "NIC slowed",
         /// A NIC has its capacity again.

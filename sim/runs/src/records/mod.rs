@@ -6,7 +6,7 @@
 //! | `starts.csv` | start kind: sums |
 //! | `latency.csv` | filled histogram bucket; `.zst` where there are many |
 //! | `memory.csv` | sample |
-//! | `places.csv` | node, CXL device: memory |
+//! | `places.csv` | node, CXL device, RDMA pool: memory |
 //! | `counters.json` | (one object) counters, and memory over the measured part |
 //! | `warnings.txt` | warning |
 //! | `agents.csv` | function that is an agent, where there are any: tokens, times, costs |

@@ -1,18 +1,25 @@
-//! `places.csv`: memory of each node and of each CXL device.
+//! `places.csv`: memory of each node, of each CXL device and of the RDMA pool.
 
 use super::sink::Sink;
 use super::table::{Rows, each_row};
 use crate::error::StoreError;
+use platform::memory::MemoryClass;
 use platform::records::{MemoryRecord, PlaceRecord};
 use std::path::Path;
+use traces::Bytes;
 
 const HEADER: [&str; 4] = ["place", "number", "peak_bytes", "gib_seconds"];
 const NODE: &str = "node";
 const DEVICE: &str = "cxl-device";
+const POOL: &str = "rdma-pool";
 
 pub(crate) fn write(memory: &MemoryRecord, sink: &mut Sink) -> Result<(), StoreError> {
     let mut rows = Rows::new(sink, &HEADER)?;
-    for (name, places) in [(NODE, &memory.nodes), (DEVICE, &memory.devices)] {
+    // There is one: its memory is what the cluster has of the class, which is where it is read from.
+    let rdma = MemoryClass::PoolRdma;
+    let pool = PlaceRecord { peak: memory.peak.get(rdma), gib_seconds: memory.gib_seconds[rdma as usize] };
+    let pools = if pool.peak > Bytes::ZERO { vec![pool] } else { Vec::new() };
+    for (name, places) in [(NODE, &memory.nodes), (DEVICE, &memory.devices), (POOL, &pools)] {
         for (number, place) in places.iter().enumerate() {
             let row = [
                 name.to_owned(),
@@ -31,11 +38,11 @@ pub(crate) fn read(path: &Path, memory: &mut MemoryRecord) -> Result<(), StoreEr
     each_row(path, &HEADER, |row| {
         let name: String = row.value()?;
         let _number: u32 = row.value()?;
-        let place = PlaceRecord { peak: traces::Bytes(row.value()?), gib_seconds: row.value()? };
-        if name == DEVICE {
-            memory.devices.push(place);
-        } else {
-            memory.nodes.push(place);
+        let place = PlaceRecord { peak: Bytes(row.value()?), gib_seconds: row.value()? };
+        match name.as_str() {
+            DEVICE => memory.devices.push(place),
+            POOL => {}
+            _ => memory.nodes.push(place),
         }
         Ok(())
     })

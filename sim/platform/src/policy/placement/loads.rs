@@ -146,6 +146,14 @@ impl NodeLoads {
         Some(NodeId(rack * self.nodes_per_rack + node))
     }
 
+    /// The first rack, from `home` on and round to it again, that has a node with at most that much
+    /// committed memory.
+    pub fn next_rack_with(&self, home: u32, committed: Bytes) -> Option<u32> {
+        let racks = &self.emptiest_rack;
+        // Round again up to `home`: whoever comes after it has just been asked in vain.
+        racks.next_at_most(home as usize, committed.0).or_else(|| racks.next_at_most(0, committed.0))
+    }
+
     /// The node with the fewest running invocations; of equals the first. The first node if all are
     /// down.
     ///

@@ -1,4 +1,4 @@
-//! The least of many keys, known after every change in O(log n).
+//! The least of many keys, known after every change in O(log n); and the next of those below a limit.
 
 /// Inner nodes of a complete binary tree, each holding the index of the least key below it; ties go
 /// to the lower index. A key of [`u64::MAX`] is out of the contest.
@@ -46,11 +46,40 @@ impl Tournament {
         }
     }
 
-    fn winner_below(&self, slot: usize) -> u32 {
-        let entrant = |child: usize| {
-            if child >= self.leaves { (child - self.leaves) as u32 } else { self.winners[child] }
+    /// The first entrant from `from` on whose key is at most `limit`, which is not that of who is out:
+    /// O(log n), by going up past everything that is above the limit, and down again.
+    pub fn next_at_most(&self, from: usize, limit: u64) -> Option<u32> {
+        let wins = |slot: usize| {
+            let winner = self.entrant(slot) as usize;
+            self.keys.get(winner).is_some_and(|&key| key <= limit && key < u64::MAX)
         };
-        let (left, right) = (entrant(2 * slot), entrant(2 * slot + 1));
+        if from >= self.keys.len() {
+            return None;
+        }
+        let mut slot = self.leaves + from;
+        while !wins(slot) {
+            // On to the next subtree to the right: up, as long as this one is the right half.
+            while slot % 2 == 1 {
+                slot /= 2;
+            }
+            if slot == 0 {
+                return None;
+            }
+            slot += 1;
+        }
+        while slot < self.leaves {
+            slot = if wins(2 * slot) { 2 * slot } else { 2 * slot + 1 };
+        }
+        Some((slot - self.leaves) as u32)
+    }
+
+    /// Who wins at a slot: an inner node, or a leaf.
+    fn entrant(&self, slot: usize) -> u32 {
+        if slot >= self.leaves { (slot - self.leaves) as u32 } else { self.winners[slot] }
+    }
+
+    fn winner_below(&self, slot: usize) -> u32 {
+        let (left, right) = (self.entrant(2 * slot), self.entrant(2 * slot + 1));
         match (self.keys.get(left as usize), self.keys.get(right as usize)) {
             (Some(a), Some(b)) if b < a => right,
             (None, Some(_)) => right,
@@ -77,6 +106,11 @@ mod tests {
                 tournament.set(index, key);
                 let least = (0..n).min_by_key(|&i| truth[i]).filter(|&i| truth[i] < u64::MAX);
                 assert_eq!(tournament.least(), least.map(|i| i as u32));
+                let (from, limit) = ((state >> 50) as usize % n, (state >> 10) % 1100);
+                for limit in [limit, u64::MAX] {
+                    let next = (from..n).find(|&i| truth[i] <= limit && truth[i] < u64::MAX);
+                    assert_eq!(tournament.next_at_most(from, limit), next.map(|i| i as u32));
+                }
             }
         }
     }
