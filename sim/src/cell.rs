@@ -246,9 +246,11 @@ pub struct Cell {
     recorder: Recorder,
     counters: Counters,
     commands: Vec<Command>,
-    /// Jobs that a processor displaces, or that leave one, while that is seen to.
+    /// Jobs that a processor displaces, that leave one, or whose ends on one are known again, while that
+    /// is seen to.
     displaced: Vec<u32>,
     leaving: Vec<u32>,
+    settled: Vec<(u32, Instant)>,
     /// Nodes whose memory use has just passed their DRAM.
     pressure: Vec<NodeId>,
     dram: Bytes,
@@ -373,6 +375,7 @@ impl Cell {
             commands: Vec::with_capacity(16),
             displaced: Vec::new(),
             leaving: Vec::new(),
+            settled: Vec::new(),
             pressure: Vec::new(),
             dram: spec.cluster.dram,
             sample_every: spec.output.memory_every,

@@ -56,6 +56,8 @@ pub struct Processor {
     first: u32,
     /// Whether its use is reported as that of cores.
     pub is_cores: bool,
+    is_overloaded: bool,
+    /// In force while it is overloaded; kept for the next time after the first.
     sharing: Option<Box<Sharing>>,
 }
 
@@ -81,12 +83,12 @@ impl Processor {
 
     /// An empty resource that serves `exactly` so many thousandths of a job at full rate.
     pub fn new(exactly: u64) -> Self {
-        Self { capacity: whole(exactly), exactly, alone: 0, first: NOBODY, is_cores: false, sharing: None }
+        Self { capacity: whole(exactly), exactly, alone: 0, first: NOBODY, is_cores: false, is_overloaded: false, sharing: None }
     }
 
     /// Jobs that are served now, each counted as the share it gets: at most the capacity.
     pub fn in_use(&self) -> u32 {
-        match &self.sharing {
+        match self.shared() {
             None => self.alone,
             Some(sharing) => self.capacity.min(sharing.jobs.len() as u32),
         }
@@ -101,7 +103,7 @@ impl Processor {
         work: Duration,
         displaced: &mut Vec<u32>,
     ) -> Joined {
-        if let Some(sharing) = &mut self.sharing {
+        if let Some(sharing) = self.shared_mut() {
             sharing.jobs.join(now, job, work);
             return Joined::Shares;
         }
@@ -110,16 +112,13 @@ impl Processor {
             self.sit(seats, job, ends);
             return Joined::Ends(ends);
         }
-        let mut sharing = Box::new(Sharing::new(self.exactly));
-        self.stand_up(seats, now, &mut sharing.jobs, displaced);
-        sharing.jobs.join(now, job, work);
-        self.sharing = Some(sharing);
+        self.share(seats, now, displaced).jobs.join(now, job, work);
         Joined::Shares
     }
 
     /// A job whose end was known has come to it, or a job is lost.
     pub fn end(&mut self, seats: &mut impl Seats, now: Instant, job: u32) {
-        if let Some(sharing) = &mut self.sharing {
+        if let Some(sharing) = self.shared_mut() {
             sharing.jobs.remove(now, job);
             return;
         }
@@ -137,7 +136,7 @@ impl Processor {
     /// An announcement has come: the jobs that leave now are added to `left`. `false` if the
     /// announcement no longer counts.
     pub fn leave(&mut self, now: Instant, announcement: Number, left: &mut Vec<u32>) -> bool {
-        let Some(sharing) = self.sharing.as_mut().filter(|s| s.announcement == announcement) else {
+        let Some(sharing) = self.shared_mut().filter(|s| s.announcement == announcement) else {
             return false;
         };
         sharing.announced = Instant::MAX;
@@ -147,31 +146,34 @@ impl Processor {
 
     /// When a leave is to be announced, if at another time than before.
     pub fn to_announce(&self) -> Option<Instant> {
-        let sharing = self.sharing.as_ref()?;
+        let sharing = self.shared()?;
         let next = sharing.jobs.next_leave()?;
         (next != sharing.announced).then_some(next)
     }
 
     /// It was announced by that event.
     pub fn announced(&mut self, at: Instant, announcement: Number) {
-        if let Some(sharing) = &mut self.sharing {
+        if let Some(sharing) = self.shared_mut() {
             sharing.announced = at;
             sharing.announcement = announcement;
         }
     }
 
-    /// Goes back to jobs with known ends if half the capacity is free: those jobs and ends.
-    pub fn settle(&mut self, seats: &mut impl Seats, now: Instant) -> Vec<(u32, Instant)> {
+    /// Goes back to jobs with known ends if half the capacity is free: those jobs and ends are added to
+    /// `settled`.
+    pub fn settle(&mut self, seats: &mut impl Seats, now: Instant, settled: &mut Vec<(u32, Instant)>) {
         let few = |sharing: &Sharing| sharing.jobs.len() as u32 <= self.capacity / 2;
-        if !self.sharing.as_deref().is_some_and(few) {
-            return Vec::new();
+        if !self.shared().is_some_and(few) {
+            return;
         }
-        let Some(mut sharing) = self.sharing.take() else { return Vec::new() };
-        let settled = sharing.jobs.drain(now);
-        for &(job, ends) in &settled {
+        self.is_overloaded = false;
+        let before = settled.len();
+        if let Some(sharing) = &mut self.sharing {
+            sharing.jobs.drain(now, settled);
+        }
+        for &(job, ends) in &settled[before..] {
             self.sit(seats, job, ends);
         }
-        settled
     }
 
     /// The resource has another capacity, in thousandths of a job, from now on. Everybody shares, so that no known end has to
@@ -183,13 +185,38 @@ impl Processor {
         exactly: u64,
         displaced: &mut Vec<u32>,
     ) {
-        let mut sharing = self.sharing.take().unwrap_or_else(|| Box::new(Sharing::new(self.exactly)));
-        self.stand_up(seats, now, &mut sharing.jobs, displaced);
+        let sharing = self.share(seats, now, displaced);
         sharing.jobs.set_capacity(now, exactly);
         sharing.announced = Instant::MAX;
         self.capacity = whole(exactly);
         self.exactly = exactly;
-        self.sharing = Some(sharing);
+    }
+
+    /// How jobs share it, if it is overloaded.
+    fn shared(&self) -> Option<&Sharing> {
+        if self.is_overloaded { self.sharing.as_deref() } else { None }
+    }
+
+    fn shared_mut(&mut self) -> Option<&mut Sharing> {
+        if self.is_overloaded { self.sharing.as_deref_mut() } else { None }
+    }
+
+    /// From now on all share it, if they do not yet: jobs with known ends go over to virtual time.
+    fn share(&mut self, seats: &mut impl Seats, now: Instant, displaced: &mut Vec<u32>) -> &mut Sharing {
+        let is_new = !std::mem::replace(&mut self.is_overloaded, true);
+        let sharing = self.sharing.get_or_insert_with(|| Box::new(Sharing::new(self.exactly)));
+        if is_new {
+            (sharing.announced, sharing.announcement) = (Instant::MAX, Number::default());
+            let mut job = std::mem::replace(&mut self.first, NOBODY);
+            while job != NOBODY {
+                let seat = std::mem::replace(seats.seat(job), Seat::NONE);
+                sharing.jobs.join(now, job, seat.ends.since(now));
+                displaced.push(job);
+                job = seat.next;
+            }
+            self.alone = 0;
+        }
+        sharing
     }
 
     fn sit(&mut self, seats: &mut impl Seats, job: u32, ends: Instant) {
@@ -201,23 +228,6 @@ impl Processor {
         self.alone += 1;
     }
 
-    /// All jobs with known ends go over to virtual time.
-    fn stand_up(
-        &mut self,
-        seats: &mut impl Seats,
-        now: Instant,
-        jobs: &mut Shared,
-        displaced: &mut Vec<u32>,
-    ) {
-        let mut job = std::mem::replace(&mut self.first, NOBODY);
-        while job != NOBODY {
-            let seat = std::mem::replace(seats.seat(job), Seat::NONE);
-            jobs.join(now, job, seat.ends.since(now));
-            displaced.push(job);
-            job = seat.next;
-        }
-        self.alone = 0;
-    }
 }
 
 fn whole(exactly: u64) -> u32 {
@@ -263,12 +273,22 @@ mod tests {
         let (at, first) = announce(&mut cores);
         assert!(cores.leave(at, first, &mut left));
         assert_eq!((at, std::mem::take(&mut left)), (ms(12), vec![9]));
-        assert_eq!(cores.settle(&mut seats, at), []);
+        let settled = |cores: &mut Processor, seats: &mut Table, at| {
+            let mut settled = Vec::new();
+            cores.settle(seats, at, &mut settled);
+            settled
+        };
+        assert_eq!(settled(&mut cores, &mut seats, at), []);
         let (at, second) = announce(&mut cores);
         assert!(!cores.leave(at, first, &mut left), "a stale announcement means nothing");
         assert!(cores.leave(at, second, &mut left));
         assert_eq!((at, left), (ms(14), vec![8, 7]));
-        assert_eq!((cores.settle(&mut seats, at), cores.in_use()), (Vec::new(), 0));
+        assert_eq!((settled(&mut cores, &mut seats, at), cores.in_use()), (Vec::new(), 0));
         assert_eq!(cores.join(&mut seats, ms(20), 1, work(5), &mut displaced), Joined::Ends(ms(25)));
+        // Overloaded once more: what was announced before means nothing, and time begins anew.
+        assert_eq!(cores.join(&mut seats, ms(20), 2, work(5), &mut displaced), Joined::Ends(ms(25)));
+        assert_eq!(cores.join(&mut seats, ms(20), 3, work(2), &mut displaced), Joined::Shares);
+        assert!(!cores.leave(ms(23), second, &mut Vec::new()));
+        assert_eq!(cores.to_announce(), Some(ms(23)));
     }
 }

@@ -122,7 +122,9 @@ impl Driven {
             Event::Work(Work::Processor(_), number) => {
                 let mut left = Vec::new();
                 if self.processor.leave(now, number, &mut left) {
-                    for (job, ends) in self.processor.settle(&mut self.seats, now) {
+                    let mut settled = Vec::new();
+                    self.processor.settle(&mut self.seats, now, &mut settled);
+                    for (job, ends) in settled {
                         self.expect(job, ends);
                     }
                     self.announce();

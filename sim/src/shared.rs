@@ -84,15 +84,14 @@ impl Shared {
         self.jobs.retain(|&Reverse((_, _, other))| other != job);
     }
 
-    /// All jobs leave, in the order in which they would have: each with the instant at which it would
-    /// end if it were alone from now on.
-    pub fn drain(&mut self, now: Instant) -> Vec<(u32, Instant)> {
+    /// All jobs leave, in the order in which they would have: each is added to `left` with the instant
+    /// at which it would end if it were alone from now on.
+    pub fn drain(&mut self, now: Instant, left: &mut Vec<(u32, Instant)>) {
         self.advance(now);
-        let mut jobs: Vec<_> = self.jobs.drain().map(|Reverse(job)| job).collect();
-        jobs.sort_unstable();
-        let left =
-            |leave: u64| Duration::from_nanos(leave.saturating_sub(self.virtual_now).div_ceil(FRACTION));
-        jobs.into_iter().map(|(leave, _, job)| (job, now + left(leave))).collect()
+        while let Some(Reverse((leave, _, job))) = self.jobs.pop() {
+            let work = leave.saturating_sub(self.virtual_now).div_ceil(FRACTION);
+            left.push((job, now + Duration::from_nanos(work)));
+        }
     }
 
     /// The capacity changes.

@@ -75,10 +75,12 @@ fn spec(name: &str) -> Spec {
     spec.cluster.racks = 2;
     spec.cluster.cores = 4;
     spec.cluster.dram = Bytes::from_gib(64);
-    spec.cluster.memory_cap = Bytes::from_gib(12);
+    spec.cluster.memory_cap = Bytes::from_gib(4);
     spec.cluster.queue_timeout = Duration::from_secs(60);
     spec.machine.restore.prefetch_coverage = 0.9;
     spec.output.invocations = false;
+    // A rare function's histogram grows late.
+    spec.output.distributions = 10;
     spec.output.growth_steps = 4;
     spec
 }
@@ -94,6 +96,7 @@ fn a_run_asks_for_no_memory_between_invocation_n_and_2_n() {
         ..Job::standard(2 * N, 3)
     };
     let functions = job.head().expect("a job").functions;
+    let mut most = 0;
     for name in ["faasd", "t-cxl", "t-rdma", "t-tiered", "rainbowcake"] {
         let at = Cell::new([0; 2]);
         let invocations = Watched { invocations: job.invocations().expect("a job"), drawn: 0, at: &at };
@@ -103,8 +106,10 @@ fn a_run_asks_for_no_memory_between_invocation_n_and_2_n() {
         let [before, after] = at.get();
         assert!(before > 0, "{name}: the allocator counts");
         let starts = 2 * N - started(&record, StartKind::Warm);
-        assert!(starts > N / 10, "{name}: {starts} starts are too few to see what they ask for");
         let grown = after - before;
-        assert!(grown <= LAST_GROWTHS, "{name}: {grown} allocations in {N} invocations");
+        println!("{name}: {grown} allocations in {N} invocations, {starts} starts");
+        assert!(starts > N / 5, "{name}: {starts} starts are too few to see what they ask for");
+        most = most.max(grown);
     }
+    assert!(most <= LAST_GROWTHS, "{most} allocations in {N} invocations");
 }

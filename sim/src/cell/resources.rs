@@ -65,12 +65,14 @@ impl Cell {
         let processor = &mut self.processors[index as usize];
         let before = processor.in_use();
         if processor.leave(self.now, announcement, &mut left) {
-            let settled = processor.settle(&mut self.sandboxes, self.now);
+            let mut settled = std::mem::take(&mut self.settled);
+            processor.settle(&mut self.sandboxes, self.now, &mut settled);
             self.count_cores(index, before);
-            for (job, ends) in settled {
+            for (job, ends) in settled.drain(..) {
                 let event = self.queue.push(ends, Class::Work, Work::Sandbox(job));
                 self.sandboxes[job as usize].event = event;
             }
+            self.settled = settled;
             self.announce(index);
             for job in left.drain(..) {
                 self.sandboxes[job as usize].on = NOWHERE;
