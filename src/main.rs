@@ -20,6 +20,7 @@ mod reproduce;
 mod run;
 mod sweep;
 mod trace;
+mod validate;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ enum Command {
     Reproduce(reproduce::ReproduceArgs),
     /// Compare two runs, points, experiments or stores.
     Compare(compare::CompareArgs),
+    /// Play a workload on this machine and in the simulator, and print the errors.
+    Validate(validate::ValidateArgs),
     /// List experiments and show the values in force.
     Config(config::ConfigArgs),
     /// List the systems: compositions of policies, with their sources.
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Reference(args) => report::keep(&cli.folders, &args),
         Command::Reproduce(args) => reproduce::run(&cli.folders, &args),
         Command::Compare(args) => compare::run(&cli.folders, &args),
+        Command::Validate(args) => validate::run(&cli.folders, &args),
         Command::Config(args) => config::run(&cli.folders, &args),
         Command::Systems(args) => policies::systems(&args),
         Command::Policies(args) => policies::policies(&args),

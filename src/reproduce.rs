@@ -106,7 +106,7 @@ fn on_this_machine(folders: &Folders, experiment: &Experiment, how: &How) -> any
 }
 
 /// What keeps real sandboxes from being used here, and what to do about it.
-fn lacking(folders: &Folders, measure: Option<&Measure>) -> anyhow::Result<Option<String>> {
+pub fn lacking(folders: &Folders, measure: Option<&Measure>) -> anyhow::Result<Option<String>> {
     // SAFETY: reads a number of this process.
     if unsafe { libc::geteuid() } != 0 {
         return Ok(Some("real sandboxes need root: run it as root or with sudo".to_owned()));

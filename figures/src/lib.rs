@@ -31,6 +31,7 @@ pub mod steady;
 pub mod summary;
 #[cfg(test)]
 mod synthetic;
+pub mod validate;
 
 pub use claims::{Claim, Judged, Verdict, judge};
 pub use error::{Error, Result};

@@ -75,7 +75,9 @@ fn memory_agrees(case: &Case, record: &RunRecord) -> Result<(), TestCaseError> {
 fn memory_is_given_back(case: &Case, record: &RunRecord) -> Result<(), TestCaseError> {
     let spec = case.spec();
     let functions = case.functions();
-    let empty = sim::simulate(&spec, case.what_is_played(&functions, std::iter::empty()));
+    // What is there at the beginning, before anything fails.
+    let whole = configs::Spec { faults: configs::spec::Faults::default(), ..spec.clone() };
+    let empty = sim::simulate(&whole, case.what_is_played(&functions, std::iter::empty()));
     let resident = empty.memory.samples[0].bytes;
     // A bare sandbox holds no memory of any function, and layers declare none for it.
     let bare_are_free = spec.system.keep_alive == platform::system::KeepAlive::Layers;

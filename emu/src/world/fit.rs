@@ -92,6 +92,16 @@ pub fn control_config(spec: &Spec, workload: &Workload, seed: u64) -> ControlCon
     }
 }
 
+/// What the simulated world plays in the place of a machine with so many cores: one node, and keep-alive as much
+/// shorter as the fitted workload is faster, so that both worlds decide over the same.
+#[must_use]
+pub fn as_played(spec: &Spec, cores: u32) -> Spec {
+    let speed = spec.emu.as_ref().map_or(1.0, |emu| emu.speed);
+    let mut played = Spec { keep_alive: shorter(&spec.keep_alive, speed), emu: None, ..spec.clone() };
+    (played.cluster.nodes, played.cluster.racks, played.cluster.cores) = (1, 1, cores);
+    played
+}
+
 /// Keep-alive belongs to the workload's time: it shrinks as the gaps between arrivals do.
 fn shorter(given: &KeepAliveParameters, speed: f64) -> KeepAliveParameters {
     let mut parameters = given.clone();

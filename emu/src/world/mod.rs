@@ -37,7 +37,7 @@ pub use catalog::{Catalog, Installed, Listed, Real};
 pub use driver::{Gauges, Patience, Play, play};
 pub use error::Refused;
 pub use executor::{Event, Executor, Happened, Life};
-pub use fit::{control_config, fit};
+pub use fit::{as_played, control_config, fit};
 pub use replay::{Differs, replay};
 
 use std::path::PathBuf;
