@@ -411,7 +411,9 @@ impl Cell {
         let most = self.devices.iter().map(|device| device.place.held()).max().unwrap_or_default();
         self.warnings.extend(warnings::of_pool("CXL", most, spec.machine.cxl.capacity));
         let rdma = held.get(MemoryClass::PoolRdma);
-        self.warnings.extend(warnings::of_pool("RDMA", rdma, spec.machine.rdma.capacity));
+        // Where racks are played apart, what one of them has of the pool.
+        let capacity = self.pool.as_ref().map(Device::capacity).unwrap_or_default();
+        self.warnings.extend(warnings::of_pool("RDMA", rdma, capacity));
         self.accounting.add(Instant::ZERO, &held);
         if self.timeline.is_some() {
             let nothing = ByClass::default();

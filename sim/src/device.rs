@@ -91,6 +91,11 @@ impl Device {
         device
     }
 
+    /// Bytes that it has room for.
+    pub fn capacity(&self) -> Bytes {
+        self.capacity
+    }
+
     /// A sandbox of the function is about to use its template.
     pub fn acquire(
         &mut self,

@@ -1,4 +1,5 @@
-//! Rack locality: a new sandbox goes to the function's home rack, whose pool holds its template.
+//! Rack locality: a new sandbox goes to the function's home rack, whose pool holds its template (TrEnv,
+//! SOSP'24, multi-node protocol: one copy on the device that the nodes of a rack share).
 //!
 //! An idle sandbox of the function is used wherever it is. A new one goes to the node of the home
 //! rack with the most uncommitted memory; if it does not fit there, the other racks are asked in

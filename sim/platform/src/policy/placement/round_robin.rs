@@ -1,4 +1,5 @@
-//! Round robin: invocations go to the nodes in turn, whatever is idle where.
+//! Round robin: invocations go to the nodes in turn, whatever is idle where. Common practice; one of the
+//! schedulers of dslab-faas.
 
 use super::{NodeLoads, PlacementPolicy, Scope};
 use crate::ids::NodeId;
