@@ -27,7 +27,7 @@
 //!
 //! # Files
 //! * [`program`]: what is asked for; [`steps`], [`labels`], [`fingerprint`], [`error`]: vocabulary.
-//! * `manager`: the public side; `pool`: which idle sandbox is repurposed; `roots`, `networks`: made in advance.
+//! * `manager`: the public side; `pool`: idle sandboxes, and a start in one of them.
 //! * `nursery`, `init`, `inside`: the three kinds of process below it; `wire`: what they say to each other.
 //! * [`seccomp`]: the filter; [`channel`]: one request and its answer.
 

@@ -76,7 +76,7 @@ fn simple(kind: UnshareFlags, step: &'static str) -> Finding {
 }
 
 /// Unshares directly, else as root of a user namespace.
-fn enter(kind: UnshareFlags, step: &'static str) -> Result<Means, Fault> {
+pub(super) fn enter(kind: UnshareFlags, step: &'static str) -> Result<Means, Fault> {
     match unshare(kind) {
         Ok(()) => Ok(Means::Directly),
         Err(rustix::io::Errno::PERM) => {
