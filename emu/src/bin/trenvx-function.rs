@@ -41,6 +41,7 @@ fn serve_pages(socket: &str, source: &str) -> Result<std::convert::Infallible, B
 
 fn main() {
     emu::sandbox::enter_if_asked(ENTRIES);
+    emu::functions::built_in::enter_if_asked();
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.split_first() {
         Some((first, rest)) if first == "serve" => std::process::exit(actions::serve(rest)),

@@ -35,6 +35,7 @@ pub(super) fn run(ways: &[u32], starts: u32) -> Result<Outcome, Error> {
             Chart::wholes("sandbox-end", "End of a sandbox on this machine", "end", "Median (ms)"),
         ],
         warnings,
+        wrong: Vec::new(),
         stand_ins: Vec::new(),
     })
 }

@@ -153,8 +153,7 @@ mod guest {
         let shared = shared.at("map the processor's state")?.cast::<u8>();
 
         let mut special = SpecialRegisters::default();
-        let at = (&raw mut special) as u64;
-        request(cpu.as_raw_fd(), GET_SREGS, at, "read registers")?;
+        request(cpu.as_raw_fd(), GET_SREGS, (&raw mut special) as u64, "read registers")?;
         let flat = Segment {
             limit: u32::MAX,
             present: 1,
@@ -167,7 +166,7 @@ mod guest {
         special.segments[0] = Segment { selector: 8, kind: 0xb, ..flat };
         special.segments[1..6].fill(Segment { selector: 16, kind: 3, ..flat });
         special.cr0 |= 1;
-        request(cpu.as_raw_fd(), SET_SREGS, at, "set registers")?;
+        request(cpu.as_raw_fd(), SET_SREGS, (&raw const special) as u64, "set registers")?;
         let mut registers = [0_u64; 18];
         (registers[16], registers[17]) = (CODE_AT, 2);
         request(cpu.as_raw_fd(), SET_REGS, registers.as_ptr() as u64, "set registers")?;
