@@ -179,8 +179,8 @@ fn ports(sandbox: &Sandbox) -> Vec<std::path::PathBuf> {
             .and_then(|rest| rest.strip_prefix(pid.as_str()))
             .map(|rest| rest[1..].to_owned())
     };
-    let link = links.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let link = link.filter(|name| own(name).is_some_and(|rest| rest == end)).next().expect("its link");
+    let mut names = links.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let link = names.find(|name| own(name).is_some_and(|rest| rest == end)).expect("its link");
     let bridge = std::fs::read_link(format!("/sys/class/net/{link}/master")).unwrap();
     let bridge = bridge.file_name().unwrap().to_string_lossy().into_owned();
     match std::fs::read_dir(format!("/sys/class/net/{bridge}/brif")) {
