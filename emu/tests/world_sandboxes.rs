@@ -10,7 +10,7 @@ use common::NEEDS;
 use configs::{Experiment, Tier, WorldKind};
 use emu::doctor::skip_without;
 use emu::functions::Places;
-use emu::sandbox::{Base, Program};
+use emu::sandbox::{Base, Limits, Program};
 use emu::world::{Catalog, EmulatedWorld, Installed, Listed, Real, control_config, fit, replay};
 use platform::memory::MemoryClass;
 use platform::records::{Outcome, StartKind};
@@ -199,6 +199,41 @@ fn kill_the_init() -> usize {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     }
     inits.len()
+}
+
+/// A call that is lost because its function met a limit is lost alone, and the run says which limit it was.
+#[test]
+fn a_function_that_meets_its_limit_is_lost_and_the_limit_is_named() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
+    let serve = Program { limits, ..Program::call("serve", [""; 0]) };
+    let real = |action: &str| Real {
+        program: serve.clone(),
+        input: json!({ "action": action, "with": { "bytes": 256 << 20 } }),
+        expect: None,
+    };
+    let functions = [("json-serde", "echo"), ("hello-world", "memory-bomb")];
+    let functions = functions.map(|(name, action)| (name.to_owned(), real(action)));
+    let catalog = Box::new(Listed { base: Base::HostPrograms, functions: BTreeMap::from(functions) });
+    let world = EmulatedWorld { launcher: PathBuf::from(env!("CARGO_BIN_EXE_trenvx-function")), catalog };
+    let mut workload = workload();
+    let at = |ms, function| {
+        let arrival = Instant::ZERO + Duration::from_millis(ms);
+        Invocation::new(arrival, FunctionId(function), Duration::from_millis(1))
+    };
+    workload.invocations = vec![at(0, 0), at(0, 1), at(1500, 0)].into();
+    workload.span = Duration::from_secs(2);
+    let experiment = experiment(folder.path(), &[]);
+    let faasd = experiment.points.iter().find(|point| point.label == "faasd").unwrap();
+    let record = world.run(&faasd.spec, &workload, 1).unwrap_or_else(|error| panic!("{error}"));
+    let ended = |function: usize, outcome: Outcome| record.functions[function].outcomes[outcome as usize];
+    assert_eq!((ended(0, Outcome::Completed), ended(1, Outcome::Failed)), (2, 1), "{:?}", record.warnings);
+    let said = record.warnings.join("\n");
+    assert!(said.contains("hello-world: ") && said.contains("memory limit of 67108864 bytes"), "{said}");
 }
 
 /// What real sandboxes cannot do is refused before anything is started, and says what to do.

@@ -238,12 +238,20 @@ impl RealSandboxes {
                     for fd in [function.channel.as_fd(), function.process.as_fd()] {
                         let _ = epoll::delete(&self.epoll, fd);
                     }
-                    self.pending.push(gone(life, format!("{why}{said}")));
+                    let limits = slot.sandbox.as_ref().map(limits).unwrap_or_default();
+                    self.pending.push(gone(life, format!("{why}{limits}{said}")));
                     return;
                 }
             }
         }
     }
+}
+
+/// Which limits the function of a sandbox has met.
+fn limits(sandbox: &Sandbox) -> String {
+    let met = sandbox.limits_met().unwrap_or_default();
+    let met: Vec<String> = met.iter().map(ToString::to_string).collect();
+    if met.is_empty() { String::new() } else { format!("; it has met its {}", met.join(", its ")) }
 }
 
 /// Why a process whose pages are served was ended, if it was.
