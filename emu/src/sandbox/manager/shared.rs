@@ -154,9 +154,6 @@ impl Shared {
         let number = sandbox.parts.number;
         let at = |step| move |source| Error::Step { number, step, source };
         let mut order = self.reset_order(sandbox.function.take(), false);
-        if order.check.is_some_and(|check| check.settings) {
-            self.judge_cgroup(sandbox)?;
-        }
         let shrinks =
             |new: Option<u64>, old: Option<u64>| new.is_some_and(|new| old.is_none_or(|old| new < old));
         let mut old = sandbox.limits;
@@ -165,7 +162,9 @@ impl Shared {
             Limits { disk_bytes: program.limits.disk_bytes, log_bytes: program.limits.log_bytes, ..limits };
         let narrower = shrinks(limits.memory_bytes, old.memory_bytes)
             || shrinks(limits.pids.map(u64::from), old.pids.map(u64::from));
-        if narrower {
+        // One that could have changed its cgroup is looked at when it is gone.
+        let could_change = order.check.is_some_and(|check| check.settings);
+        if narrower || could_change {
             if old.cpu_millis.is_some() {
                 // An init in the same group must not wait for processor time that the old function has used up.
                 let cgroup = sandbox.parts.cgroup.as_ref().expect("a sandbox has a cgroup");
@@ -176,6 +175,9 @@ impl Shared {
             // The old function must go first: it may hold more than the new one is allowed.
             let (answer, _) = self.order(&sandbox.parts, &order, &[], steps)?;
             self.judge(sandbox.parts.number, &sandbox.first, &answer)?;
+            if could_change {
+                self.judge_cgroup(sandbox, &old)?;
+            }
             order = Order::default();
         }
         let since = now();
@@ -205,7 +207,7 @@ impl Shared {
         if order.check.is_none() {
             return Ok(());
         }
-        self.judge_cgroup(sandbox)?;
+        self.judge_cgroup(sandbox, &sandbox.limits)?;
         self.judge_memory(sandbox)
     }
 
@@ -236,10 +238,10 @@ impl Shared {
     }
 
     /// Compares limits and settings of the cgroup with what they were and what was set.
-    fn judge_cgroup(&self, sandbox: &Sandbox) -> Result<(), Error> {
+    fn judge_cgroup(&self, sandbox: &Sandbox, limits: &Limits) -> Result<(), Error> {
         let parts = &sandbox.parts;
         let cgroup = parts.cgroup.as_ref().expect("a sandbox has a cgroup");
-        let looks = self.kernel.look(cgroup, &sandbox.limits);
+        let looks = self.kernel.look(cgroup, limits);
         let looks = looks.map_err(|source| parts.fault("look at its cgroup", source))?;
         let used = Fingerprint { parts: vec![(Part::Cgroup, looks)] };
         self.verdict(parts.number, used.differences(&sandbox.first))
