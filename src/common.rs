@@ -3,8 +3,7 @@
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use configs::{Experiment, Tier, Typed};
-use emu::doctor::{Report, Status};
-use serde::{Deserialize, Serialize};
+use emu::doctor::{Host, Said, Status};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,33 +11,8 @@ use std::path::{Path, PathBuf};
 /// Where outputs go unless another folder is named.
 const OUT: &str = "out";
 
-/// What was found about this machine, in the folder of outputs.
-const FACILITIES: &str = "facilities.json";
-
-/// What was found, and what it holds for.
-#[derive(Debug, Serialize, Deserialize)]
-struct Facilities {
-    #[serde(flatten)]
-    asked: Asks,
-    found: BTreeMap<String, String>,
-}
-
-/// On what an answer about the machine depends: its start, the user, the version that asks.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Asks {
-    boot: String,
-    user: u32,
-    version: String,
-}
-
-impl Asks {
-    fn now() -> Self {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        // SAFETY: reads a number of this process.
-        let user = unsafe { libc::geteuid() };
-        Self { boot: boot.trim().to_owned(), user, version: env!("CARGO_PKG_VERSION").to_owned() }
-    }
-}
+/// What programs of this machine have said about themselves, in the folder of outputs.
+const PROGRAMS: &str = "programs.json";
 
 /// Where things are.
 #[derive(Clone, Debug, Args)]
@@ -68,21 +42,18 @@ impl Folders {
         Ok(configs::load_typed(&file, tier, typed)?)
     }
 
-    /// What this machine can do, in a word or two for each facility. Examining it takes most of a second, so the answer
-    /// is kept in the folder of outputs until the machine is started again or `trenvx doctor` looks anew.
+    /// What this machine can do, in a word or two for each facility. Everything is tried anew, so that what a set-up has
+    /// changed counts; only what programs have said is kept in the folder of outputs, until they change or `trenvx
+    /// doctor` asks them again.
     pub fn facilities(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let path = self.out.join(FACILITIES);
-        let known =
-            std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Facilities>(&bytes).ok());
-        if let Some(known) = known.filter(|known| known.asked == Asks::now()) {
-            return Ok(known.found);
-        }
+        let known = std::fs::read(self.out.join(PROGRAMS)).ok();
+        let known: Said = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let host = Host::this().knowing(known.clone());
+        let report = emu::doctor::examine_host(&host);
         std::fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
-        self.remember(&emu::doctor::examine())
-    }
-
-    /// Keeps what the doctor found, if there is a folder of outputs.
-    pub fn remember(&self, report: &Report) -> anyhow::Result<BTreeMap<String, String>> {
+        if host.said() != known {
+            self.remember(&host)?;
+        }
         let found = report.checks.iter().map(|check| {
             let word = check.status.word();
             let found = match &check.status {
@@ -92,12 +63,15 @@ impl Folders {
             };
             (check.facility.to_owned(), found)
         });
-        let facilities = Facilities { asked: Asks::now(), found: found.collect() };
+        Ok(found.collect())
+    }
+
+    /// Keeps what programs have said, if there is a folder of outputs.
+    pub fn remember(&self, host: &Host) -> anyhow::Result<()> {
         if self.out.is_dir() {
-            let text = serde_json::to_vec_pretty(&facilities)?;
-            traces::atomic::write_file(&self.out.join(FACILITIES), &text)?;
+            traces::atomic::write_file(&self.out.join(PROGRAMS), &serde_json::to_vec_pretty(&host.said())?)?;
         }
-        Ok(facilities.found)
+        Ok(())
     }
 
     /// The options that lead another command to the same folders, from the same place.

@@ -28,8 +28,9 @@ enum Format {
 
 /// Examines the machine and prints the report. What is missing is a finding, not a failure.
 pub fn run(folders: &Folders, args: &DoctorArgs) -> anyhow::Result<()> {
-    let report = ::emu::doctor::examine();
-    folders.remember(&report)?;
+    let host = ::emu::doctor::Host::this();
+    let report = ::emu::doctor::examine_host(&host);
+    folders.remember(&host)?;
     let text = match args.format {
         Format::Table => report.to_table(width()),
         Format::Json => report.to_json(),

@@ -79,6 +79,7 @@ enum Command {
 
 fn main() -> ExitCode {
     ::emu::sandbox::enter_if_asked(::emu::sandbox::ROUTINES);
+    ::emu::functions::built_in::enter_if_asked();
     // A reader that has seen enough (`trenvx systems | head`) ends the command quietly.
     // SAFETY: no other thread exists yet, and the default action needs no handler of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

@@ -1,6 +1,6 @@
 //! `trenvx run` of an experiment that measures this machine without any workload.
 
-use crate::common::Folders;
+use crate::common::{Ended, Folders};
 use crate::report::draw_measured;
 use anyhow::Context;
 use configs::{Experiment, Measure};
@@ -23,7 +23,16 @@ pub fn run(folders: &Folders, experiment: &Experiment, dry_run: bool, again: boo
     for figure in draw_measured(folders, experiment, &measured)? {
         println!("{}", figure.svg_path.display());
     }
-    Ok(())
+    right(&measured)
+}
+
+/// An error if something did not do what it should.
+pub fn right(measured: &Measurement) -> anyhow::Result<()> {
+    if measured.wrong.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{}: {}", measured.experiment, measured.wrong.join("; "));
+    Err(Ended { code: 1, message }.into())
 }
 
 /// What was measured on this machine before, as it is asked for now.
@@ -31,7 +40,8 @@ fn known(folders: &Folders, experiment: &Experiment) -> anyhow::Result<Option<Me
     let Some(measure) = &experiment.measure else { return Ok(None) };
     let Some(known) = Measurement::load(&folders.out, experiment)? else { return Ok(None) };
     let made_with = emu::measure::made_with(measure, &Places::here(&folders.out)?)?;
-    Ok(known.answers(measure, MEASURE_VERSION, &Environment::look(), &made_with).then_some(known))
+    let answers = known.answers(measure, MEASURE_VERSION, &Environment::look(), &made_with);
+    Ok((answers && known.wrong.is_empty()).then_some(known))
 }
 
 /// Measures, unless this machine was measured before.
@@ -55,7 +65,8 @@ pub fn measured(folders: &Folders, experiment: &Experiment, again: bool) -> anyh
         command: std::env::args().collect(),
         started_unix_s: started,
         wall_s: began.elapsed().as_secs_f64(),
-        warnings: outcome.warnings,
+        warnings: outcome.warnings.into_iter().chain(outcome.wrong.iter().cloned()).collect(),
+        wrong: outcome.wrong,
         stand_ins: outcome.stand_ins,
         facilities: folders.facilities()?,
         made_with,

@@ -92,8 +92,9 @@ fn on_this_machine(folders: &Folders, experiment: &Experiment, how: &How) -> any
         return Ok(true);
     }
     if experiment.measure.is_some() {
-        return match measure::measured(folders, experiment, false) {
-            Ok(_) => Ok(true),
+        let measured = measure::measured(folders, experiment, false);
+        return match measured.and_then(|measured| measure::right(&measured)) {
+            Ok(()) => Ok(true),
             Err(error) => {
                 eprintln!("  failed: {error:#}");
                 Ok(false)

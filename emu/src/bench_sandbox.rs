@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+mod goals;
+
+pub use goals::goals;
+
 use crate::sandbox::steps::STEPS;
 use crate::sandbox::{Birth, Config, Error, Limits, Manager, Mode, Program, Sandbox, Step, Steps};
 

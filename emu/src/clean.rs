@@ -8,6 +8,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -117,6 +118,7 @@ pub fn clean() -> io::Result<Report> {
         let _ = fs::remove_file(label.lock());
     }
     remove_probes(&mut report)?;
+    remove_socket(&mut report);
     remove_templates(&mut report);
     if report.living.is_empty() {
         let own = Path::new(labels::RUN).join("cgroup2");
@@ -126,6 +128,18 @@ pub fn clean() -> io::Result<Report> {
         }
     }
     Ok(report)
+}
+
+/// The socket of a manager that does not listen any more.
+fn remove_socket(report: &mut Report) {
+    let refused = UnixStream::connect(labels::SOCKET)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if refused {
+        match fs::remove_file(labels::SOCKET) {
+            Ok(()) => report.removed.push(format!("socket {}", labels::SOCKET)),
+            Err(error) => report.failed.push(format!("{}: {error}", labels::SOCKET)),
+        }
+    }
 }
 
 /// Templates in memory that somebody was writing who was killed.

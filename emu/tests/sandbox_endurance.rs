@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{NEEDS, ask, config, function, manager, ready};
 use emu::doctor::skip_without;
-use emu::sandbox::{Confinement, Error, Manager, Mode, Origin, Part, Pool, Program};
+use emu::sandbox::{Manager, Mode, Program};
 use serde_json::json;
 
 /// Functions that one sandbox gets, one after another.
@@ -114,29 +114,6 @@ fn a_hundred_sandboxes_at_a_time() {
     manager.settle();
     let statistics = manager.statistics();
     assert_eq!((statistics.created, statistics.repurposed, statistics.destroyed), (100, 100, 100));
-}
-
-/// The pool gives a tenant's least recently used sandbox, and none of another tenant's.
-#[test]
-fn a_pool_keeps_tenants_apart_and_destroys_what_is_not_clean() {
-    if skip_without(NEEDS) {
-        return;
-    }
-    let manager = manager(Mode::Repurpose);
-    let mut pool = Pool::new(&manager, 8);
-    pool.populate(1, &function(), 2).unwrap();
-    let (first, origin) = pool.start(2, &function()).unwrap();
-    assert_eq!(origin, Origin::New);
-    let (mut second, origin) =
-        pool.start(1, &Program { confinement: Confinement::none(), ..function() }).unwrap();
-    assert_eq!((origin, pool.len()), (Origin::Repurposed, 1));
-    ready(&mut second);
-    ask(&mut second, "leave-setting", json!({ "name": "net/core/somaxconn", "value": "99" })).unwrap();
-    let error = pool.give_back(1, second).unwrap_err();
-    assert!(matches!(&error, Error::Unclean { parts, .. } if *parts == [Part::Settings]), "{error}");
-    assert_eq!(manager.statistics().unclean[&Part::Settings], 1);
-    pool.give_back(2, first).unwrap();
-    assert_eq!(pool.len(), 2);
 }
 
 /// A manager in a process of its own, killed at a moment that differs each time.

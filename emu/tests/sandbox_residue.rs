@@ -1,9 +1,12 @@
 //! What a hostile function of one tenant leaves behind, and what the next function sees of it: nothing.
 //!
-//! One line of the table is one test. A line says what is left (an action of `trenvx-function`), with which
+//! One line of a table is one test. A line of `leaks!` says what is left (an action of `trenvx-function`), with which
 //! rights, how the next function looks for it, whether the sandbox may be kept, and which resets, left out, let the
 //! leak through: the test also fails if leaving them out changes nothing, because then nothing would show
-//! that the reset is needed.
+//! that the reset is needed. Every reset has a line that needs it alone.
+//!
+//! A line of `prevented!` says what a usual function cannot leave in the first place, with which error, and with which
+//! rights it could: that shows what the refusal is good for.
 
 mod common;
 
@@ -23,6 +26,12 @@ enum Look {
     Peak,
     /// The next function may have 60 processes where the last one had 20: whether it gets 40.
     Forks,
+    /// It may have 400 MiB where the last one had 96: whether it gets 200.
+    Memory,
+    /// It may use a core where the last one had a seventh: whether it is held back.
+    Processor,
+    /// The manager reads whether a process was refused.
+    Refused,
 }
 
 struct Leak {
@@ -40,6 +49,8 @@ struct Leak {
 #[derive(Clone, Copy, PartialEq)]
 enum Rights {
     Usual,
+    /// Without the filter for system calls.
+    Unfiltered,
     /// Root with every capability.
     All,
 }
@@ -50,13 +61,22 @@ struct Outcome {
     kept: bool,
 }
 
-fn program(rights: Rights, pids: u32) -> Program {
-    let mut program = function();
-    if rights == Rights::All {
-        program.confinement = Confinement::none();
-    }
-    program.limits = Limits { pids: Some(pids), ..Limits::default() };
-    program
+/// The first function's limits; the next one's are wider.
+fn first() -> Limits {
+    Limits { pids: Some(20), memory_bytes: Some(96 << 20), cpu_millis: Some(150), ..Limits::default() }
+}
+
+fn next() -> Limits {
+    Limits { pids: Some(60), memory_bytes: Some(400 << 20), cpu_millis: None, ..Limits::default() }
+}
+
+fn program(rights: Rights, limits: Limits) -> Program {
+    let confinement = match rights {
+        Rights::Usual => Confinement::default(),
+        Rights::Unfiltered => Confinement { seccomp: false, ..Confinement::default() },
+        Rights::All => Confinement::none(),
+    };
+    Program { confinement, limits, ..function() }
 }
 
 fn argument(name: &str, value: &str) -> Value {
@@ -67,14 +87,20 @@ fn argument(name: &str, value: &str) -> Value {
     json!({ name: value })
 }
 
-fn look(leak: &Leak, sandbox: &mut Sandbox) -> Value {
-    match leak.look {
+fn see(look: Look, sandbox: &mut Sandbox) -> Value {
+    match look {
         Look::Inside(action, name, value) => {
             ask(sandbox, action, argument(name, value)).unwrap_or_else(|error| json!({ "error": error }))
         }
         Look::Members => json!(sandbox.usage().unwrap().pids),
         Look::Peak => json!(sandbox.usage().unwrap().memory_peak_bytes > 32 << 20),
         Look::Forks => ask(sandbox, "fork-bomb", json!({ "most": 40 })).unwrap()["made"].clone(),
+        Look::Memory => json!(ask(sandbox, "memory-bomb", json!({ "bytes": 200 << 20 })).is_ok()),
+        Look::Processor => {
+            ask(sandbox, "spin", json!({ "ms": 600 })).unwrap();
+            json!(sandbox.usage().unwrap().cpu_held_back > 0)
+        }
+        Look::Refused => json!(sandbox.usage().unwrap().pids_refused > 0),
     }
 }
 
@@ -82,18 +108,18 @@ fn look(leak: &Leak, sandbox: &mut Sandbox) -> Value {
 fn outcome(leak: &Leak, leaves: bool, without: &[Reset]) -> Outcome {
     let config = Config { without: without.to_vec(), ..config(Mode::Repurpose) };
     let manager = Manager::start(config).unwrap();
-    let mut sandbox = manager.create(&program(leak.rights, 20)).unwrap();
+    let mut sandbox = manager.create(&program(leak.rights, first())).unwrap();
     ready(&mut sandbox);
     if leaves {
         let (action, name, value) = leak.leave;
         let left = ask(&mut sandbox, action, argument(name, value));
-        if action == "leave-descriptor-in-flight" {
+        if action.ends_with("-in-flight") {
             // It sends after its answer.
             std::thread::sleep(std::time::Duration::from_millis(200));
         }
         assert!(left.is_ok(), "{action} failed, so the test would show nothing: {left:?}");
     }
-    let next = program(leak.rights, 60);
+    let next = program(leak.rights, next());
     let (mut sandbox, kept) = match manager.repurpose(sandbox, &next) {
         Ok(sandbox) => (sandbox, true),
         Err(Error::Unclean { parts, .. }) => {
@@ -104,7 +130,7 @@ fn outcome(leak: &Leak, leaves: bool, without: &[Reset]) -> Outcome {
         Err(error) => panic!("{error}"),
     };
     ready(&mut sandbox);
-    Outcome { seen: look(leak, &mut sandbox), kept }
+    Outcome { seen: see(leak.look, &mut sandbox), kept }
 }
 
 fn check(leak: &Leak) {
@@ -121,8 +147,45 @@ fn check(leak: &Leak) {
     }
 }
 
+/// What a usual function cannot leave.
+struct Prevented {
+    leave: (&'static str, &'static str, &'static str),
+    /// The error.
+    refused: &'static str,
+    look: Look,
+    /// Rights with which it can.
+    with: Rights,
+    /// Whether the next function would then see it; otherwise it is over with the function, or is as before.
+    seen: bool,
+}
+
+fn check_prevented(row: &Prevented) {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let manager = Manager::start(config(Mode::Repurpose)).unwrap();
+    let (action, name, value) = row.leave;
+    let after = |rights: Rights, leaves: bool| {
+        let mut sandbox = manager.create(&program(rights, first())).unwrap();
+        ready(&mut sandbox);
+        let left = if leaves { ask(&mut sandbox, action, argument(name, value)) } else { Ok(Value::Null) };
+        let mut sandbox = manager.repurpose(sandbox, &program(rights, next())).unwrap();
+        ready(&mut sandbox);
+        (left, see(row.look, &mut sandbox))
+    };
+    let (_, nothing) = after(Rights::Usual, false);
+    let (left, seen) = after(Rights::Usual, true);
+    assert_eq!((left, seen), (Err(row.refused.to_owned()), nothing));
+    let (_, nothing) = after(row.with, false);
+    let (left, seen) = after(row.with, true);
+    assert!(left.is_ok(), "nobody can leave it, so the refusal shows nothing: {left:?}");
+    assert_eq!(seen != nothing, row.seen, "{nothing} -> {seen}");
+}
+
 macro_rules! leaks {
     ($($name:ident: $leave:expr, $rights:ident, $look:expr, $kept:ident, $needs:expr;)*) => {
+        /// Resets that each line needs.
+        const NEEDED: &[&[Reset]] = &[$(&$needs),*];
         $(#[test]
         fn $name() {
             let kept = stringify!($kept) == "kept";
@@ -131,7 +194,18 @@ macro_rules! leaks {
     };
 }
 
-use Look::{Forks, Inside, Members, Peak};
+macro_rules! prevented {
+    ($($name:ident: $leave:expr, $refused:expr, $look:expr, $with:ident, $seen:ident;)*) => {
+        $(#[test]
+        fn $name() {
+            let seen = stringify!($seen) == "seen";
+            let with = Rights::$with;
+            check_prevented(&Prevented { leave: $leave, refused: $refused, look: $look, with, seen });
+        })*
+    };
+}
+
+use Look::{Forks, Inside, Members, Memory, Peak, Processor, Refused};
 use Reset::{Channel, Check, Counters, Descriptors, HostName, Ipc, Keyring, Kill, Root, Sockets};
 
 const NONE: (&str, &str, &str) = ("leave-nothing", "", "");
@@ -142,6 +216,7 @@ leaks! {
     file_in_tmp:        ("leave-file", "path", "/tmp/leak"),     Usual, Inside("look-file", "path", "/tmp/leak"), kept, [Root];
     file_in_dev_shm:    ("leave-file", "path", "/dev/shm/leak"), Usual, Inside("look-file", "path", "/dev/shm/leak"), kept, [Root];
     attribute_of_file:  ("leave-attribute", "", ""),             All,   Inside("look-attribute", "", ""), kept, [Root];
+    folder_held_open:   ("leave-orphan", "", ""),                Usual, Inside("look-file", "path", "/tmp/held"), kept, [Root];
     mount:              ("leave-mount", "", ""),                 All,   Inside("look-lines", "path", "/proc/self/mountinfo"), kept, [Root];
     unmounted:          ("leave-unmounted", "", ""),             All,   Inside("look-lines", "path", "/proc/self/mountinfo"), kept, [];
 
@@ -168,6 +243,7 @@ leaks! {
     time_wait_sockets:  ("leave-time-wait", "", ""),             Usual, Inside("look-lines", "path", "/proc/net/tcp"), kept, [Sockets];
     abstract_socket:    ("leave-abstract-socket", "", ""),       Usual, Inside("look-abstract-socket", "", ""), kept, [Kill, Channel, Check];
     descriptor_passed_out: ("leave-descriptor-in-flight", "", ""), Usual, Inside("look-listener", "", ""), kept, [Channel, Sockets, Check];
+    unix_socket_passed_out: ("leave-unix-in-flight", "", ""),    Usual, Inside("look-abstract-socket", "", ""), kept, [Channel];
 
     session_key:        ("leave-key", "", ""),                   All,   Inside("look-key", "", ""), kept, [Keyring];
 
@@ -176,10 +252,30 @@ leaks! {
     inotify_watch:      ("leave-watch", "", ""),                 Usual, Members, kept, [Kill];
     timer:              ("leave-timer", "", ""),                 Usual, Members, kept, [Kill];
 
+    cgroup_setting:     ("leave-cgroup-setting", "", ""),        All,   Inside("look-cgroup", "", ""), destroyed, [Check];
+    cgroup_inside:      ("leave-cgroup-inside", "", ""),         All,   Inside("look-cgroup", "", ""), destroyed, [Check];
     peak_of_memory:     ("leave-memory-peak", "", ""),           Usual, Peak, kept, [Counters];
+    refused_processes:  ("fork-bomb", "", ""),                   Usual, Refused, kept, [Counters];
     limit_of_processes: NONE,                                    Usual, Forks, kept, [Reset::Limits];
+    limit_of_memory:    NONE,                                    Usual, Memory, kept, [Reset::Limits];
+    limit_of_processor: NONE,                                    Usual, Processor, kept, [Reset::Limits];
     environment:        ("leave-environment", "", ""),           Usual, Inside("look-environment", "", ""), kept, [];
     open_descriptors:   NONE,                                    Usual, Inside("look-descriptors", "", ""), kept, [Descriptors];
+}
+
+#[rustfmt::skip]
+prevented! {
+    user_key:           ("leave-user-key", "", ""),     "EPERM",  Inside("look-user-key", "", ""), Unfiltered, seen;
+    core_pattern:       ("leave-core-pattern", "", ""), "EACCES", Inside("look-text", "path", "/proc/sys/kernel/core_pattern"), All, unseen;
+    traced_init:        ("ptrace-init", "", ""),        "EPERM",  Inside("look-tracer", "", ""), Unfiltered, unseen;
+}
+
+/// Whoever adds a reset adds a line that shows what it is for.
+#[test]
+fn every_reset_is_needed_by_a_line_of_its_own() {
+    for reset in Reset::ALL {
+        assert!(NEEDED.contains(&&[reset][..]), "no line needs {reset:?} alone");
+    }
 }
 
 /// The published way keeps four namespaces and the root: the suite sees what it leaks.

@@ -73,7 +73,7 @@ impl Executor for Threads {
             }
         });
         self.sandboxes.insert(life, (orders, thread));
-        let ready = Happened::Ready { replaced: false };
+        let ready = Happened::Ready { replaced: None };
         self.order(life, self.acts[function.index()].start, Some(ready));
     }
 

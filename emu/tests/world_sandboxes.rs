@@ -10,7 +10,7 @@ use common::NEEDS;
 use configs::{Experiment, Tier, WorldKind};
 use emu::doctor::skip_without;
 use emu::functions::Places;
-use emu::sandbox::{Base, Program};
+use emu::sandbox::{Base, Limits, Program};
 use emu::world::{Catalog, EmulatedWorld, Installed, Listed, Real, control_config, fit, replay};
 use platform::memory::MemoryClass;
 use platform::records::{Outcome, StartKind};
@@ -80,6 +80,9 @@ fn experiment(folder: &Path, sets: &[&str]) -> Experiment {
     configs::load(&path, Tier::Kick, &sets).unwrap_or_else(|error| panic!("{error}")).in_world(WorldKind::Emu)
 }
 
+/// One run at a time has its processes in this one's groups.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// Goal: the three systems start functions as they are meant to, answers are right, records are whole, decisions come
 /// out again from the store, nothing is left. Method: through the store, as the command does it.
 #[test]
@@ -87,6 +90,7 @@ fn three_systems_run_on_real_sandboxes() {
     if skip_without(NEEDS) {
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let experiment = experiment(folder.path(), &[]);
     let plan = Plan::new(experiment);
@@ -126,6 +130,110 @@ fn three_systems_run_on_real_sandboxes() {
     let own = format!("{}", std::process::id());
     assert!(left.failed.is_empty() && !left.removed.iter().any(|thing| thing.contains(&own)), "{left:?}");
     assert!(!left.living.iter().any(|label| label.id().contains(&own)), "{left:?}");
+}
+
+/// Goal: an idle sandbox whose init is dead costs nobody's call; the start is recorded as what it was. Method: the only
+/// prepopulated sandbox's init is killed before the only call arrives.
+#[test]
+fn a_dead_idle_sandbox_costs_no_call() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let mut workload = workload();
+    workload.invocations = vec![Invocation::new(
+        Instant::ZERO + Duration::from_secs(5),
+        FunctionId(1),
+        Duration::from_millis(1),
+    )]
+    .into();
+    let experiment = experiment(folder.path(), &[]);
+    let reuse = experiment.points.iter().find(|point| point.label == "t-reuse-only").unwrap();
+    let record = std::thread::scope(|scope| {
+        let killer = scope.spawn(kill_the_init);
+        let record = world().run(&reuse.spec, &workload, 1).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(killer.join().unwrap(), 1, "no init was killed");
+        record
+    });
+    let ended = |outcome: Outcome| record.functions.iter().map(|f| f.outcomes[outcome as usize]).sum::<u64>();
+    assert_eq!(ended(Outcome::Completed), 1, "{:?}", record.warnings);
+    let started = |kind: StartKind| record.functions.iter().map(|f| f.starts[kind as usize]).sum::<u64>();
+    assert_eq!([StartKind::Cold, StartKind::Repurposed].map(started), [1, 0]);
+    let said = record.warnings.join("\n");
+    assert!(
+        said.contains("1 sandboxes could not be used again") && said.contains("talk to its init"),
+        "{said}"
+    );
+}
+
+/// Kills the inits of this process's manager once they have been there for a while; how many.
+fn kill_the_init() -> usize {
+    let own = format!("trenvx-{:x}", std::process::id());
+    let parent = |pid: i32| -> i32 {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap_or_default();
+        line.trim().parse().unwrap_or(0)
+    };
+    let inits = || -> Vec<i32> {
+        let found = emu::clean::find().unwrap().into_values().flatten();
+        let groups = found.filter_map(|thing| Some(PathBuf::from(thing.strip_prefix("cgroup ")?)));
+        let ours = groups
+            .filter(|group| group.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&own)));
+        let lists = ours.filter_map(|group| std::fs::read_to_string(group.join("inits/cgroup.procs")).ok());
+        let members: Vec<i32> = lists
+            .flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+            .collect();
+        // All but the nursery are its children.
+        members.iter().copied().filter(|pid| members.contains(&parent(*pid))).collect()
+    };
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while inits().is_empty() && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // It is vacated first.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let inits = inits();
+    for init in &inits {
+        let pid = rustix::process::Pid::from_raw(*init).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+    inits.len()
+}
+
+/// A call that is lost because its function met a limit is lost alone, and the run says which limit it was.
+#[test]
+fn a_function_that_meets_its_limit_is_lost_and_the_limit_is_named() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
+    let serve = Program { limits, ..Program::call("serve", [""; 0]) };
+    let real = |action: &str| Real {
+        program: serve.clone(),
+        input: json!({ "action": action, "with": { "bytes": 256 << 20 } }),
+        expect: None,
+    };
+    let functions = [("json-serde", "echo"), ("hello-world", "memory-bomb")];
+    let functions = functions.map(|(name, action)| (name.to_owned(), real(action)));
+    let catalog = Box::new(Listed { base: Base::HostPrograms, functions: BTreeMap::from(functions) });
+    let world = EmulatedWorld { launcher: PathBuf::from(env!("CARGO_BIN_EXE_trenvx-function")), catalog };
+    let mut workload = workload();
+    let at = |ms, function| {
+        let arrival = Instant::ZERO + Duration::from_millis(ms);
+        Invocation::new(arrival, FunctionId(function), Duration::from_millis(1))
+    };
+    workload.invocations = vec![at(0, 0), at(0, 1), at(1500, 0)].into();
+    workload.span = Duration::from_secs(2);
+    let experiment = experiment(folder.path(), &[]);
+    let faasd = experiment.points.iter().find(|point| point.label == "faasd").unwrap();
+    let record = world.run(&faasd.spec, &workload, 1).unwrap_or_else(|error| panic!("{error}"));
+    let ended = |function: usize, outcome: Outcome| record.functions[function].outcomes[outcome as usize];
+    assert_eq!((ended(0, Outcome::Completed), ended(1, Outcome::Failed)), (2, 1), "{:?}", record.warnings);
+    let said = record.warnings.join("\n");
+    assert!(said.contains("hello-world: ") && said.contains("memory limit of 67108864 bytes"), "{said}");
 }
 
 /// What real sandboxes cannot do is refused before anything is started, and says what to do.

@@ -129,6 +129,7 @@ mod tests {
             started_unix_s: 0,
             wall_s: 0.0,
             warnings: Vec::new(),
+            wrong: Vec::new(),
             stand_ins: Vec::new(),
             facilities: Default::default(),
             made_with: Default::default(),

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use ::emu::bench_sandbox::{Settings, Way, run as measure, table};
+use ::emu::bench_sandbox::{Settings, Way, goals, run as measure, table};
 use ::emu::sandbox::{Base, Config, Mode, Program};
 use clap::{Args, Subcommand};
+
+use crate::common::Ended;
 
 /// Measure the real world.
 #[derive(Debug, Args)]
@@ -42,6 +44,9 @@ struct SandboxArgs {
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
+    /// Fail if a goal is missed.
+    #[arg(long)]
+    strict: bool,
     /// A program to execute inside instead of a routine that does nothing.
     #[arg(last = true, value_name = "PROGRAM")]
     program: Vec<String>,
@@ -76,10 +81,18 @@ pub fn run(folders: &crate::common::Folders, args: BenchArgs) -> anyhow::Result<
     // Roots for as many starts at a time as there are.
     config.ready = args.ways.iter().copied().max().unwrap_or(1) * 2;
     let rows = measure(&Settings { config, program, ways: args.ways, starts: args.starts, modes })?;
+    let goals = goals(&rows);
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "rows": rows, "goals": goals }))?);
     } else {
         print!("{}", table(&rows));
+        if !goals.is_empty() {
+            print!("\n{}", ::emu::goal::table(&goals));
+        }
+    }
+    let missed = goals.iter().filter(|goal| goal.met == Some(false)).count();
+    if args.strict && missed > 0 {
+        return Err(Ended { code: 1, message: format!("{missed} of {} goals missed", goals.len()) }.into());
     }
     Ok(())
 }

@@ -64,7 +64,7 @@ fn list(places: &Places) -> anyhow::Result<()> {
             Err(error) if error.needs_setup() => "not set up".to_owned(),
             Err(error) => error.to_string(),
         };
-        println!("{:18}  {:6}  {:10}  {}", function.name, function.language.name(), state, function.summary);
+        println!("{:18}  {:8}  {:10}  {}", function.name, function.language.name(), state, function.summary);
     }
     Ok(())
 }

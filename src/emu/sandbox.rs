@@ -114,7 +114,7 @@ pub fn run(args: SandboxArgs) -> anyhow::Result<()> {
                 serde_json::from_str(&input).with_context(|| format!("the input is not JSON: {input}"))?;
             ask(&json!({ "do": "exec", "name": name, "input": input, "within": within }))?
         }
-        Command::List => match UnixStream::connect(socket()) {
+        Command::List => match UnixStream::connect(labels::SOCKET) {
             Ok(_) => ask(&json!({ "do": "list" }))?,
             Err(_) => json!([]),
         },
@@ -164,13 +164,9 @@ fn program(function: &Value) -> anyhow::Result<Program> {
     Ok(program)
 }
 
-fn socket() -> PathBuf {
-    Path::new(labels::RUN).join("sandboxes.sock")
-}
-
 /// Asks the manager, and gives its answer or its error.
 fn ask(question: &Value) -> anyhow::Result<Value> {
-    let mut stream = UnixStream::connect(socket())
+    let mut stream = UnixStream::connect(labels::SOCKET)
         .context("no sandbox has been made: `trenvx emu sandbox create` starts the manager")?;
     writeln!(stream, "{question}")?;
     let mut line = String::new();
@@ -184,7 +180,7 @@ fn ask(question: &Value) -> anyhow::Result<Value> {
 
 /// Starts a manager in the background, unless one listens.
 fn start_manager(base: Option<&Path>) -> anyhow::Result<()> {
-    if UnixStream::connect(socket()).is_ok() {
+    if UnixStream::connect(labels::SOCKET).is_ok() {
         return Ok(());
     }
     let mut serve = Process::new("/proc/self/exe");
@@ -196,7 +192,7 @@ fn start_manager(base: Option<&Path>) -> anyhow::Result<()> {
     let mut manager = serve.spawn().context("cannot start the manager")?;
     let end = Instant::now() + START;
     while Instant::now() < end {
-        if UnixStream::connect(socket()).is_ok() {
+        if UnixStream::connect(labels::SOCKET).is_ok() {
             return Ok(());
         }
         if let Some(status) = manager.try_wait()? {
@@ -220,12 +216,12 @@ fn serve(base: Option<PathBuf>) -> anyhow::Result<()> {
         config.base = Base::Image(base);
     }
     let manager = Manager::start(config)?;
-    let path = socket();
+    let path = Path::new(labels::SOCKET);
     // Whoever had it does not listen any more, or `create` would not have started us.
-    let _ = std::fs::remove_file(&path);
+    let _ = std::fs::remove_file(path);
     let listener =
-        UnixListener::bind(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
     let mut sandboxes = BTreeMap::new();
     let mut had_some = false;
@@ -246,7 +242,7 @@ fn serve(base: Option<PathBuf>) -> anyhow::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    let _ = std::fs::remove_file(&path);
+    let _ = std::fs::remove_file(path);
     Ok(())
 }
 

@@ -1,13 +1,23 @@
 //! The files and programs that checks look at, so that a test can show them others.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::tool;
 
 /// Where checks find the machine's files (`/proc`, `/sys`, `/dev`) and programs.
 #[derive(Clone, Debug)]
 pub struct Host {
     root: PathBuf,
     program_folders: Vec<PathBuf>,
+    said: Arc<Mutex<Said>>,
 }
+
+/// What programs have said when they were asked, by program file (with its size and time of change) and arguments: asking
+/// takes most of an examination's time, and the answer changes only with the file.
+pub type Said = BTreeMap<String, Option<String>>;
 
 impl Host {
     /// This machine: files under `/`, programs from `PATH`.
@@ -18,13 +28,25 @@ impl Host {
         for usual in ["/usr/local/sbin", "/usr/sbin", "/sbin"] {
             program_folders.push(usual.into());
         }
-        Self { root: "/".into(), program_folders }
+        Self { root: "/".into(), program_folders, said: Arc::default() }
+    }
+
+    /// The same machine, of which it is known what programs have said before.
+    #[must_use]
+    pub fn knowing(self, said: Said) -> Self {
+        Self { said: Arc::new(Mutex::new(said)), ..self }
+    }
+
+    /// What programs have said so far.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A machine whose files lie under `root` and whose programs lie in `program_folders`.
     #[must_use]
     pub fn under(root: &Path, program_folders: Vec<PathBuf>) -> Self {
-        Self { root: root.to_owned(), program_folders }
+        Self { root: root.to_owned(), program_folders, said: Arc::default() }
     }
 
     /// The place of a file that is named without its leading slash (`proc/meminfo`).
@@ -68,6 +90,19 @@ impl Host {
             .iter()
             .flat_map(|name| self.program_folders.iter().map(move |dir| dir.join(name)))
             .find(executable)
+    }
+
+    /// What a program prints when it is asked, or `None` when it fails or is too slow.
+    pub(super) fn ask(&self, program: &Path, arguments: &[&str]) -> Option<String> {
+        let Ok(file) = program.metadata() else { return tool::output(program, arguments) };
+        let at = (file.len(), file.mtime(), file.mtime_nsec());
+        let key = format!("{} {at:?} {}", program.display(), arguments.join(" "));
+        let known = self.said().get(&key).cloned();
+        known.unwrap_or_else(|| {
+            let said = tool::output(program, arguments);
+            self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(key, said.clone());
+            said
+        })
     }
 
     /// Whether the kernel has a file system of this kind, loaded or built in.
@@ -123,6 +158,27 @@ mod tests {
         assert!(host.has_file_system("overlay"));
         assert!(host.has_file_system("ext4"));
         assert!(!host.has_file_system("over"));
+    }
+
+    #[test]
+    fn a_program_is_asked_again_only_when_its_file_has_changed() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (program, asked) = (folder.path().join("tool"), folder.path().join("asked"));
+        let write = |version: &str| {
+            let text = format!("#!/bin/sh\necho x >>{}\necho {version}\n", asked.display());
+            std::fs::write(&program, text).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        let count = || std::fs::read_to_string(&asked).unwrap().lines().count();
+        write("1.2");
+        let host = Host::under(folder.path(), vec![folder.path().to_owned()]);
+        assert_eq!(host.ask(&program, &[]).as_deref(), Some("1.2\n"));
+        let again = Host::under(folder.path(), Vec::new()).knowing(host.said());
+        assert_eq!((again.ask(&program, &[]).as_deref(), count()), (Some("1.2\n"), 1));
+        assert_eq!((again.ask(&program, &["--version"]).is_some(), count()), (true, 2));
+        write("1.10.0");
+        assert_eq!((again.ask(&program, &[]).as_deref(), count()), (Some("1.10.0\n"), 3));
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod table;
 mod tool;
 
 pub use checks::facilities;
-pub use host::Host;
+pub use host::{Host, Said};
 pub use machine::Machine;
 pub use report::{Check, Group, Report, Status};
 pub use skip::{lacking, skip, skip_without};

@@ -76,6 +76,8 @@ pub enum Group {
     Cgroups,
     /// File systems and the mount API.
     Mounts,
+    /// Network devices.
+    Links,
     /// Making, watching and rebuilding processes.
     Processes,
     /// Page faults, page tables and huge pages.
@@ -97,6 +99,7 @@ impl Group {
             Self::Namespaces => "namespaces",
             Self::Cgroups => "cgroups",
             Self::Mounts => "mounts",
+            Self::Links => "network links",
             Self::Processes => "processes",
             Self::Memory => "memory",
             Self::VirtualMachines => "virtual machines",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::child;
+use super::{Host, child};
 
 /// How long a program may take to say its version.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -47,8 +47,8 @@ pub(super) fn output(program: &Path, arguments: &[&str]) -> Option<String> {
 }
 
 /// The first version number that a program prints.
-pub(super) fn version(program: &Path, arguments: &[&str]) -> Option<String> {
-    version_in(&output(program, arguments)?)
+pub(super) fn version(host: &Host, program: &Path, arguments: &[&str]) -> Option<String> {
+    version_in(&host.ask(program, arguments)?)
 }
 
 /// The first word that looks like `1.2` or `v1.2.3`.

@@ -21,9 +21,9 @@ pub struct Manifest {
     pub summary: String,
     /// What runs it.
     pub language: Language,
-    /// File of the handler within the folder; none for native functions.
+    /// File of the handler within the folder; none for native and built-in functions.
     pub handler: Option<String>,
-    /// Program and arguments of a native function; empty for the others.
+    /// Program and arguments of a native function, name and arguments of a built-in one; empty for the others.
     pub argv: Vec<String>,
     /// Worker threads beside the main one that take requests; 0: the main thread does the work.
     pub threads: u32,
@@ -51,6 +51,8 @@ pub enum Language {
     Node,
     /// A program of its own.
     Native,
+    /// This program.
+    BuiltIn,
 }
 
 impl Language {
@@ -61,6 +63,7 @@ impl Language {
             Self::Python => "python",
             Self::Node => "node",
             Self::Native => "native",
+            Self::BuiltIn => "built-in",
         }
     }
 }
@@ -190,15 +193,14 @@ impl Manifest {
 
         let language = *written.language.as_ref();
         match (language, &written.handler, &written.argv) {
-            (Language::Native, None, Some(argv)) if argv.as_ref().is_empty() => {
+            (Language::Native | Language::BuiltIn, None, Some(argv)) if argv.as_ref().is_empty() => {
                 return Err(at(argv.span().start, "`argv` names no program".to_owned()));
             }
-            (Language::Native, None, Some(_)) | (Language::Python | Language::Node, Some(_), None) => {}
-            (Language::Native, ..) => {
-                return Err(at(
-                    written.language.span().start,
-                    "a native function has `argv`, and no `handler`".into(),
-                ));
+            (Language::Native | Language::BuiltIn, None, Some(_))
+            | (Language::Python | Language::Node, Some(_), None) => {}
+            (Language::Native | Language::BuiltIn, ..) => {
+                let message = format!("a {} function has `argv`, and no `handler`", language.name());
+                return Err(at(written.language.span().start, message));
             }
             (language, ..) => {
                 let message = format!("a function in {} has a `handler`, and no `argv`", language.name());

@@ -8,7 +8,7 @@
 //! emu/functions/NAME          manifest.toml  handler  requirements.txt  generate.py      in the repository
 //! out/functions/python|node/NAME   function/packages, function/node_modules              scripts/functions
 //! out/functions/data/NAME          function/data                                         scripts/functions
-//! out/functions/code/NAME-HASH     function/code, function/runtime                       `locate`
+//! out/functions/code/NAME-HASH     function/code, function/runtime; this program         `locate`
 //! out/images/base                  the root below all of them                            scripts/image
 //! ```
 //!
@@ -18,6 +18,7 @@
 //! A function is a process that speaks a line protocol on one socket ([`Client`]). [`Process`] starts one without a
 //! sandbox, and [`measure`] checks its answers and tells what it costs: the table of functions, without sandboxes.
 
+pub mod built_in;
 mod check;
 mod client;
 mod error;

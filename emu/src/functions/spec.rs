@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sandbox::{Limits, Program};
 
-use super::{Error, Inputs, Language, Manifest, Places, stage};
+use super::{Error, Inputs, Language, Manifest, Places, built_in, stage};
 
 /// A function whose files were found: what to execute, with what, in what, within which limits.
 #[derive(Clone, Debug)]
@@ -55,11 +55,14 @@ impl Manifest {
     /// Finds the function's layers. Its code is laid out as a layer at this moment, so that a change of a handler
     /// needs no set-up; packages and data must have been made by the set-up.
     pub fn locate(&self, places: &Places) -> Result<FunctionSpec, Error> {
-        let mut layers = vec![stage::code(self, places)?];
+        let mut layers = vec![match self.language {
+            Language::BuiltIn => stage::program(self, places)?,
+            _ => stage::code(self, places)?,
+        }];
         let packages = match self.language {
             Language::Python => self.folder.join("requirements.txt").is_file(),
             Language::Node => self.folder.join("package-lock.json").is_file(),
-            Language::Native => false,
+            Language::Native | Language::BuiltIn => false,
         };
         if packages {
             let folder = places.layers().join(self.language.name()).join(&self.name);
@@ -98,6 +101,10 @@ impl Manifest {
             Language::Python => vec!["/usr/bin/python3".to_owned(), format!("{FOLDER}/runtime/serve.py")],
             Language::Node => vec!["/usr/bin/node".to_owned(), format!("{FOLDER}/runtime/serve.js")],
             Language::Native => return self.argv.clone(),
+            Language::BuiltIn => {
+                let program = [format!("{FOLDER}/code/{}", stage::BUILT_IN), built_in::HIDDEN.to_owned()];
+                return program.into_iter().chain(self.argv.clone()).collect();
+            }
         };
         let handler = self.handler.as_deref().unwrap_or_default();
         argv.extend(["--name".to_owned(), self.name.clone()]);
@@ -125,7 +132,7 @@ impl Manifest {
                 ("OPENBLAS_NUM_THREADS", cpus),
             ]),
             Language::Node => env.push(("NODE_ENV", "production".to_owned())),
-            Language::Native => {}
+            Language::Native | Language::BuiltIn => {}
         }
         let mut env: Vec<(String, String)> =
             env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

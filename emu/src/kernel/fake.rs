@@ -34,6 +34,10 @@ pub struct Books {
     pub fail_at: Option<usize>,
     /// How network namespaces look from now on.
     pub looks: u64,
+    /// How cgroups look from now on.
+    pub cgroups_look: u64,
+    /// What cgroups hold from now on, bytes.
+    pub memory_held_bytes: u64,
     next_pid: i32,
 }
 
@@ -57,7 +61,7 @@ impl Fake {
 impl Kernel for Fake {
     fn make_cgroup(&self, number: u32) -> io::Result<Cgroup> {
         self.call("make_cgroup")?.cgroups.insert(number);
-        Ok(Cgroup { number, folder: nothing()?, files: Vec::new() })
+        Ok(Cgroup { number, folder: nothing()?, members: nothing()?, files: Vec::new() })
     }
 
     fn set_limits(&self, _: &Cgroup, _: &Limits, _: Option<&Limits>) -> io::Result<()> {
@@ -73,7 +77,12 @@ impl Kernel for Fake {
     }
 
     fn usage(&self, _: &Cgroup) -> io::Result<Usage> {
-        self.call("usage").map(|_| Usage::default())
+        self.call("usage")
+            .map(|books| Usage { memory_held_bytes: books.memory_held_bytes, ..Usage::default() })
+    }
+
+    fn look(&self, _: &Cgroup, _: &Limits) -> io::Result<u64> {
+        self.call("look").map(|books| books.cgroups_look)
     }
 
     fn migrate(&self, _: &Cgroup, _: i32, _: Membership) -> io::Result<()> {

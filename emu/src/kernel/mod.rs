@@ -50,6 +50,13 @@ pub trait Kernel: Debug + Send + Sync {
     /// As the kernel says.
     fn usage(&self, cgroup: &Cgroup) -> io::Result<Usage>;
 
+    /// How the cgroup looks in every hierarchy: a number that stays the same as long as `limits` are in force as they were
+    /// set, every other setting is as it was, and nobody has made groups inside.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    fn look(&self, cgroup: &Cgroup, limits: &Limits) -> io::Result<u64>;
+
     /// Moves a process into the cgroup.
     ///
     /// # Errors
@@ -138,6 +145,8 @@ pub struct Cgroup {
     pub number: u32,
     /// Its directory in cgroup v2: to be born in, and to watch.
     pub folder: OwnedFd,
+    /// The list of its members there.
+    pub members: OwnedFd,
     /// Files that are read at every start, kept open by the implementation.
     pub(crate) files: Vec<OwnedFd>,
 }
@@ -167,6 +176,9 @@ pub struct Init {
 pub struct Usage {
     /// In use now, bytes.
     pub memory_bytes: u64,
+    /// Of that, memory of processes and of files that lie in memory: it goes when they go. (Cached pages of other files stay
+    /// until somebody needs the room.)
+    pub memory_held_bytes: u64,
     /// Most that was in use since counters were reset, bytes; 0 where the kernel does not tell.
     pub memory_peak_bytes: u64,
     /// Processes killed because the memory limit was met, since the cgroup was made.

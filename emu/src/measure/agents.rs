@@ -179,6 +179,7 @@ pub(super) fn run(count: u32, rounds: u32, per_browser: u32, speed: u32) -> Resu
             Chart::parts("agents-memory", "Peak memory of agents at once", "peak memory", "PSS (MiB)"),
         ],
         warnings,
+        wrong: Vec::new(),
         stand_ins: vec![
             "agents are processes in cgroups of their own, not microVMs: a browser for each stands for E2B, shared \
              ones for TrEnv-X; starts of VMs, guest memory and page caches are not in it"
@@ -262,6 +263,7 @@ pub(super) fn browsers(agents: u32, per_browser: &[u32]) -> Result<Outcome, Erro
             ),
         ],
         warnings,
+        wrong: Vec::new(),
         stand_ins: vec!["agents share browsers on this machine, not beside or in microVMs".to_owned()],
     })
 }

@@ -18,11 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) fn run(places: &Places, wanted: &[String], starts: u32, calls: u32) -> Result<Outcome, Error> {
     let catalog = Installed(places.clone());
     let manager = Manager::start(Config { base: catalog.base(), ..Config::new(Mode::New) })?;
-    let mut rows = Vec::new();
+    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
     for name in names(places, wanted)? {
         eprintln!("measuring {name}");
         match catalog.find(&name, 0) {
-            Ok(real) => rows.extend(measure(&manager, &name, &real, starts, calls)?),
+            Ok(real) => {
+                let (found, faults) = measure(&manager, &name, &real, starts, calls)?;
+                rows.extend(found);
+                wrong.extend(faults);
+            }
             Err(error) => rows.push(unmeasured(&name, &error.to_string())),
         }
     }
@@ -40,6 +44,7 @@ pub(super) fn run(places: &Places, wanted: &[String], starts: u32, calls: u32) -
             Chart::wholes("function-threads", "Threads of each function", "threads", "Threads"),
         ],
         warnings: super::of_this_machine(),
+        wrong,
         stand_ins: Vec::new(),
     })
 }
@@ -88,7 +93,7 @@ fn measure(
     real: &Real,
     starts: u32,
     calls: u32,
-) -> Result<Vec<MeasuredRow>, Error> {
+) -> Result<(Vec<MeasuredRow>, Option<String>), Error> {
     let mut seen = Seen::default();
     for _ in 0..starts {
         let mut sandbox = manager.create(&real.program)?;
@@ -101,6 +106,7 @@ fn measure(
         }
         manager.destroy_now(sandbox)?;
     }
+    seen.faults.sort_unstable();
     seen.faults.dedup();
     let note = seen.faults.join("; ");
     let mut rows = Vec::new();
@@ -117,7 +123,9 @@ fn measure(
     push("memory", "own", "MiB", &mut seen.own);
     push("memory", "of files", "MiB", &mut seen.shared);
     push("threads", "", "", &mut seen.threads);
-    Ok(rows)
+    let wrong = (!seen.faults.is_empty())
+        .then(|| format!("{name} did not answer as it should: {}", seen.faults.join("; ")));
+    Ok((rows, wrong))
 }
 
 fn talk(

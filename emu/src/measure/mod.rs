@@ -18,7 +18,7 @@ use runs::{Chart, MeasuredRow};
 use crate::functions::Places;
 
 /// Version of what is measured and how; moves when earlier figures no longer mean the same.
-pub const MEASURE_VERSION: u32 = 2;
+pub const MEASURE_VERSION: u32 = 3;
 
 /// What came out.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,8 @@ pub struct Outcome {
     pub charts: Vec<Chart>,
     /// What to know before believing them.
     pub warnings: Vec<String>,
+    /// What was measured and did not do what it should: the command fails.
+    pub wrong: Vec<String>,
     /// What stood in for something that the machine lacks.
     pub stand_ins: Vec<String>,
 }

@@ -75,6 +75,7 @@ pub(super) fn run(places: &Places, function: &str, tiers: &[String], starts: u32
              of that"
                 .to_owned(),
         ],
+        wrong: Vec::new(),
         stand_ins: vec![format!("{CXL_MIB} MiB of this machine's DRAM stand for a CXL device in a guest")],
     })
 }

@@ -3,7 +3,8 @@
 use runs::{Chart, MeasuredRow};
 
 use super::{Error, Outcome};
-use crate::bench_sandbox::{Quantiles, Row, Settings, Way, run as measure};
+use crate::bench_sandbox::{Quantiles, Row, Settings, Way, goals, run as measure};
+use crate::goal::Goal;
 use crate::sandbox::steps::STEPS;
 use crate::sandbox::{Config, Mode, Program};
 
@@ -18,8 +19,11 @@ pub(super) fn run(ways: &[u32], starts: u32) -> Result<Outcome, Error> {
         starts: starts as usize,
         modes: Way::ALL.to_vec(),
     })?;
+    let goals = goals(&rows);
+    let mut warnings = super::of_this_machine();
+    warnings.extend(goals.iter().filter(|goal| goal.met == Some(false)).map(missed));
     Ok(Outcome {
-        rows: rows.iter().flat_map(rows_of).collect(),
+        rows: rows.iter().flat_map(rows_of).chain(goals.iter().map(row_of_goal)).collect(),
         charts: vec![
             Chart::wholes("sandbox-start", "Start of a sandbox on this machine", "start", "Median (ms)"),
             Chart::parts(
@@ -30,9 +34,39 @@ pub(super) fn run(ways: &[u32], starts: u32) -> Result<Outcome, Error> {
             ),
             Chart::wholes("sandbox-end", "End of a sandbox on this machine", "end", "Median (ms)"),
         ],
-        warnings: super::of_this_machine(),
+        warnings,
+        wrong: Vec::new(),
         stand_ins: Vec::new(),
     })
+}
+
+/// A goal as a row: what was measured, with the limit and whether it keeps to it.
+fn row_of_goal(goal: &Goal) -> MeasuredRow {
+    let sign = if goal.at_most { "at most" } else { "at least" };
+    let verdict = if goal.met == Some(true) { "met" } else { "missed" };
+    let (subject, metric) = goal.what.split_once(": ").unwrap_or(("", &goal.what));
+    MeasuredRow {
+        panel: goal.of.clone(),
+        subject: subject.to_owned(),
+        metric: format!("goal: {metric}"),
+        unit: goal.unit.to_owned(),
+        n: 1,
+        median: goal.measured,
+        note: format!("{sign} {} {}: {verdict}", goal.limit, goal.unit),
+        ..MeasuredRow::default()
+    }
+}
+
+fn missed(goal: &Goal) -> String {
+    let (sign, measured) =
+        (if goal.at_most { "at most" } else { "at least" }, goal.measured.unwrap_or(f64::NAN));
+    format!(
+        "goal missed: {}, {}: {measured:.2} {u}, not {sign} {} {u}",
+        goal.what,
+        goal.of,
+        goal.limit,
+        u = goal.unit
+    )
 }
 
 fn rows_of(row: &Row) -> Vec<MeasuredRow> {

@@ -87,6 +87,7 @@ pub(super) fn page_groups(places: &Places, wanted: &[String]) -> Result<Outcome,
                  after {WARM_UPS} with the warm-up input; exact counts, page by page"
             ),
         ],
+        wrong: Vec::new(),
         stand_ins: Vec::new(),
     })
 }
@@ -202,6 +203,7 @@ pub(super) fn instances(places: &Places, wanted: &[String], count: u32) -> Resul
             "MiB",
         )],
         warnings: of_this_machine(),
+        wrong: Vec::new(),
         stand_ins: vec!["templates lie in this machine's DRAM, which stands for CXL memory".to_owned()],
     })
 }
@@ -285,6 +287,7 @@ pub(super) fn starts(places: &Places, wanted: &[String], starts: u32) -> Result<
             Chart::wholes("own-memory", "Memory of its own after the first reply", "private memory", "MiB"),
         ],
         warnings: of_this_machine(),
+        wrong: Vec::new(),
         stand_ins: vec!["templates lie in this machine's DRAM, which stands for CXL memory".to_owned()],
     })
 }

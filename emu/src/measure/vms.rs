@@ -58,7 +58,7 @@ fn setting(places: &Places) -> Result<Setting, Error> {
 
 fn outcome(setting: &Setting, rows: Vec<runs::MeasuredRow>, charts: Vec<Chart>) -> Outcome {
     let stand_ins = setting.accelerator.stand_in().into_iter().collect();
-    Outcome { rows, charts, warnings: super::of_this_machine(), stand_ins }
+    Outcome { rows, charts, warnings: super::of_this_machine(), wrong: Vec::new(), stand_ins }
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! What a used network namespace looks like, in parts that can be compared with how it looked when new.
+//! What a used sandbox looks like, in parts that can be compared with how it looked when new: its network namespace,
+//! and its cgroup.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One part of what outlives a function in a kept namespace.
+/// One part of what outlives a function in a kept namespace or cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Part {
     /// Network devices: names, flags, sizes, hardware addresses.
@@ -29,6 +30,12 @@ pub enum Part {
     UnixSockets,
     /// Everything under `/proc/sys/net`.
     Settings,
+    /// Members of the cgroup, when the function is gone.
+    Processes,
+    /// Limits and settings of the cgroup in every hierarchy, where they are not as the manager set them; groups inside.
+    Cgroup,
+    /// Memory that is charged to the cgroup, far above what a new sandbox has.
+    Memory,
 }
 
 impl fmt::Display for Part {
@@ -45,6 +52,9 @@ impl fmt::Display for Part {
             Self::Sockets => "sockets",
             Self::UnixSockets => "unix sockets",
             Self::Settings => "settings",
+            Self::Processes => "processes",
+            Self::Cgroup => "cgroup",
+            Self::Memory => "memory",
         };
         f.write_str(name)
     }

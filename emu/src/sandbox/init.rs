@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use seccompiler::BpfProgram;
 
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{Fingerprint, Part};
 use super::inside::{Inputs, Moment, Moments, become_function, drop_bounding_set, last_error};
 use super::nursery::{Entries, clone3, open_in};
 use super::steps::{Step, now};
@@ -35,6 +35,7 @@ pub(super) fn run(control: &OwnedFd, proc: &OwnedFd, entries: Entries) -> i32 {
         filter: super::seccomp::filter(),
         inspector: None,
         first: None,
+        members: None,
         function: None,
         kept: Vec::new(),
         garbage: Vec::new(),
@@ -69,8 +70,10 @@ struct Init {
     moments: &'static Moments,
     filter: BpfProgram,
     inspector: Option<Inspector>,
-    /// How the network namespace looked when it was checked first.
+    /// How the sandbox looked when it was checked first.
     first: Option<Fingerprint>,
+    /// The list of members of its cgroup.
+    members: Option<OwnedFd>,
     function: Option<Running>,
     /// Namespaces of the first function, if they are kept.
     kept: Vec<OwnedFd>,
@@ -136,6 +139,9 @@ impl Init {
             note(answer, Step::Kill);
         }
         if let Some(check) = order.check {
+            if check.members {
+                self.members = Some(descriptors.next().ok_or(Errno::BADF).at("take the list of members")?);
+            }
             let inspector = self.inspector()?;
             let mut seen = inspector.look(check.settings).at("look at the network namespace")?;
             if check.reset && Inspector::must_reset(&seen) {
@@ -143,6 +149,7 @@ impl Init {
                 note(answer, Step::DestroySockets);
                 seen = inspector.look(check.settings).at("look at the network namespace")?;
             }
+            seen.parts.extend(self.processes()?);
             let unclean = self.first.get_or_insert_with(|| seen.clone()).differences(&seen);
             answer.fingerprint = Some(seen);
             note(answer, Step::Check);
@@ -163,6 +170,13 @@ impl Init {
             self.inspector = Some(Inspector::open(proc).at("open netlink")?);
         }
         Ok(self.inspector.as_mut().expect("just set"))
+    }
+
+    /// How many processes the cgroup has; none of them is ours.
+    fn processes(&self) -> Result<Option<(Part, u64)>, Fault> {
+        let Some(members) = &self.members else { return Ok(None) };
+        let list = crate::kernel::linux::read_again(members).at("read the members of the cgroup")?;
+        Ok(Some((Part::Processes, list.iter().filter(|byte| **byte == b'\n').count() as u64)))
     }
 
     /// Ends the function and everything that it started: it is process 1 of its namespace, and the kernel

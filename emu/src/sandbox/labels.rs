@@ -6,6 +6,7 @@
 //! | thing | name |
 //! |---|---|
 //! | lock, held as long as the manager lives | `/run/trenvx/ID.lock` |
+//! | socket of the one whose sandboxes outlive a command | `/run/trenvx/sandboxes.sock` |
 //! | folder with the layer that belongs to the manager | `/run/trenvx/ID/` |
 //! | cgroup of all its processes, in every hierarchy | `trenvx-ID/`, inside `inits/` and `sN/` |
 //! | bridge | `tvIDb` |
@@ -18,6 +19,8 @@ use std::path::PathBuf;
 
 /// Where locks and folders of managers lie.
 pub const RUN: &str = "/run/trenvx";
+/// Where the manager of the sandboxes that stay is asked (`trenvx emu sandbox`); its label is as every other's.
+pub const SOCKET: &str = "/run/trenvx/sandboxes.sock";
 /// How the cgroup of a manager begins.
 const CGROUP: &str = "trenvx-";
 /// How links begin.

@@ -17,17 +17,21 @@
 //!   cgroups) and forks functions. It takes orders over a socket of its own; when that closes, or its nursery
 //!   ends, it ends and the kernel ends everything inside. A killed manager leaves no process behind.
 //! * A *function* gets every cheap namespace new, and its whole root as one detached overlay that was made
-//!   outside. Most of what functions leave behind is thereby gone by construction; the rest (the network
-//!   namespace) is compared with how it looked at first, and a sandbox that differs is destroyed.
+//!   outside. Most of what functions leave behind is thereby gone by construction; the rest (network namespace and
+//!   cgroup) is compared with how it looked at first, and a sandbox that differs is destroyed. The init, which remembers
+//!   the first look, starts nothing in it; the manager counts it. Settings, limits and memory that is still held are looked
+//!   at where a function could have changed them, and before a sandbox goes back to a pool.
+//! * Each sandbox has a port of its manager's bridge. Ports are isolated: sandboxes reach the host and not each other.
 //!
 //! # What is not hidden
 //!
 //! Counters of the network device and of protocols in a kept network namespace (`/proc/net/dev`, `netstat`) go
-//! on counting, so a function can see how many packets its predecessors exchanged.
+//! on counting, so a function can see how many packets its predecessors exchanged. Keys of a *user* have no namespace, and
+//! all functions have the same user: the filter for system calls is what keeps them from keys.
 //!
 //! # Files
 //! * [`program`]: what is asked for; [`steps`], [`labels`], [`fingerprint`], [`error`]: vocabulary.
-//! * `manager`: the public side; `pool`: which idle sandbox is repurposed; `roots`, `networks`: made in advance.
+//! * `manager`: the public side; `pool`: idle sandboxes, and a start in one of them.
 //! * `nursery`, `init`, `inside`: the three kinds of process below it; `wire`: what they say to each other.
 //! * [`seccomp`]: the filter; [`channel`]: one request and its answer.
 

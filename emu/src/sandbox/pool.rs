@@ -1,23 +1,55 @@
-//! Idle sandboxes, and which of them is given to the next function.
+//! Idle sandboxes, and what happens when one of them turns out not to be usable.
 //!
-//! As published: an idle sandbox of the same function first (a warm start; whoever holds it decides that), else
-//! the least recently used idle sandbox of *any* function, here only of the same tenant; else a new one.
+//! Which idle sandbox is given to the next function is decided by whoever holds them: here, as published, the least
+//! recently used of *any* function, but only of the same tenant; in the emulated world, the control plane.
 
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 
 use super::error::Error;
 use super::manager::{Manager, Sandbox};
 use super::program::Program;
 
 /// How a function came by its sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// It was made.
     New,
     /// It was another function's.
     Repurposed,
-    /// Another function's was not clean or did not work any more: that one was destroyed, this one made.
-    NewAfterFailure,
+    /// Another function's was not clean or did not work any more (why): that one was destroyed, this one made.
+    NewAfterFailure(String),
+}
+
+impl Manager {
+    /// Makes a sandbox in which nothing runs. (The published system makes 70 in advance, with a function that says
+    /// hello.)
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_idle(&self) -> Result<Sandbox, Error> {
+        self.vacate(self.create(&Program::call("pause", [""; 0]))?)
+    }
+
+    /// Starts a function in a used sandbox, or in a new one if there is none. A used one that is not as when new, or whose
+    /// init is gone, is nothing that the function could help: it gets a new one.
+    ///
+    /// # Errors
+    /// If a new one cannot be made, or the function cannot be started in it.
+    pub fn start_in(
+        &self,
+        used: Option<Sandbox>,
+        program: &Program,
+        given: &[BorrowedFd<'_>],
+    ) -> Result<(Sandbox, Origin), Error> {
+        let Some(used) = used else {
+            return Ok((self.create_with(program, given)?, Origin::New));
+        };
+        match self.repurpose_with(used, program, given) {
+            Ok(sandbox) => Ok((sandbox, Origin::Repurposed)),
+            Err(why) => Ok((self.create_with(program, given)?, Origin::NewAfterFailure(why.to_string()))),
+        }
+    }
 }
 
 /// Whose functions may follow each other in a sandbox.
@@ -25,59 +57,28 @@ pub type Tenant = u64;
 
 /// Idle sandboxes of one manager, least recently used first.
 #[derive(Debug)]
-pub struct Pool<'a> {
-    manager: &'a Manager,
+pub struct Pool {
     idle: VecDeque<(Tenant, Sandbox)>,
     most: usize,
 }
 
-impl<'a> Pool<'a> {
+impl Pool {
     /// An empty pool that keeps `most` sandboxes.
     #[must_use]
-    pub fn new(manager: &'a Manager, most: usize) -> Self {
-        Self { manager, idle: VecDeque::new(), most }
+    pub fn new(most: usize) -> Self {
+        Self { idle: VecDeque::new(), most }
     }
 
-    /// Makes sandboxes for a tenant in advance, which run `program` until they are given to a function. (The
-    /// published system makes 70, with a function that says hello.)
-    ///
-    /// # Errors
-    /// If one cannot be made.
-    pub fn populate(&mut self, tenant: Tenant, program: &Program, count: usize) -> Result<(), Error> {
-        for _ in 0..count {
-            let sandbox = self.manager.create(program)?;
-            self.put(tenant, self.manager.vacate(sandbox)?);
-        }
-        Ok(())
+    /// The tenant's least recently used sandbox, to be given to [`Manager::start_in`].
+    pub fn take(&mut self, tenant: Tenant) -> Option<Sandbox> {
+        let at = self.idle.iter().position(|(owner, _)| *owner == tenant)?;
+        self.idle.remove(at).map(|(_, sandbox)| sandbox)
     }
 
-    /// Starts a function: in the tenant's least recently used idle sandbox, else in a new one.
-    ///
-    /// # Errors
-    /// If a new one cannot be made.
-    pub fn start(&mut self, tenant: Tenant, program: &Program) -> Result<(Sandbox, Origin), Error> {
-        let Some(at) = self.idle.iter().position(|(owner, _)| *owner == tenant) else {
-            return Ok((self.manager.create(program)?, Origin::New));
-        };
-        let (_, sandbox) = self.idle.remove(at).expect("just found");
-        match self.manager.repurpose(sandbox, program) {
-            Ok(sandbox) => Ok((sandbox, Origin::Repurposed)),
-            // Not clean, or its init was killed: the used one is destroyed either way.
-            Err(_) => Ok((self.manager.create(program)?, Origin::NewAfterFailure)),
-        }
-    }
-
-    /// Takes a used sandbox back: its function ends, and it must be as when new.
-    ///
-    /// # Errors
-    /// [`Error::Unclean`]: it was destroyed.
-    pub fn give_back(&mut self, tenant: Tenant, sandbox: Sandbox) -> Result<(), Error> {
-        let sandbox = self.manager.vacate(sandbox)?;
-        self.put(tenant, sandbox);
-        Ok(())
-    }
-
-    fn put(&mut self, tenant: Tenant, sandbox: Sandbox) {
+    /// Keeps a sandbox that was made idle or vacated ([`Manager::create_idle`], [`Manager::vacate`]). Where there is no room
+    /// any more, the one that was idle longest is destroyed.
+    pub fn put(&mut self, tenant: Tenant, sandbox: Sandbox) {
+        debug_assert!(sandbox.function().is_none(), "what is kept for others has been vacated");
         self.idle.push_back((tenant, sandbox));
         while self.idle.len() > self.most {
             self.idle.pop_front();

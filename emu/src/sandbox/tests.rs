@@ -119,13 +119,50 @@ fn roots_are_made_ready_and_taken() {
 #[test]
 fn the_pool_prefers_the_least_recently_used_of_the_same_tenant() {
     let (_kernel, manager) = manager(Mode::Repurpose);
-    let mut pool = Pool::new(&manager, 2);
-    pool.populate(7, &program(), 3).unwrap();
+    let mut pool = Pool::new(2);
+    for _ in 0..3 {
+        pool.put(7, manager.create_idle().unwrap());
+    }
     // The pool keeps two: the oldest went.
     assert_eq!(pool.len(), 2);
-    let (sandbox, origin) = pool.start(7, &program()).unwrap();
+    let (sandbox, origin) = manager.start_in(pool.take(7), &program(), &[]).unwrap();
     assert_eq!((sandbox.number(), origin), (2, Origin::Repurposed));
-    pool.give_back(7, sandbox).unwrap();
-    assert_eq!(pool.start(8, &program()).unwrap().1, Origin::New);
-    assert_eq!(pool.start(7, &program()).unwrap().0.number(), 3);
+    pool.put(7, manager.vacate(sandbox).unwrap());
+    assert!(pool.take(8).is_none(), "nobody gets another tenant's");
+    assert_eq!(manager.start_in(None, &program(), &[]).unwrap().1, Origin::New);
+    assert_eq!(pool.take(7).unwrap().number(), 3);
+}
+
+#[test]
+fn a_cgroup_that_looks_otherwise_keeps_a_sandbox_from_the_pool() {
+    let (kernel, manager) = manager(Mode::Repurpose);
+    let sandbox = manager.vacate(manager.create(&program()).unwrap()).unwrap();
+    kernel.books().cgroups_look = 1;
+    let sandbox = manager.repurpose(sandbox, &program()).unwrap();
+    let error = manager.vacate(sandbox).unwrap_err();
+    assert!(error.to_string().contains("not clean (cgroup)"), "{error}");
+    manager.settle();
+    nothing_is_left(&kernel);
+    assert_eq!(manager.statistics().unclean[&Part::Cgroup], 1);
+}
+
+#[test]
+fn memory_that_is_still_held_keeps_a_sandbox_from_the_pool() {
+    let (kernel, manager) = manager(Mode::Repurpose);
+    let sandbox = manager.create(&program()).unwrap();
+    kernel.books().memory_held_bytes = 64 << 20;
+    let error = manager.vacate(sandbox).unwrap_err();
+    assert!(error.to_string().contains("not clean (memory)"), "{error}");
+    assert_eq!(manager.statistics().unclean[&Part::Memory], 1);
+}
+
+/// The first look at a cgroup comes with the list of its members, which an init keeps.
+#[test]
+fn a_function_that_could_change_settings_has_its_cgroup_looked_at_before_the_next_start() {
+    let (kernel, manager) = manager(Mode::Repurpose);
+    let mighty = Program { confinement: Confinement::none(), ..program() };
+    let sandbox = manager.create(&mighty).unwrap();
+    kernel.books().cgroups_look = 1;
+    let error = manager.repurpose(sandbox, &program()).unwrap_err();
+    assert!(error.to_string().contains("not clean (cgroup)"), "{error}");
 }

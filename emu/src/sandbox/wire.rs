@@ -52,7 +52,8 @@ pub struct Order {
     pub kill: bool,
     /// Forget the function without killing it: only for suites.
     pub abandon: bool,
-    /// Look at the network namespace. If it is not as it was when first looked at, nothing is started.
+    /// Look at the network namespace, and whether the cgroup has members. If that is not as it was when first looked
+    /// at, nothing is started.
     pub check: Option<CheckOrder>,
     /// Start a function. Descriptors: root tree, channel, log; then the cgroup if it is born in one, or the
     /// files of its migrations; then what a routine is given.
@@ -77,6 +78,8 @@ pub struct CheckOrder {
     pub settings: bool,
     /// If sockets or neighbours are found, destroy and forget them, and look again.
     pub reset: bool,
+    /// The list of members of the cgroup comes along, before the descriptors of a start, and is kept.
+    pub members: bool,
 }
 
 /// A function to be started.
@@ -132,7 +135,7 @@ pub struct Answer {
     pub fault: Option<Fault>,
     /// Nanoseconds of each step.
     pub steps: Vec<(Step, u64)>,
-    /// How the network namespace looks, if asked.
+    /// How the sandbox looks, if asked.
     pub fingerprint: Option<Fingerprint>,
     /// A function was started; with the answer comes the descriptor of its process.
     pub started: bool,

@@ -12,7 +12,7 @@ use super::guest::{Parts, Vm};
 use super::machine::{Origin, descriptor};
 use super::template::Template;
 use super::{Accelerator, Error, Image, Machine, RootDevice, launch, memory};
-use crate::sandbox::{Birth, Config, Manager, Mode, Program, Sandbox};
+use crate::sandbox::{Birth, Config, Manager, Mode, Pool, Program, Sandbox, Tenant};
 
 /// How long a clone may take to load the state of its devices and to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const KERNEL_HEAD: u64 = 64 << 10;
 /// Bytes of entropy that a clone is given.
 const ENTROPY: usize = 32;
+/// Sandboxes that are kept for VMs to come.
+const MOST_IDLE: usize = 64;
+/// All VMs of a host are one tenant's.
+const OWN: Tenant = 0;
 /// Type of machines that boot; templates note its version.
 const KIND: &str = "q35";
 
@@ -119,7 +123,7 @@ impl Steps {
 #[derive(Debug)]
 pub struct Host {
     /// Sandboxes of VMs that ended, vacated. Before the manager: it ends them.
-    idle: Mutex<Vec<Sandbox>>,
+    idle: Mutex<Pool>,
     manager: Manager,
     method: Method,
     image: Image,
@@ -147,7 +151,7 @@ impl Host {
         let kernel = image.open("kernel")?;
         let kernel_head = head(&kernel).map_err(Error::at("read the kernel"))?;
         Ok(Self {
-            idle: Mutex::default(),
+            idle: Mutex::new(Pool::new(MOST_IDLE)),
             manager: Manager::start(config)?,
             method,
             image: image.clone(),
@@ -184,7 +188,7 @@ impl Host {
         self.manager.prepare(&program);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if self.method.repurposes() && idle.is_empty() {
-            idle.push(self.manager.vacate(self.manager.create(&program)?)?);
+            idle.put(OWN, self.manager.create_idle()?);
         }
         drop(idle);
         self.manager.settle();
@@ -291,7 +295,7 @@ impl Host {
             return Ok(());
         }
         let vacated = self.manager.vacate(sandbox)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(vacated);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).put(OWN, vacated);
         Ok(())
     }
 
@@ -303,11 +307,8 @@ impl Host {
     /// A sandbox in which the routine waits for its descriptors.
     fn sandbox(&self, machine: &Machine) -> Result<Sandbox, Error> {
         let program = self.program(machine)?;
-        let used = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Ok(match used {
-            Some(used) => self.manager.repurpose(used, &program)?,
-            None => self.manager.create(&program)?,
-        })
+        let used = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take(OWN);
+        Ok(self.manager.start_in(used, &program, &[])?.0)
     }
 }
 

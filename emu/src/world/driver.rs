@@ -214,11 +214,11 @@ impl<'a> Driver<'a> {
         match (what, slot.doing) {
             (Happened::Ready { replaced }, Doing::Starting { ticket }) => {
                 slot.doing = Doing::Nothing;
-                if replaced {
+                if let Some(why) = replaced {
                     if let Some(ticket) = ticket {
                         self.ledger.correct(ticket, StartKind::Cold);
                     }
-                    self.complain("sandboxes were not clean and were replaced by new ones", String::new);
+                    self.complain("sandboxes could not be used again and were replaced by new ones", || why);
                 }
                 self.tell(Input::Ready { sandbox: life.sandbox });
             }
@@ -372,13 +372,8 @@ impl<'a> Driver<'a> {
     }
 
     fn finish(self) -> RunRecord {
-        let warnings = self.complaints.into_iter().map(|(kind, (count, first))| {
-            if first.is_empty() {
-                format!("{count} {kind}")
-            } else {
-                format!("{count} {kind}; the first: {first}")
-            }
-        });
+        let complaints = self.complaints.into_iter();
+        let warnings = complaints.map(|(kind, (count, first))| format!("{count} {kind}; the first: {first}"));
         RunRecord {
             counters: self.counters,
             warnings: warnings.collect(),

@@ -31,8 +31,8 @@ pub struct Event {
 pub enum Happened {
     /// The function is ready for its first invocation.
     Ready {
-        /// The sandbox was to be repurposed and turned out not to be clean: this is a new one.
-        replaced: bool,
+        /// The sandbox was to be repurposed and turned out not to be usable: why this is a new one.
+        replaced: Option<String>,
     },
     /// The invocation has been answered: well, or with what is wrong with the answer.
     Answered(Result<(), String>),

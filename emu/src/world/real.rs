@@ -17,7 +17,7 @@ use super::error::Refused;
 use super::executor::{Event, Executor, Happened, Life};
 use super::memory::Census;
 use super::templates::Templates;
-use super::workers::{Done, Job, Made, Startable, Workers};
+use super::workers::{Done, Job, Made, Place, Startable, Workers};
 use crate::functions::Input;
 use crate::pager::{Attachment, Fate};
 use crate::sandbox::channel::{Channel, Failure};
@@ -33,13 +33,13 @@ const FATE: Duration = Duration::from_millis(100);
 const SHOWN: usize = 300;
 
 /// What is waited for in a sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Awaited {
     /// Its process: a worker is at it.
     Process,
     /// The function's word that it is ready.
     Ready {
-        replaced: bool,
+        replaced: Option<String>,
     },
     /// The answer with this number.
     Answer {
@@ -135,9 +135,8 @@ impl RealSandboxes {
             pending: Vec::new(),
             next_id: 0,
         };
-        let empty = Program::call("pause", [""; 0]);
         for number in 0..prepopulated {
-            let sandbox = manager.vacate(manager.create(&empty)?)?;
+            let sandbox = manager.create_idle()?;
             let life = Life { sandbox: SandboxId(number), number: 0 };
             real.count(life, &sandbox);
             real.slots.insert(life.sandbox, Slot::new(life, Some(sandbox), Awaited::Nothing));
@@ -199,6 +198,7 @@ impl RealSandboxes {
                 if let Some(slot) = self.slots.get_mut(&life.sandbox) {
                     slot.sandbox = Some(sandbox);
                     slot.attachment = attachment;
+                    let replaced = replaced.clone();
                     slot.awaited = if is_ready { Awaited::Nothing } else { Awaited::Ready { replaced } };
                 }
                 if let Err(errno) = watched {
@@ -238,12 +238,20 @@ impl RealSandboxes {
                     for fd in [function.channel.as_fd(), function.process.as_fd()] {
                         let _ = epoll::delete(&self.epoll, fd);
                     }
-                    self.pending.push(gone(life, format!("{why}{said}")));
+                    let limits = slot.sandbox.as_ref().map(limits).unwrap_or_default();
+                    self.pending.push(gone(life, format!("{why}{limits}{said}")));
                     return;
                 }
             }
         }
     }
+}
+
+/// Which limits the function of a sandbox has met.
+fn limits(sandbox: &Sandbox) -> String {
+    let met = sandbox.limits_met().unwrap_or_default();
+    let met: Vec<String> = met.iter().map(ToString::to_string).collect();
+    if met.is_empty() { String::new() } else { format!("; it has met its {}", met.join(", its ")) }
 }
 
 /// Why a process whose pages are served was ended, if it was.
@@ -280,14 +288,16 @@ fn next_line(channel: &mut Channel) -> Result<Option<Vec<u8>>, Failure> {
 /// What a line means for who waits; what nobody waits for is the function's own talk.
 fn understand(functions: &[Asked], awaited: &mut Awaited, line: &[u8]) -> Option<Happened> {
     let message: Value = serde_json::from_slice(line).ok()?;
-    match *awaited {
+    match awaited {
         Awaited::Ready { replaced } if message["ready"] == true => {
+            let replaced = replaced.take();
             *awaited = Awaited::Nothing;
             Some(Happened::Ready { replaced })
         }
-        Awaited::Answer { id, function } if message["id"] == id => {
+        Awaited::Answer { id, function } if message["id"] == *id => {
+            let answered = judge(&functions[function.index()], &message);
             *awaited = Awaited::Nothing;
-            Some(Happened::Answered(judge(&functions[function.index()], &message)))
+            Some(Happened::Answered(answered))
         }
         _ => None,
     }
@@ -305,14 +315,14 @@ fn judge(asked: &Asked, message: &Value) -> Result<(), String> {
 impl Executor for RealSandboxes {
     fn start(&mut self, life: Life, function: FunctionId) {
         self.slots.insert(life.sandbox, Slot::new(life, None, Awaited::Process));
-        self.workers().make(Job { life, function, used: None });
+        self.workers().make(Job { life, function, place: Place::New });
     }
 
     fn repurpose(&mut self, old: Life, new: Life, function: FunctionId) {
         let used = self.release(old);
         self.slots.insert(new.sandbox, Slot::new(new, None, Awaited::Process));
-        // One that died while it was idle and whose end nobody has heard of yet is made anew.
-        self.workers().make(Job { life: new, function, used });
+        let place = used.map_or(Place::Gone("it died while it was idle"), Place::Used);
+        self.workers().make(Job { life: new, function, place });
     }
 
     fn run(&mut self, life: Life, function: FunctionId) {

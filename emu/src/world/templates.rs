@@ -16,7 +16,7 @@ use super::catalog::Real;
 use super::error::Refused;
 use crate::pager::source::spec::SourceSpec;
 use crate::pager::{self, Attachment, Client, Mode as Install, Options};
-use crate::sandbox::{Config, Manager, Mode, Program, Sandbox};
+use crate::sandbox::{Config, Manager, Mode, Origin, Program, Sandbox};
 use crate::template::{self, Backing, Prepared, Request, Scratch, Served, Store, capture};
 
 /// How long a function may take to get ready and to answer while it is captured.
@@ -43,15 +43,17 @@ pub(super) struct Attachable {
 }
 
 impl Attachable {
-    /// A process of the template, in a new sandbox or a used one; what tells why it ended, if its pages are served.
+    /// A process of the template, in a new sandbox or a used one; how it came by it; what tells why it ended, if its pages
+    /// are served.
     pub fn start(
         &self,
         manager: &Manager,
         used: Option<Sandbox>,
         program: &Program,
-    ) -> Result<(Sandbox, Option<Attachment>), template::Error> {
+    ) -> Result<(Sandbox, Origin, Option<Attachment>), template::Error> {
         let Some((serving, folder)) = &self.served else {
-            return Ok((self.prepared.start(manager, used, program, None)?.sandbox, None));
+            let attached = self.prepared.start(manager, used, program, None)?;
+            return Ok((attached.sandbox, attached.origin, None));
         };
         let served = Served {
             client: &serving.client,
@@ -60,7 +62,7 @@ impl Attachable {
             device: serving.device.as_fd(),
         };
         let (attached, attachment) = self.prepared.start_served(manager, used, program, &served)?;
-        Ok((attached.sandbox, Some(attachment)))
+        Ok((attached.sandbox, attached.origin, Some(attachment)))
     }
 }
 

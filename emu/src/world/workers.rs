@@ -11,15 +11,25 @@ use traces::FunctionId;
 use super::executor::Life;
 use super::templates::Attachable;
 use crate::pager::Attachment;
-use crate::sandbox::{Error, Manager, Program, Sandbox};
+use crate::sandbox::{Manager, Origin, Program, Sandbox};
 use crate::template;
 
 /// A start to be made.
 pub(super) struct Job {
     pub life: Life,
     pub function: FunctionId,
-    /// The sandbox to be repurposed; `None`: a new one.
-    pub used: Option<Sandbox>,
+    /// The sandbox that it is to be in.
+    pub place: Place,
+}
+
+/// Where a function is to be started.
+pub(super) enum Place {
+    /// In a new sandbox.
+    New,
+    /// In this used one.
+    Used(Sandbox),
+    /// In a used one that is gone, so in a new one: why.
+    Gone(&'static str),
 }
 
 /// A start that was made, or why not.
@@ -33,8 +43,8 @@ pub(super) struct Made {
     pub sandbox: Sandbox,
     /// What tells why its process ended, if its pages are served.
     pub attachment: Option<Attachment>,
-    /// It was to be a used one, which was not clean.
-    pub replaced: bool,
+    /// It was to be a used one, which was not clean or does not work any more: why it is a new one.
+    pub replaced: Option<String>,
     /// It came from a template: it waits for its request and does not say so.
     pub is_ready: bool,
 }
@@ -157,37 +167,97 @@ impl Shared {
                 todo = self.more.wait(todo).unwrap_or_else(PoisonError::into_inner);
             };
             drop(todo);
-            let Job { life, function, used } = job;
+            let Job { life, function, place } = job;
             let result =
-                self.make(&self.functions[function.index()], used).map_err(|error| error.to_string());
+                self.make(&self.functions[function.index()], place).map_err(|error| error.to_string());
             lock(&self.done).push(Done { life, result });
             let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
         }
     }
 
-    fn make(&self, function: &Startable, used: Option<Sandbox>) -> Result<Made, template::Error> {
-        let is_ready = function.template.is_some();
-        let was_used = used.is_some();
-        match self.begin(function, used) {
-            Ok((sandbox, attachment)) => Ok(Made { sandbox, attachment, replaced: false, is_ready }),
-            Err(template::Error::Sandbox(Error::Unclean { .. })) if was_used => {
-                let (sandbox, attachment) = self.begin(function, None)?;
-                Ok(Made { sandbox, attachment, replaced: true, is_ready })
+    fn make(&self, function: &Startable, place: Place) -> Result<Made, template::Error> {
+        let (used, gone) = match place {
+            Place::New => (None, None),
+            Place::Used(sandbox) => (Some(sandbox), None),
+            Place::Gone(why) => (None, Some(why.to_owned())),
+        };
+        let Startable { program, template } = function;
+        let (sandbox, origin, attachment) = match template {
+            Some(template) => template.start(&self.manager, used, program)?,
+            None => {
+                let (sandbox, origin) = self.manager.start_in(used, program, &[])?;
+                (sandbox, origin, None)
             }
-            Err(error) => Err(error),
+        };
+        let replaced = match origin {
+            Origin::NewAfterFailure(why) => Some(why),
+            Origin::New | Origin::Repurposed => gone,
+        };
+        Ok(Made { sandbox, attachment, replaced, is_ready: template.is_some() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Fake;
+    use crate::sandbox::{Config, Mode};
+
+    fn shared(kernel: &Fake) -> Shared {
+        let config = Config { ready: 0, ..Config::new(Mode::Repurpose) };
+        Shared {
+            manager: Arc::new(Manager::on(config, Box::new(kernel.clone()))),
+            functions: Vec::new(),
+            todo: Mutex::default(),
+            more: Condvar::new(),
+            done: Mutex::default(),
+            bell: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap(),
         }
     }
 
-    fn begin(
-        &self,
-        function: &Startable,
-        used: Option<Sandbox>,
-    ) -> Result<(Sandbox, Option<Attachment>), template::Error> {
-        let Startable { program, template } = function;
-        match (template, used) {
-            (Some(template), used) => template.start(&self.manager, used, program),
-            (None, Some(used)) => Ok((self.manager.repurpose(used, program)?, None)),
-            (None, None) => Ok((self.manager.create(program)?, None)),
-        }
+    fn function() -> Startable {
+        Startable { program: Program::new(["/bin/true"]), template: None }
+    }
+
+    /// The next order is answered by an error, as by an init that is gone.
+    fn next_order_fails(kernel: &Fake) {
+        let mut books = kernel.books();
+        let next = books.calls.len();
+        // Limits stay, the root is made first.
+        books.fail_at = Some(next + 2);
+    }
+
+    #[test]
+    fn an_idle_sandbox_whose_init_is_gone_costs_no_call() {
+        let kernel = Fake::default();
+        let shared = shared(&kernel);
+        let idle = shared.manager.create_idle().unwrap();
+        next_order_fails(&kernel);
+        let made = shared.make(&function(), Place::Used(idle)).unwrap();
+        let why = made.replaced.as_deref().unwrap();
+        assert!(why.contains("talk to its init"), "{why}");
+        shared.manager.settle();
+        let statistics = shared.manager.statistics();
+        assert_eq!((statistics.created, statistics.repurposed, statistics.destroyed), (2, 0, 1));
+    }
+
+    #[test]
+    fn what_fails_in_a_new_sandbox_too_is_an_error() {
+        let kernel = Fake::default();
+        let shared = shared(&kernel);
+        kernel.books().fail_at = Some(0);
+        assert!(shared.make(&function(), Place::New).is_err());
+    }
+
+    #[test]
+    fn a_start_is_told_by_where_it_came_to_be() {
+        let kernel = Fake::default();
+        let shared = shared(&kernel);
+        let idle = shared.manager.create_idle().unwrap();
+        assert_eq!(shared.make(&function(), Place::Used(idle)).unwrap().replaced, None);
+        assert_eq!(shared.make(&function(), Place::New).unwrap().replaced, None);
+        // One that was to be used and has died unheard of is no repurposed start.
+        let made = shared.make(&function(), Place::Gone("it had died")).unwrap();
+        assert_eq!(made.replaced.as_deref(), Some("it had died"));
     }
 }

@@ -21,6 +21,7 @@ pub const NEEDS: &[&str] = &[
     "clone-into-cgroup",
     "cgroup-kill",
     "overlayfs",
+    "veth-bridge",
     "mount-api",
     "pidfd",
     "seccomp",

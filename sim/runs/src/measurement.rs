@@ -34,6 +34,9 @@ pub struct Measurement {
     pub wall_s: f64,
     /// What to know before believing it.
     pub warnings: Vec<String>,
+    /// What was measured and did not do what it should, such as a function that answered wrongly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wrong: Vec<String>,
     /// What stood in for something that the machine lacks.
     pub stand_ins: Vec<String>,
     /// What the machine could do: a facility's name, and what was found.
@@ -173,6 +176,7 @@ mod tests {
             started_unix_s: 1,
             wall_s: 0.5,
             warnings: Vec::new(),
+            wrong: Vec::new(),
             stand_ins: Vec::new(),
             facilities: BTreeMap::new(),
             made_with: BTreeMap::new(),

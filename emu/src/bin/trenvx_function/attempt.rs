@@ -12,6 +12,8 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("remount-proc", |_| call(libc::SYS_mount, &[0, text(c"/proc"), 0, 0x1020, 0])),
     ("umount", |_| call(libc::SYS_umount2, &[text(c"/proc"), libc::MNT_DETACH as usize])),
     ("new-mount-api", |_| call(libc::SYS_fsopen, &[text(c"tmpfs"), 0])),
+    ("mount-setattr", |_| mount_setattr()),
+    ("open-tree", |_| call(libc::SYS_open_tree, &[libc::AT_FDCWD as usize, text(c"/"), 1])),
     ("pivot-root", |_| call(libc::SYS_pivot_root, &[text(c"/"), text(c"/tmp")])),
     ("chroot", |_| call(libc::SYS_chroot, &[text(c"/tmp")])),
     ("mknod", |_| mknod()),
@@ -31,6 +33,9 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("packet-socket", |_| call(libc::SYS_socket, &[libc::AF_PACKET as usize, libc::SOCK_RAW as usize, 0])),
     ("set-address", |_| set_address()),
     ("kexec", |_| call(libc::SYS_kexec_load, &[0, 0, 0, 0])),
+    ("kexec-file", |_| call(libc::SYS_kexec_file_load, &[usize::MAX, usize::MAX, 1, text(c""), 0])),
+    ("module-file", |_| call(libc::SYS_finit_module, &[0, text(c""), 0])),
+    ("unload-module", |_| call(libc::SYS_delete_module, &[text(c"no-such-module"), 0])),
     ("module", |_| call(libc::SYS_init_module, &[0, 0, text(c"")])),
     ("reboot", |_| call(libc::SYS_reboot, &[0xfee1_dead, 0x2812_1969, 0, 0])),
     ("bpf", |_| bpf()),
@@ -39,6 +44,13 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("open-by-handle", |_| open_by_handle()),
     ("io-uring", |_| io_uring()),
     ("add-key", |_| call(libc::SYS_add_key, &[text(c"user"), text(c"x"), text(c"y"), 1, -4_isize as usize])),
+    ("read-key", |_| call(libc::SYS_keyctl, &[0, -3_isize as usize, 1])),
+    ("descriptor-of-init", |_| descriptor_of_init()),
+    ("clone3-user", |_| clone3_user()),
+    ("watch-file-system", |_| call(libc::SYS_fanotify_init, &[0, 0])),
+    ("account", |_| call(libc::SYS_acct, &[text(c"/tmp/account")])),
+    ("socket-to-host", |_| call(libc::SYS_socket, &[libc::AF_VSOCK as usize, libc::SOCK_STREAM as usize, 0])),
+    ("type-into-terminal", |_| call(libc::SYS_ioctl, &[0, libc::TIOCSTI as usize, text(c"x")])),
     ("set-clock", |_| set_clock()),
     ("set-host-name", |_| call(libc::SYS_sethostname, &[text(c"x"), 1])),
     ("become-root", |_| call(libc::SYS_setuid, &[0])),
@@ -68,6 +80,38 @@ fn mknod() -> Result<Value, String> {
         libc::SYS_mknodat,
         &[libc::AT_FDCWD as usize, text(c"/tmp/disk"), (libc::S_IFBLK | 0o600) as usize, disk as usize],
     )
+}
+
+/// Takes away the marks of the mount that the root is.
+fn mount_setattr() -> Result<Value, String> {
+    // Nothing to set, nosuid to clear.
+    let attributes = [0_u64, 2, 0, 0];
+    let size = size_of_val(&attributes);
+    let root = [libc::AT_FDCWD as usize, text(c"/"), 0];
+    call(libc::SYS_mount_setattr, &[root[0], root[1], root[2], attributes.as_ptr() as usize, size])
+}
+
+/// Takes the channel out of process 1, which is this one or not.
+fn descriptor_of_init() -> Result<Value, String> {
+    // SAFETY: makes a descriptor of a process, which is closed again.
+    unsafe {
+        let process = libc::syscall(libc::SYS_pidfd_open, 1, 0);
+        let result = call(libc::SYS_pidfd_getfd, &[process as usize, 0, 0]);
+        libc::close(process as i32);
+        result
+    }
+}
+
+fn clone3_user() -> Result<Value, String> {
+    // `struct clone_args`, first version: flags, then the signal at the child's end as the fifth number.
+    let arguments = [libc::CLONE_NEWUSER as u64, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0];
+    // SAFETY: as `fork`: memory is not shared; the child ends at once.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) };
+    if pid == 0 {
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    done(pid)
 }
 
 fn setns() -> Result<Value, String> {

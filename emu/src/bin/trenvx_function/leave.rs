@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use serde_json::{Value, json};
 
-use super::{Action, done, last_errno, text};
+use super::{Action, cgroup, done, last_errno, text};
 
 pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("leave-nothing", |_| Ok(json!("done"))),
@@ -23,10 +23,15 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("leave-neighbour", |_| neighbour()),
     ("leave-table", |_| nft_table()),
     ("leave-mtu", |_| mtu()),
+    ("listen", |_| io(TcpListener::bind(("0.0.0.0", PORT))).map(|open| json!(open.into_raw_fd()))),
     ("leave-listener", |with| listener(with).map(|_| json!("done"))),
     ("leave-time-wait", |_| time_wait()),
     ("leave-abstract-socket", |_| abstract_socket()),
-    ("leave-key", |_| key()),
+    ("leave-key", |_| key(SESSION)),
+    ("leave-user-key", |_| key(USER)),
+    ("leave-core-pattern", |_| core_pattern()),
+    ("leave-cgroup-setting", |_| cgroup::set()),
+    ("leave-cgroup-inside", |_| cgroup::make_inside()),
     ("leave-mount", |_| mount()),
     ("leave-orphan", |_| orphan()),
     ("leave-watch", |_| watch()),
@@ -34,7 +39,9 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("leave-memory-peak", |_| Ok(json!(peak()))),
     ("leave-environment", |_| environment()),
     ("leave-host-name", |_| done_int(unsafe_sethostname())),
-    ("leave-descriptor-in-flight", |_| descriptor_in_flight()),
+    ("leave-descriptor-in-flight", |_| in_flight(listener(&Value::Null)?)),
+    ("leave-unix-in-flight", |_| in_flight(abstract_listener()?)),
+    ("leave-file-in-flight", |_| in_flight(file_in_memory()?)),
 ];
 
 /// Keys, ports and names that both sides know.
@@ -248,27 +255,61 @@ fn time_wait() -> Result<Value, String> {
     Ok(json!("done"))
 }
 
-fn abstract_socket() -> Result<Value, String> {
+fn abstract_listener() -> Result<i32, String> {
     use std::os::linux::net::SocketAddrExt;
     let name = io(std::os::unix::net::SocketAddr::from_abstract_name(NAME))?;
-    let listener = io(std::os::unix::net::UnixListener::bind_addr(&name))?;
-    std::mem::forget(listener);
-    Ok(json!("done"))
+    Ok(io(std::os::unix::net::UnixListener::bind_addr(&name))?.into_raw_fd())
 }
 
-fn key() -> Result<Value, String> {
-    const KEY_SPEC_SESSION_KEYRING: libc::c_long = -3;
-    // SAFETY: strings end with a zero, the payload has the stated length.
-    done(unsafe {
-        libc::syscall(
+/// A listener that this process never closes.
+fn abstract_socket() -> Result<Value, String> {
+    abstract_listener().map(|_| json!("done"))
+}
+
+/// The keyrings of the session, and of the user in the whole machine.
+pub(super) const SESSION: libc::c_long = -3;
+pub(super) const USER: libc::c_long = -4;
+
+/// A key that goes by itself if nobody takes it away.
+fn key(keyring: libc::c_long) -> Result<Value, String> {
+    const KEYCTL_SET_TIMEOUT: libc::c_long = 15;
+    const SECONDS: libc::c_long = 60;
+    // SAFETY: strings end with a zero, the payload has the stated length; then numbers only.
+    unsafe {
+        let key = libc::syscall(
             libc::SYS_add_key,
             c"user".as_ptr(),
             c"trenvx-leak".as_ptr(),
             b"left".as_ptr(),
             4_usize,
-            KEY_SPEC_SESSION_KEYRING,
-        )
-    })
+            keyring,
+        );
+        if key >= 0 {
+            libc::syscall(libc::SYS_keyctl, KEYCTL_SET_TIMEOUT, key, SECONDS);
+        }
+        done(key)
+    }
+}
+
+/// Writes the pattern of core files, which holds for the whole machine, as it is.
+fn core_pattern() -> Result<Value, String> {
+    const PATTERN: &str = "/proc/sys/kernel/core_pattern";
+    let now = io(std::fs::read(PATTERN))?;
+    io(std::fs::File::options().write(true).open(PATTERN).and_then(|mut file| file.write_all(&now)))?;
+    Ok(json!("done"))
+}
+
+/// 32 MiB of a file that lies in memory.
+fn file_in_memory() -> Result<i32, String> {
+    // SAFETY: the name ends with a zero; makes a descriptor that nobody else knows.
+    let fd = unsafe { libc::memfd_create(c"left".as_ptr(), 0) };
+    if fd < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: just made.
+    let mut file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    io(file.write_all(&vec![1; 32 << 20]))?;
+    Ok(file.into_raw_fd())
 }
 
 fn mount() -> Result<Value, String> {
@@ -338,9 +379,8 @@ fn unsafe_sethostname() -> libc::c_int {
     unsafe { libc::sethostname(c"leak".as_ptr(), 4) }
 }
 
-/// Sends a listener to whoever holds the other end of the channel, who will not take it.
-fn descriptor_in_flight() -> Result<Value, String> {
-    let fd = listener(&Value::Null)?;
+/// Sends a descriptor to whoever holds the other end of the channel, who will not take it.
+fn in_flight(fd: i32) -> Result<Value, String> {
     // The answer goes first, so that the descriptor stays unread behind it. This is the first request.
     println!("{}", json!({ "id": 1, "ok": true, "output": "done" }));
     std::thread::sleep(std::time::Duration::from_millis(50));
@@ -361,7 +401,7 @@ fn descriptor_in_flight() -> Result<Value, String> {
         libc::CMSG_DATA(header).cast::<i32>().write_unaligned(fd);
         libc::sendmsg(1, &raw const message, 0)
     };
-    // SAFETY: our own copy; the one in flight keeps the listener alive.
+    // SAFETY: our own copy; the one in flight keeps what it stands for alive.
     unsafe { libc::close(fd) };
     done(sent as libc::c_long)
 }

@@ -4,8 +4,10 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use super::leave::{NAME, PORT, device, posix_queue, unsafe_msgget, unsafe_semget, unsafe_shmget};
-use super::{Action, last_errno, text};
+use super::leave::{
+    NAME, PORT, SESSION, USER, device, posix_queue, unsafe_msgget, unsafe_semget, unsafe_shmget,
+};
+use super::{Action, cgroup, last_errno, text};
 
 pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("look-file", |with| Ok(json!(std::path::Path::new(text(with, "path")?).exists()))),
@@ -20,13 +22,28 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("look-mtu", |_| Ok(mtu())),
     ("look-table", |_| Ok(json!(has_table()))),
     ("look-listener", |_| Ok(json!(TcpStream::connect(("127.0.0.1", PORT)).is_ok()))),
+    ("connect", connect),
     ("look-abstract-socket", |_| Ok(json!(abstract_socket()))),
-    ("look-key", |_| Ok(json!(key()))),
+    ("look-key", |_| Ok(json!(key(SESSION)))),
+    ("look-user-key", |_| Ok(json!(key(USER)))),
+    ("look-cgroup", |_| cgroup::look()),
+    ("look-tracer", |_| Ok(json!(tracer()))),
     ("look-environment", |_| Ok(json!(std::env::var_os("TRENVX_LEAK").is_some()))),
     ("look-host-name", |_| Ok(json!(read("/proc/sys/kernel/hostname")))),
     ("look-descriptors", |_| Ok(json!(descriptors()))),
     ("look-processes", |_| Ok(json!(processes()))),
 ];
+
+/// Whether somebody answers at an address (`HOST:PORT`).
+fn connect(with: &Value) -> Result<Value, String> {
+    let address = text(with, "address")?.parse().map_err(|_| "no address".to_owned())?;
+    let within = std::time::Duration::from_millis(with["ms"].as_u64().unwrap_or(1000));
+    match TcpStream::connect_timeout(&address, within) {
+        Ok(_) => Ok(json!("connected")),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err("ETIMEDOUT".to_owned()),
+        Err(error) => Err(super::name_of(error.raw_os_error().unwrap_or(0))),
+    }
+}
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
@@ -89,21 +106,25 @@ fn abstract_socket() -> bool {
     name.is_ok_and(|name| std::os::unix::net::UnixStream::connect_addr(&name).is_ok())
 }
 
-fn key() -> bool {
+/// Whether the key is there; it is not any more after that.
+fn key(keyring: libc::c_long) -> bool {
     const KEYCTL_SEARCH: libc::c_long = 10;
-    const KEY_SPEC_SESSION_KEYRING: libc::c_long = -3;
-    // SAFETY: strings end with a zero.
-    let found = unsafe {
-        libc::syscall(
-            libc::SYS_keyctl,
-            KEYCTL_SEARCH,
-            KEY_SPEC_SESSION_KEYRING,
-            c"user".as_ptr(),
-            c"trenvx-leak".as_ptr(),
-            0,
-        )
-    };
-    found >= 0
+    const KEYCTL_INVALIDATE: libc::c_long = 21;
+    // SAFETY: strings end with a zero; then numbers only.
+    unsafe {
+        let (kind, name) = (c"user".as_ptr(), c"trenvx-leak".as_ptr());
+        let found = libc::syscall(libc::SYS_keyctl, KEYCTL_SEARCH, keyring, kind, name, 0);
+        if found >= 0 {
+            libc::syscall(libc::SYS_keyctl, KEYCTL_INVALIDATE, found);
+        }
+        found >= 0
+    }
+}
+
+/// Who traces us.
+fn tracer() -> String {
+    let status = read("/proc/self/status");
+    status.lines().find(|line| line.starts_with("TracerPid")).unwrap_or_default().to_owned()
 }
 
 /// Numbers of open descriptors but the three, and but the one that lists them.

@@ -1,6 +1,7 @@
 //! What the function can be asked to do.
 
 mod attempt;
+mod cgroup;
 mod leave;
 mod leave_routing;
 mod look;
@@ -106,6 +107,9 @@ fn name_of(errno: i32) -> String {
         (libc::ENOMEM, "ENOMEM"),
         (libc::EEXIST, "EEXIST"),
         (libc::ENOTDIR, "ENOTDIR"),
+        (libc::EHOSTUNREACH, "EHOSTUNREACH"),
+        (libc::ECONNREFUSED, "ECONNREFUSED"),
+        (libc::ETIMEDOUT, "ETIMEDOUT"),
     ];
     known
         .iter()

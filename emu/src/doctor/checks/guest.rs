@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::tool::output;
 use super::{Finding, Host};
 use crate::guest::FOLDER;
 use crate::guest::image::{Image, ImageError};
@@ -27,7 +26,7 @@ pub(super) fn cxl(host: &Host) -> Finding {
     let Some(qemu) = host.program(&["qemu-system-x86_64"]) else {
         return Finding::missing("no QEMU", SETUP);
     };
-    if !output(&qemu, &["-device", "help"]).is_some_and(|text| text.contains("\"cxl-type3\"")) {
+    if !host.ask(&qemu, &["-device", "help"]).is_some_and(|text| text.contains("\"cxl-type3\"")) {
         return Finding::missing("this QEMU has no CXL memory device", "install QEMU 7.2 or later");
     }
     for program in ["ndctl", "mkfs.ext4"] {

@@ -9,6 +9,7 @@ mod cross_memory;
 mod guest;
 mod huge;
 mod kvm;
+mod links;
 mod mount_api;
 mod namespaces;
 mod overlay;
@@ -104,6 +105,8 @@ pub(super) const ALL: &[Probe] = &[
 
     probe("overlayfs",            Group::Mounts, "sandbox file systems",           overlay::find),
     probe("mount-api",            Group::Mounts, "pooled sandbox file systems",    mount_api::find),
+
+    probe("veth-bridge",          Group::Links, "sandbox networks",                links::veth_bridge),
 
     probe("clone3-set-tid",       Group::Processes, "templates with threads",      set_tid::find),
     probe("pidfd",                Group::Processes, "page server, sandboxes",      pidfd::open),

@@ -6,7 +6,7 @@ use super::child::{At, Fault, Outcome, check, die_with_parent, expect, reap, run
 use super::private::{Means, enter_mounts, enter_users, finding, unshare};
 use super::{Finding, Host};
 
-const FIX: &str = "use a kernel with this kind of namespace";
+const FIX: &str = "use a kernel with this kind of namespace (zgrep _NS= /proc/config.gz shows which it has)";
 
 /// A mount tree of its own.
 pub(super) fn mount(_: &Host) -> Finding {
@@ -76,7 +76,7 @@ fn simple(kind: UnshareFlags, step: &'static str) -> Finding {
 }
 
 /// Unshares directly, else as root of a user namespace.
-fn enter(kind: UnshareFlags, step: &'static str) -> Result<Means, Fault> {
+pub(super) fn enter(kind: UnshareFlags, step: &'static str) -> Result<Means, Fault> {
     match unshare(kind) {
         Ok(()) => Ok(Means::Directly),
         Err(rustix::io::Errno::PERM) => {

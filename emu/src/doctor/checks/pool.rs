@@ -2,7 +2,7 @@
 
 use super::{Finding, Host};
 
-const SIMULATED: &str = "until then use local memory as a stand-in, or the simulator";
+const SIMULATED: &str = "until then use emulated devices (scripts/setup --guest, trenvx emu guest), local memory as a stand-in, or the simulator";
 
 /// Devices on the CXL bus.
 pub(super) fn cxl(host: &Host) -> Finding {

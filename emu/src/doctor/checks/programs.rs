@@ -1,6 +1,6 @@
 //! Programs of others that experiments run.
 
-use super::tool::{numbers, output, version};
+use super::tool::{numbers, version};
 use super::{Finding, Host};
 
 /// The machine emulator.
@@ -15,7 +15,7 @@ pub(super) fn slurm(host: &Host) -> Finding {
 
 /// The runner of one command on many hosts. Another program has the same name.
 pub(super) fn parallel(host: &Host) -> Finding {
-    let said = host.program(&["parallel"]).and_then(|program| output(&program, &["--version"]));
+    let said = host.program(&["parallel"]).and_then(|program| host.ask(&program, &["--version"]));
     let version = said.as_deref().and_then(|text| text.lines().next()?.strip_prefix("GNU parallel "));
     match version {
         Some(version) => Finding::ok(version.trim()),
@@ -55,7 +55,7 @@ pub(super) fn python_venv(host: &Host) -> Finding {
     let Some(program) = host.program(&["python3"]) else {
         return Finding::missing("no Python 3", install("Python 3", "python3"));
     };
-    match output(&program, &["-c", "import venv, ensurepip; print('there')"]) {
+    match host.ask(&program, &["-c", "import venv, ensurepip; print('there')"]) {
         Some(_) => Finding::ok("venv and ensurepip"),
         None => Finding::missing("no venv or no ensurepip", install("Python's venv", "python3-venv")),
     }
@@ -77,7 +77,7 @@ fn simple(host: &Host, names: &[&str], title: &str, package: &str) -> Finding {
     let Some(program) = host.program(names) else {
         return Finding::missing("not installed", install(title, package));
     };
-    match version(&program, &["--version"]) {
+    match version(host, &program, &["--version"]) {
         Some(version) => Finding::ok(version),
         None => Finding::missing("installed, but does not say its version", install(title, package)),
     }

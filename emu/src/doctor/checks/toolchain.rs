@@ -10,7 +10,7 @@ const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
 pub(super) fn find(host: &Host) -> Finding {
     let fix = format!("scripts/setup installs Rust {MINIMUM} or later");
     for name in ["cargo", "rustc"] {
-        let found = host.program(&[name]).and_then(|program| version(&program, &["--version"]));
+        let found = host.program(&[name]).and_then(|program| version(host, &program, &["--version"]));
         match found {
             None => return Finding::missing(format!("no {name} that runs"), fix),
             Some(found) if numbers(&found) < numbers(MINIMUM) => {

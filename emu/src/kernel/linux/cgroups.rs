@@ -1,6 +1,8 @@
 //! Cgroups of sandboxes: version 2 for identity, birth and killing; limits there where it has the controllers,
 //! else in the version 1 hierarchies beside it.
 
+mod look;
+
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
+use self::look::Limit;
 use super::super::{Cgroup, Membership, Usage};
 use super::inspect::read_again;
 use crate::sandbox::Label;
@@ -134,8 +137,10 @@ impl Cgroups {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(self.of(&self.hierarchies.unified, number), flags, Mode::empty())?;
+        let list = OFlags::RDONLY | OFlags::CLOEXEC;
+        let members = rustix::fs::openat(&folder, "cgroup.procs", list, Mode::empty())?;
         let files = self.open_files(number)?;
-        Ok(Cgroup { number, folder, files })
+        Ok(Cgroup { number, folder, members, files })
     }
 
     /// The folder in which `controller` keeps the limits of a sandbox, and whether that is version 2.
@@ -153,44 +158,31 @@ impl Cgroups {
         limits: &Limits,
         known: Option<&Limits>,
     ) -> io::Result<()> {
+        let [memory, cpu, pids] = Limit::all(limits, |name| self.hierarchies.controllers.contains(&name));
         let differs =
             |differs: fn(&Limits, &Limits) -> bool| known.is_none_or(|known| differs(limits, known));
         if differs(|new, old| new.memory_bytes != old.memory_bytes) {
-            if let Some((folder, unified)) = self.folder("memory", cgroup.number) {
-                let (name, none) =
-                    if unified { ("memory.max", "max") } else { ("memory.limit_in_bytes", "-1") };
-                let value = limits.memory_bytes.map_or_else(|| none.to_owned(), |bytes| bytes.to_string());
-                write(&folder.join(name), &value)?;
-            } else if limits.memory_bytes.is_some() {
-                return Err(no_controller("memory"));
-            }
+            self.set_limit(cgroup, &memory, limits.memory_bytes.is_some())?;
         }
-        if differs(|new, old| new.cpu_millis != old.cpu_millis)
-            && (known.is_some() || limits.cpu_millis.is_some())
-        {
-            match self.folder("cpu", cgroup.number) {
-                Some((folder, true)) => {
-                    let quota =
-                        limits.cpu_millis.map_or_else(|| "max".to_owned(), |m| quota_us(m).to_string());
-                    write(&folder.join("cpu.max"), &format!("{quota} {CPU_PERIOD_US}"))?;
-                }
-                Some((folder, false)) => {
-                    let quota =
-                        limits.cpu_millis.map_or_else(|| "-1".to_owned(), |m| quota_us(m).to_string());
-                    write(&folder.join("cpu.cfs_quota_us"), &quota)?;
-                }
-                None => return Err(no_controller("cpu")),
-            }
+        // A quota is written again even if it is the same: that gives back the processor time that the last function has
+        // used up, for which the next one (and an init that is in the group) would otherwise wait.
+        let cpu_differs = |known: &Limits| known.cpu_millis.is_some() || limits.cpu_millis.is_some();
+        if known.map_or(limits.cpu_millis.is_some(), cpu_differs) {
+            self.set_limit(cgroup, &cpu, limits.cpu_millis.is_some())?;
         }
         if differs(|new, old| new.pids != old.pids) {
-            if let Some((folder, _)) = self.folder("pids", cgroup.number) {
-                let value = limits.pids.map_or_else(|| "max".to_owned(), |pids| pids.to_string());
-                write(&folder.join("pids.max"), &value)?;
-            } else if limits.pids.is_some() {
-                return Err(no_controller("pids"));
-            }
+            self.set_limit(cgroup, &pids, limits.pids.is_some())?;
         }
         Ok(())
+    }
+
+    /// Writes a limit. Without the controller only no limit can be had.
+    fn set_limit(&self, cgroup: &Cgroup, limit: &Limit, is_some: bool) -> io::Result<()> {
+        match self.folder(limit.controller, cgroup.number) {
+            Some((folder, _)) => write(&folder.join(limit.file), &limit.written),
+            None if is_some => Err(no_controller(limit.controller)),
+            None => Ok(()),
+        }
     }
 
     /// Opens what [`Self::reset_counters`] and [`Self::totals`] use, in the order of [`Files`].
@@ -258,6 +250,10 @@ impl Cgroups {
                 usage.memory_bytes = number(&folder, "memory.usage_in_bytes")?;
                 usage.memory_peak_bytes = number(&folder, "memory.max_usage_in_bytes")?;
             }
+            let held: &[&str] = if unified { &["anon ", "shmem "] } else { &["rss ", "shmem "] };
+            let stat = fs::read_to_string(folder.join("memory.stat"))?;
+            let of = |line: &str| held.iter().find_map(|key| line.strip_prefix(key)?.parse::<u64>().ok());
+            usage.memory_held_bytes = stat.lines().filter_map(of).sum();
         }
         if let Some((folder, _)) = self.folder("pids", cgroup.number) {
             usage.pids = number(&folder, "pids.current")?;
@@ -286,8 +282,8 @@ impl Cgroups {
     }
 
     pub(super) fn remove_one(&self, cgroup: Cgroup) -> io::Result<()> {
-        let Cgroup { number, folder, files } = cgroup;
-        drop((folder, files));
+        let Cgroup { number, folder, members, files } = cgroup;
+        drop((folder, members, files));
         self.remove_number(number)
     }
 
@@ -329,6 +325,11 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
     loop {
         match fs::remove_dir(folder) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < end => {
+                // A function that may do everything can have made groups inside.
+                let inside = fs::read_dir(folder).into_iter().flatten().flatten();
+                for group in inside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+                    let _ = fs::remove_dir(group.path());
+                }
                 std::thread::sleep(Duration::from_micros(500));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

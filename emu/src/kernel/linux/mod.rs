@@ -18,7 +18,8 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 pub(crate) use cgroups::{Hierarchies, remove_manager as remove_manager_cgroups};
-pub(crate) use inspect::{Inspector, read_at};
+pub(crate) use inspect::{Inspector, read_again, read_at};
+pub(crate) use net::probe as probe_of_links;
 pub use roots::Base;
 
 use self::cgroups::Cgroups;
@@ -102,6 +103,10 @@ impl Kernel for Linux {
 
     fn usage(&self, cgroup: &Cgroup) -> io::Result<Usage> {
         self.cgroups.usage(cgroup)
+    }
+
+    fn look(&self, cgroup: &Cgroup, limits: &Limits) -> io::Result<u64> {
+        self.cgroups.look(cgroup, limits)
     }
 
     fn migrate(&self, cgroup: &Cgroup, pid: i32, which: Membership) -> io::Result<()> {

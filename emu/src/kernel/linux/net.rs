@@ -8,6 +8,9 @@ use super::netlink::{Message, Netlink, attributes, i32_at};
 
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
 /// Name of the inside end.
 pub(crate) const INSIDE: &str = "eth0";
@@ -47,36 +50,63 @@ fn add_address(index: i32, address: Ipv4Addr, prefix: u8) -> Message {
 
 /// Makes a bridge that is up and has this address; its index.
 pub(crate) fn make_bridge(route: &mut Netlink, name: &str, address: Ipv4Addr, prefix: u8) -> io::Result<i32> {
-    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    let make = Message::new(libc::RTM_NEWLINK, flags, &link_part(0, true))
-        .with(libc::IFLA_IFNAME, &named(name))
-        .with_nested(libc::IFLA_LINKINFO, &[], |inside| inside.with(IFLA_INFO_KIND, b"bridge"));
-    route.send(vec![make]).map_err(|(_, error)| error)?;
+    route.send(vec![bridge(name, 0)]).map_err(|(_, error)| error)?;
     let index = index(route, name)?.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
     route.send(vec![add_address(index, address, prefix)]).map_err(|(_, error)| error)?;
     Ok(index)
 }
 
-/// Makes a veth pair: `name` here, on the bridge, and [`INSIDE`] in the network namespace; both ends are up.
+/// Makes a veth pair: `name` here, on the bridge, and [`INSIDE`] in the network namespace; both ends are up. The port is
+/// isolated: it reaches the bridge's own address, and no other isolated port.
 pub(crate) fn make_pair(
     route: &mut Netlink,
     name: &str,
     bridge: i32,
     namespace: BorrowedFd<'_>,
 ) -> io::Result<()> {
+    let namespace = (namespace.as_raw_fd() as u32).to_ne_bytes();
+    let inside = [(libc::IFLA_IFNAME, named(INSIDE)), (libc::IFLA_NET_NS_FD, namespace.to_vec())];
+    route.send(pair(name, bridge, &inside).into()).map_err(|(_, error)| error)
+}
+
+/// A pair on the bridge, then the isolation of its port; what is known about the other end.
+fn pair(name: &str, bridge: i32, inside: &[(u16, Vec<u8>)]) -> [Message; 2] {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    let inside_fd = (namespace.as_raw_fd() as u32).to_ne_bytes();
     let make = Message::new(libc::RTM_NEWLINK, flags, &link_part(0, true))
         .with(libc::IFLA_IFNAME, &named(name))
         .with(libc::IFLA_MASTER, &bridge.to_ne_bytes())
         .with_nested(libc::IFLA_LINKINFO, &[], |info| {
             info.with(IFLA_INFO_KIND, b"veth").with_nested(IFLA_INFO_DATA, &[], |data| {
                 data.with_nested(VETH_INFO_PEER, &link_part(0, false), |peer| {
-                    peer.with(libc::IFLA_IFNAME, &named(INSIDE)).with(libc::IFLA_NET_NS_FD, &inside_fd)
+                    inside.iter().fold(peer, |peer, (kind, value)| peer.with(*kind, value))
                 })
             })
         });
-    route.send(vec![make]).map_err(|(_, error)| error)
+    // What a port is like can only be said of one that is there. Nothing runs behind it yet.
+    let isolate = Message::new(libc::RTM_NEWLINK, 0, &link_part(0, false))
+        .with(libc::IFLA_IFNAME, &named(name))
+        .with_nested(libc::IFLA_LINKINFO, &[], |info| {
+            info.with(IFLA_INFO_SLAVE_KIND, b"bridge")
+                .with_nested(IFLA_INFO_SLAVE_DATA, &[], |data| data.with(IFLA_BRPORT_ISOLATED, &[1]))
+        });
+    [make, isolate]
+}
+
+fn bridge(name: &str, index: i32) -> Message {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    Message::new(libc::RTM_NEWLINK, flags, &link_part(index, true))
+        .with(libc::IFLA_IFNAME, &named(name))
+        .with_nested(libc::IFLA_LINKINFO, &[], |inside| inside.with(IFLA_INFO_KIND, b"bridge"))
+}
+
+/// What the doctor tries in a network namespace of its own: a bridge, a pair on it, the isolation of its port; and the
+/// request for it, each part of which is answered in this order.
+pub(crate) fn probe() -> ([&'static str; 3], Vec<u8>) {
+    const INDEX: i32 = 4242;
+    let [make, isolate] = pair("trenvx0", INDEX, &[(libc::IFLA_IFNAME, named("trenvx1"))]);
+    let mut batch = [bridge("trenvx", INDEX), make, isolate];
+    let parts = ["make a bridge", "make a veth pair on it", "isolate its port"];
+    (parts, super::netlink::encode(&mut batch, 1))
 }
 
 /// Removes a link; one that is not there is as good.

@@ -67,6 +67,17 @@ fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
+/// Messages as they are sent, numbered from `first` on, each to be answered.
+pub(crate) fn encode(batch: &mut [Message], first: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (number, message) in (first..).zip(batch) {
+        message.set_flags(libc::NLM_F_ACK);
+        message.finish(number);
+        bytes.extend_from_slice(&message.bytes);
+    }
+    bytes
+}
+
 /// A connection to the kernel, in the network namespace in which it was opened.
 #[derive(Debug)]
 pub(crate) struct Netlink {
@@ -91,13 +102,8 @@ impl Netlink {
     /// Sends messages at once and waits for an answer to each: the first error counts, with its place.
     pub(crate) fn send(&mut self, mut batch: Vec<Message>) -> Result<(), (usize, io::Error)> {
         let first = self.sequence + 1;
-        let mut bytes = Vec::new();
-        for message in &mut batch {
-            self.sequence += 1;
-            message.set_flags(libc::NLM_F_ACK);
-            message.finish(self.sequence);
-            bytes.extend_from_slice(&message.bytes);
-        }
+        self.sequence += batch.len() as u32;
+        let bytes = encode(&mut batch, first);
         self.write(&bytes).map_err(|error| (0, error))?;
         let mut fault = None;
         let mut answered = 0;

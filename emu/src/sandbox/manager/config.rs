@@ -46,7 +46,7 @@ pub enum Reset {
     Descriptors,
     /// Destroy what is left of connections, forget neighbours.
     Sockets,
-    /// Compare the network namespace with how it looked at first.
+    /// Compare network namespace and cgroup with how they looked at first.
     Check,
     /// Set the new function's limits.
     Limits,
@@ -54,6 +54,23 @@ pub enum Reset {
     Counters,
     /// A new channel.
     Channel,
+}
+
+impl Reset {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Kill,
+        Self::Root,
+        Self::Ipc,
+        Self::HostName,
+        Self::Keyring,
+        Self::Descriptors,
+        Self::Sockets,
+        Self::Check,
+        Self::Limits,
+        Self::Counters,
+        Self::Channel,
+    ];
 }
 
 /// How a manager works.

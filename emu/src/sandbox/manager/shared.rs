@@ -5,6 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::config::{Birth, Config, Mode, Reset, Statistics};
 use super::function::{Ends, Function};
@@ -15,10 +16,15 @@ use crate::clean::Claim;
 use crate::kernel::{Cgroup, Kernel, Membership, Root};
 use crate::sandbox::channel::{Channel, Log};
 use crate::sandbox::error::Error;
-use crate::sandbox::fingerprint::Fingerprint;
+use crate::sandbox::fingerprint::{Fingerprint, Part};
 use crate::sandbox::program::{Limits, Program};
 use crate::sandbox::steps::{Step, Steps, now};
 use crate::sandbox::wire::{Answer, CheckOrder, Keep, NetworkOrder, Order, StartOrder};
+
+/// What a sandbox without a function may hold, bytes: its init has less than 1 MiB. A wide bound on purpose (assumed).
+const MEMORY_OF_NONE: u64 = 8 << 20;
+/// How long the kernel may take to give back what a function held.
+const MEMORY_GOES: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -117,10 +123,14 @@ impl Shared {
         if self.used_again() && self.config.resets(Reset::Check) {
             // A new network namespace has the settings of every other: looking at them once more than needed
             // here is what lets the first check be thorough.
-            order.check = Some(CheckOrder { settings: true, reset: false });
-            let descriptors: Vec<_> = before.iter().map(AsFd::as_fd).collect();
+            order.check = Some(CheckOrder { settings: true, reset: false, members: true });
+            let cgroup = parts.cgroup.as_ref().expect("just made");
+            let descriptors: Vec<_> =
+                before.iter().map(AsFd::as_fd).chain([cgroup.members.as_fd()]).collect();
             let (answer, _) = self.order(parts, &order, &descriptors, steps)?;
             first = answer.fingerprint.unwrap_or_default();
+            let looks = kernel.look(cgroup, &program.limits).map_err(at("look at its cgroup"))?;
+            first.parts.push((Part::Cgroup, looks));
             order = Order::default();
             before.clear();
         }
@@ -146,16 +156,28 @@ impl Shared {
         let mut order = self.reset_order(sandbox.function.take(), false);
         let shrinks =
             |new: Option<u64>, old: Option<u64>| new.is_some_and(|new| old.is_none_or(|old| new < old));
-        let old = sandbox.limits;
+        let mut old = sandbox.limits;
         let limits = if self.config.resets(Reset::Limits) { program.limits } else { old };
         let limits =
             Limits { disk_bytes: program.limits.disk_bytes, log_bytes: program.limits.log_bytes, ..limits };
         let narrower = shrinks(limits.memory_bytes, old.memory_bytes)
             || shrinks(limits.pids.map(u64::from), old.pids.map(u64::from));
-        if narrower {
+        // One that could have changed its cgroup is looked at when it is gone.
+        let could_change = order.check.is_some_and(|check| check.settings);
+        if narrower || could_change {
+            if old.cpu_millis.is_some() {
+                // An init in the same group must not wait for processor time that the old function has used up.
+                let cgroup = sandbox.parts.cgroup.as_ref().expect("a sandbox has a cgroup");
+                let quota = Limits { cpu_millis: limits.cpu_millis, ..old };
+                kernel.set_limits(cgroup, &quota, Some(&old)).map_err(at("set its limits"))?;
+                old = quota;
+            }
             // The old function must go first: it may hold more than the new one is allowed.
             let (answer, _) = self.order(&sandbox.parts, &order, &[], steps)?;
             self.judge(sandbox.parts.number, &sandbox.first, &answer)?;
+            if could_change {
+                self.judge_cgroup(sandbox, &old)?;
+            }
             order = Order::default();
         }
         let since = now();
@@ -181,7 +203,12 @@ impl Shared {
         let mut steps = Steps::default();
         let (answer, _) = self.order(&sandbox.parts, &order, &[], &mut steps)?;
         sandbox.steps = steps;
-        self.judge(sandbox.parts.number, &sandbox.first, &answer)
+        self.judge(sandbox.parts.number, &sandbox.first, &answer)?;
+        if order.check.is_none() {
+            return Ok(());
+        }
+        self.judge_cgroup(sandbox, &sandbox.limits)?;
+        self.judge_memory(sandbox)
     }
 
     /// What an init does about the old function, whose channel closes here.
@@ -199,7 +226,7 @@ impl Shared {
         Order {
             kill: self.config.resets(Reset::Kill),
             abandon: !self.config.resets(Reset::Kill),
-            check: check.then_some(CheckOrder { settings, reset }),
+            check: check.then_some(CheckOrder { settings, reset, members: false }),
             ..Order::default()
         }
     }
@@ -207,7 +234,36 @@ impl Shared {
     /// Compares with how the sandbox looked at first.
     fn judge(&self, number: u32, first: &Fingerprint, answer: &Answer) -> Result<(), Error> {
         let Some(used) = &answer.fingerprint else { return Ok(()) };
-        let parts = used.differences(first);
+        self.verdict(number, used.differences(first))
+    }
+
+    /// Compares limits and settings of the cgroup with what they were and what was set.
+    fn judge_cgroup(&self, sandbox: &Sandbox, limits: &Limits) -> Result<(), Error> {
+        let parts = &sandbox.parts;
+        let cgroup = parts.cgroup.as_ref().expect("a sandbox has a cgroup");
+        let looks = self.kernel.look(cgroup, limits);
+        let looks = looks.map_err(|source| parts.fault("look at its cgroup", source))?;
+        let used = Fingerprint { parts: vec![(Part::Cgroup, looks)] };
+        self.verdict(parts.number, used.differences(&sandbox.first))
+    }
+
+    /// Waits until the memory of the old function is given back; memory that stays is somebody's hold on it.
+    fn judge_memory(&self, sandbox: &Sandbox) -> Result<(), Error> {
+        let end = Instant::now() + MEMORY_GOES;
+        loop {
+            let held = sandbox.usage()?.memory_held_bytes;
+            if held <= MEMORY_OF_NONE {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return self.verdict(sandbox.parts.number, vec![Part::Memory]);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Counts what differs; nothing may.
+    fn verdict(&self, number: u32, parts: Vec<Part>) -> Result<(), Error> {
         if parts.is_empty() {
             return Ok(());
         }
@@ -310,7 +366,7 @@ impl Shared {
             .map_err(|source| parts.fault("talk to its init", source))?;
         let whole = now() - began;
         let inside: u64 = answer.steps.iter().map(|(_, nanoseconds)| nanoseconds).sum();
-        let duration = |nanoseconds| std::time::Duration::from_nanos(nanoseconds);
+        let duration = |nanoseconds| Duration::from_nanos(nanoseconds);
         steps.done.extend(answer.steps.iter().map(|(step, time)| (*step, duration(*time))));
         steps.done.push((Step::Message, duration(whole.saturating_sub(inside))));
         match answer.fault {
@@ -340,7 +396,7 @@ fn set_limits_soon(kernel: &dyn Kernel, cgroup: &Cgroup, limits: &Limits, known:
     for _ in 0..PATIENCE {
         match kernel.set_limits(cgroup, limits, Some(known)) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                std::thread::sleep(std::time::Duration::from_micros(500));
+                std::thread::sleep(Duration::from_micros(500));
             }
             result => return result,
         }

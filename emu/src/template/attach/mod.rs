@@ -37,7 +37,7 @@ use super::error::Error;
 use super::store::Template;
 use crate::pager::{self, Attachment, Client, Options};
 use crate::sandbox::wire;
-use crate::sandbox::{Function, Manager, Program, Sandbox, Start};
+use crate::sandbox::{Function, Manager, Origin, Program, Sandbox, Start};
 
 /// How long an attach may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,6 +60,8 @@ pub struct Prepared {
 pub struct Attached {
     /// Where it runs.
     pub sandbox: Sandbox,
+    /// How it came by its sandbox.
+    pub origin: Origin,
     /// What each step took.
     pub steps: Steps,
     /// When the carrier ran its first instruction, and the program its last before the template's; ns of the
@@ -169,8 +171,8 @@ impl Prepared {
         program: &Program,
         server: Option<Server<'_>>,
     ) -> Result<Attached, Error> {
-        let (sandbox, report) = self.begin(manager, used, program, server)?;
-        self.finish(sandbox, &report, server.and_then(|server| server.cache))
+        let (begun, report) = self.begin(manager, used, program, server)?;
+        self.finish(begun, &report, server.and_then(|server| server.cache))
     }
 
     /// The same, with the pages of a server that a [`Client`] speaks to. What becomes of the process if the server
@@ -192,10 +194,10 @@ impl Prepared {
         };
         let server =
             Server { socket: theirs.as_fd(), device: served.device, cache: cache.as_ref().map(AsFd::as_fd) };
-        let (sandbox, report) = self.begin(manager, used, program, Some(server))?;
+        let (begun, report) = self.begin(manager, used, program, Some(server))?;
         drop(theirs);
-        let attachment = self.hand_over(&sandbox, &ours, served)?;
-        let attached = self.finish(sandbox, &report, cache.as_ref().map(AsFd::as_fd))?;
+        let attachment = self.hand_over(&begun.0, &ours, served)?;
+        let attached = self.finish(begun, &report, cache.as_ref().map(AsFd::as_fd))?;
         let attachment = attachment.ok_or_else(|| self.failed("it did not ask for its pages"))?;
         Ok((attached, attachment))
     }
@@ -228,14 +230,14 @@ impl Prepared {
         Ok(Some(attachment))
     }
 
-    /// Makes the sandbox with the carrier in it.
+    /// Makes the sandbox with the carrier in it, anew where the used one does not work any more.
     fn begin(
         &self,
         manager: &Manager,
         used: Option<Sandbox>,
         program: &Program,
         server: Option<Server<'_>>,
-    ) -> Result<(Sandbox, OwnedFd), Error> {
+    ) -> Result<((Sandbox, Origin), OwnedFd), Error> {
         let (report, status) = wire::pair().map_err(|errno| Error::step("make a socket")(errno.into()))?;
         let args = vec![self.program.image.len().to_string(), self.program.numbers.status().to_string()];
         let program = Program { start: Start::Call { entry: ENTRY.to_owned(), args }, ..program.clone() };
@@ -250,17 +252,13 @@ impl Prepared {
                 );
             }
         }
-        let sandbox = match used {
-            None => manager.create_with(&program, &given)?,
-            Some(used) => manager.repurpose_with(used, &program, &given)?,
-        };
-        Ok((sandbox, report))
+        Ok((manager.start_in(used, &program, &given)?, report))
     }
 
     /// Waits until the process is the template's.
     fn finish(
         &self,
-        sandbox: Sandbox,
+        (sandbox, origin): (Sandbox, Origin),
         report: &OwnedFd,
         cache: Option<BorrowedFd<'_>>,
     ) -> Result<Attached, Error> {
@@ -273,7 +271,7 @@ impl Prepared {
                     let watched = pages.and_then(|pages| self.guard.watch(listener, &pages.into()));
                     watched.map_err(Error::step("guard the new process"))?;
                 }
-                Ok(Attached { sandbox, steps, moments: (first, last) })
+                Ok(Attached { sandbox, origin, steps, moments: (first, last) })
             }
             Outcome::Failed(entry, result) => {
                 let reason = io::Error::from_raw_os_error((-result).clamp(0, 4095) as i32);

@@ -132,7 +132,7 @@ pub fn render(profiles: &[Profile], machine: &str) -> String {
         text.push_str(&format!("\n[default]\nprofile = \"{}\"\n", first.name));
     }
     let mut runtimes: BTreeMap<&str, &Profile> = BTreeMap::new();
-    for profile in profiles.iter().filter(|profile| profile.language != Language::Native) {
+    for profile in profiles.iter().filter(|profile| has_runtime(profile.language)) {
         let quickest = runtimes.entry(profile.language.name()).or_insert(profile);
         if profile.init < quickest.init {
             *quickest = profile;
@@ -162,7 +162,7 @@ fn kib(pages: u64) -> String {
 fn one(profile: &Profile, machine: &str) -> String {
     let name = &profile.name;
     let mut text = format!("\n[{name}]\n");
-    if profile.language != Language::Native {
+    if has_runtime(profile.language) {
         text.push_str(&format!("runtime = \"{}\"\n", profile.language.name()));
     }
     let share = read_only_share(&profile.counted.groups);
@@ -207,6 +207,11 @@ pub fn read_only_share(groups: &Groups) -> f64 {
     let sum = |part: fn(&super::Group) -> u64| groups.values().map(part).sum::<u64>() as f64;
     let (read_only, written) = (sum(|group| group.read_only), sum(|group| group.written));
     if read_only + written == 0.0 { 0.0 } else { read_only / (read_only + written) }
+}
+
+/// Whether functions of a language have a program in common beside their own.
+fn has_runtime(language: Language) -> bool {
+    !matches!(language, Language::Native | Language::BuiltIn)
 }
 
 #[cfg(test)]
