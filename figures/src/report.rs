@@ -7,7 +7,7 @@ use crate::claims::{Judged, Verdict};
 use crate::error::{Error, Result};
 use crate::figure::FigureFile;
 use crate::files;
-use crate::input::ExperimentData;
+use crate::input::{ExperimentData, StandIn};
 use crate::reference::{Against, ValueDifference};
 use crate::summary;
 use configs::ConstantNote;
@@ -265,7 +265,7 @@ fn verdict<'a>(judged: &'a Judged, sections: &[Section<'_>]) -> VerdictRow<'a> {
         class: word.to_lowercase(),
         reason: judged.verdict.reason(),
         text: &judged.claim.text,
-        where_in_paper: &judged.claim.paper,
+        where_in_paper: judged.claim.origin(),
         source: &judged.claim.source,
         experiment: &judged.claim.experiment,
         shown: sections.iter().any(|s| s.data.id == judged.claim.experiment),
@@ -286,7 +286,7 @@ struct SectionView<'a> {
     paper: Option<&'a str>,
     tier: &'a str,
     command: &'a str,
-    stand_ins: &'a [String],
+    stand_ins: Vec<String>,
     done: String,
     about_rows: &'static str,
     figures: Vec<FigureView<'a>>,
@@ -327,7 +327,7 @@ fn section<'a>(section: &'a Section<'_>, folder: &Path) -> SectionView<'a> {
         paper: data.paper.as_deref(),
         tier: &data.tier,
         command: &section.command,
-        stand_ins: &data.stand_ins,
+        stand_ins: data.stand_ins.iter().map(StandIn::told).collect(),
         done: format!("{runs} of {planned} runs"),
         about_rows: "Over all invocations: medians or means over seeds with 95 % intervals; no interval below five \
                      seeds.",
@@ -350,7 +350,7 @@ fn measured<'a>(measured: &'a Measured<'_>, folder: &Path) -> SectionView<'a> {
         paper: measured.paper,
         tier: of.tier.name(),
         command: &measured.command,
-        stand_ins: &of.stand_ins,
+        stand_ins: of.stand_ins.clone(),
         done: format!("measured on this machine in {:.0} s", of.wall_s),
         about_rows: "Medians of what was measured here, with what was published about it.",
         figures: measured.figures.iter().map(|f| figure(f, folder)).collect(),
