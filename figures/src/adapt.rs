@@ -46,7 +46,7 @@ impl ExperimentData {
     }
 
     /// Notes what stood in for something in a run of a system.
-    fn stand_in(&mut self, system: &str, warnings: Vec<String>) {
+    pub(crate) fn stand_in(&mut self, system: &str, warnings: Vec<String>) {
         for text in warnings.iter().filter_map(|warning| degraded(warning)) {
             let known = self.stand_ins.iter().position(|known| known.text == text).unwrap_or_else(|| {
                 self.stand_ins.push(StandIn { text: text.to_owned(), systems: Vec::new() });

@@ -18,8 +18,8 @@ pub struct Expected {
     pub panels: Vec<String>,
     /// Which value of a row.
     pub value: Value,
-    /// Whether values are counted and not sampled: then one measurement decides.
-    pub is_exact: bool,
+    /// From so many measurements on a value decides without an interval: 1 for what is counted, not sampled.
+    pub enough: Option<u32>,
     /// Whether a result that something stood in for decides nothing, as times under software emulation.
     pub without_stand_in: bool,
     /// What must hold.

@@ -21,7 +21,7 @@ pub(crate) fn expected(section: &Section<'_, '_>) -> Option<Expected> {
         parts: texts(&of, "parts"),
         panels: texts(&of, "panels"),
         value: word(&of, "value", &values, false).unwrap_or(Value::Median),
-        is_exact: of.optional("exact", values::flag).unwrap_or(false),
+        enough: of.optional("enough", values::count),
         without_stand_in: of.optional("without_stand_in", values::flag).unwrap_or(false),
         expectation: expectation(section, unit)?,
     };

@@ -206,7 +206,7 @@ fn cell(
             return Err(format!("{} is in \"{}\", not in \"{}\"", expected.metric, row.unit, expected.unit.text()));
         }
         let interval = match expected.value {
-            _ if expected.is_exact => Some((value, value)),
+            _ if expected.enough.is_some_and(|enough| row.n >= u64::from(enough)) => Some((value, value)),
             Value::Median => row.interval,
             // Its own interval would need many more measurements.
             Value::P99 => None,
@@ -304,7 +304,7 @@ mod tests {
             parts: Vec::new(),
             panels: Vec::new(),
             value: Value::Median,
-            is_exact: false,
+            enough: None,
             without_stand_in: false,
             expectation,
         }
@@ -351,7 +351,7 @@ mod tests {
             range: Range { at_least: Some(0.24), at_most: Some(0.9) },
         };
         let parts = vec!["read".to_owned()];
-        let exact = Expected { is_exact: true, parts, ..expected(share) };
+        let exact = Expected { enough: Some(1), parts, ..expected(share) };
         let rows = |read| {
             let of = |part, value| MeasuredRow { n: 1, interval: None, ..row("crypto", part, value, 0.0) };
             vec![of("read", read), of("written", 1.0), of("untouched", 100.0)]
