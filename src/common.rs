@@ -2,8 +2,9 @@
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use configs::{Experiment, Tier, Typed};
+use configs::{Experiment, Tier, Typed, WorldKind};
 use emu::doctor::{Host, Said, Status};
+use runs::Plan;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,31 @@ impl Folders {
             words.extend(["--out".to_owned(), self.out.display().to_string()]);
         }
         words
+    }
+
+    /// The word that leads to an experiment: its id if the folder of configurations has it, else its file's path.
+    pub fn word(&self, experiment: &Experiment) -> String {
+        let same = |found: PathBuf| found.canonicalize().ok() == experiment.file.canonicalize().ok();
+        let shipped = self.configs().ok().and_then(|root| configs::find(&experiment.id, &root).ok());
+        if shipped.is_some_and(same) {
+            return experiment.id.clone();
+        }
+        experiment.file.display().to_string()
+    }
+
+    /// The command that a person types about an experiment in a world, from the same place as this one.
+    pub fn line(&self, experiment: &Experiment, subcommand: &str, world: WorldKind) -> String {
+        let words = runs::words_of(experiment, &self.word(experiment), subcommand, world.name());
+        let all: Vec<String> =
+            std::iter::once("trenvx".to_owned()).chain(self.options()).chain(words).collect();
+        runs::shell(&all)
+    }
+
+    /// A plan of all runs of an experiment, whose commands lead to the same folders.
+    pub fn plan(&self, experiment: Experiment) -> Plan {
+        let mut plan = Plan::new(experiment);
+        plan.globals = self.options();
+        plan
     }
 
     /// Names of the experiments meant: the given ones, or every one for none or `all`.

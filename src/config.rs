@@ -3,6 +3,7 @@
 use crate::common::{Ended, Folders, TierArg};
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use configs::Experiment;
 
 /// List experiments and show the values in force.
 #[derive(Debug, Args)]
@@ -45,12 +46,17 @@ pub fn run(folders: &Folders, args: &ConfigArgs) -> anyhow::Result<()> {
         }
         Command::Reference { check } => reference(folders, *check)?,
         Command::Show { experiment, tier, sets } => {
-            for value in folders.experiment(experiment, (*tier).into(), sets)?.effective {
-                println!("{} = {}  # {}", value.key, value.value, value.origin);
-            }
+            show(&folders.experiment(experiment, (*tier).into(), sets)?);
         }
     }
     Ok(())
+}
+
+/// Prints every value in force and where it was set.
+pub fn show(experiment: &Experiment) {
+    for value in &experiment.effective {
+        println!("{} = {}  # {}", value.key, value.value, value.origin);
+    }
 }
 
 fn reference(folders: &Folders, check: bool) -> anyhow::Result<()> {

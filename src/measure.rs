@@ -1,12 +1,13 @@
 //! `trenvx run` of an experiment that measures this machine without any workload.
 
 use crate::common::{Ended, Folders};
-use crate::report::draw_measured;
+use crate::report::Loaded;
 use anyhow::Context;
-use configs::{Experiment, Measure};
+use configs::{Experiment, Measure, WorldKind};
 use emu::functions::Places;
 use emu::measure::MEASURE_VERSION;
 use runs::{Environment, MeasuredRow, Measurement};
+use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Measures, unless this machine was measured before, and prints the rows.
@@ -20,7 +21,7 @@ pub fn run(folders: &Folders, experiment: &Experiment, dry_run: bool, again: boo
     let measured = measured(folders, experiment, again)?;
     table(&measured.rows);
     measured.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    for figure in draw_measured(folders, experiment, &measured)? {
+    for figure in Loaded::new(folders, experiment.clone(), WorldKind::Emu)?.draw(&folders.out)? {
         println!("{}", figure.svg_path.display());
     }
     right(&measured)
@@ -33,6 +34,32 @@ pub fn right(measured: &Measurement) -> anyhow::Result<()> {
     }
     let message = format!("{}: {}", measured.experiment, measured.wrong.join("; "));
     Err(Ended { code: 1, message }.into())
+}
+
+/// What keeps this machine from being measured, and what to do about it.
+pub fn lacking(folders: &Folders, measure: Option<&Measure>) -> Option<String> {
+    // SAFETY: reads a number of this process.
+    if unsafe { libc::geteuid() } != 0 {
+        return Some("real sandboxes need root: run it as root or with sudo".to_owned());
+    }
+    let places = match Places::here(&folders.out) {
+        Ok(places) => places,
+        Err(error) => return Some(error.to_string()),
+    };
+    let missing = |path: &Path, option: &str| {
+        let there = path.is_dir();
+        (!there).then(|| format!("{} is not there: run scripts/setup {option}", path.display()))
+    };
+    match measure {
+        Some(Measure::Sandboxes { .. }) => None,
+        Some(Measure::VmStarts { .. } | Measure::PageCache { .. }) => missing(&places.out.join("vm"), "--vm"),
+        Some(Measure::Pools { .. }) => emu::doctor::lacking(&["qemu", "guest-kernel", "guest-cxl"])
+            .or_else(|| missing(&places.image(), "--functions")),
+        Some(Measure::Agents { .. } | Measure::Browsers { .. }) => emu::agents::browser::program()
+            .is_none()
+            .then(|| "there is no Chromium: run scripts/setup --with-emulator".to_owned()),
+        _ => missing(&places.image(), "--functions").or_else(|| missing(&places.layers(), "--functions")),
+    }
 }
 
 /// What was measured on this machine before, as it is asked for now.
@@ -55,7 +82,14 @@ pub fn measured(folders: &Folders, experiment: &Experiment, again: bool) -> anyh
     let began = Instant::now();
     let places = Places::here(&folders.out)?;
     let made_with = emu::measure::made_with(measure, &places)?;
-    let outcome = emu::measure::run(measure, &places)?;
+    let outcome = match emu::measure::run(measure, &places) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            // Verdicts and the report say later why it is not there.
+            Measurement::note_failure(&folders.out, experiment, &error.to_string())?;
+            return Err(error.into());
+        }
+    };
     let measured = Measurement {
         experiment: experiment.id.clone(),
         tier: experiment.tier,

@@ -1,6 +1,7 @@
 //! `trenvx figure`, `claims` and `report`: everything that is recomputed from records.
 
 use crate::common::{Axes, Ended, Folders, TierArg};
+use crate::measure;
 use crate::run::WorldArg;
 use anyhow::Context;
 use clap::Args;
@@ -8,7 +9,7 @@ use configs::{Experiment, Tier, WorldKind};
 use figures::files::{Table, number, optional};
 use figures::reference::{self, Cost, Reference};
 use figures::report::{DoctorRow, Measured, Warning, warnings_of};
-use figures::{ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
+use figures::{Evidence, ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
 use platform::StartKind;
 use runs::{Index, Manifest, Measurement, Store, StoreError, StoredRun};
 use std::path::{Path, PathBuf};
@@ -27,9 +28,9 @@ pub struct Which {
     sets: Vec<String>,
     #[command(flatten)]
     axes: Axes,
-    /// The world they were run in.
-    #[arg(long, value_enum, default_value_t = WorldArg::Sim)]
-    world: WorldArg,
+    /// The world they were run in; default: each that they can be run in.
+    #[arg(long, value_enum)]
+    world: Option<WorldArg>,
 }
 
 /// Draw the figures of experiments that were run.
@@ -65,13 +66,21 @@ pub struct ReferenceArgs {
     which: Which,
 }
 
-/// An experiment with the runs of it that the store has.
+/// An experiment in one world with what was run or measured of it.
 pub struct Loaded {
     experiment: Experiment,
     data: ExperimentData,
     world: WorldKind,
     /// Of its newest run; `None` if there is none.
     manifest: Option<Manifest>,
+    /// What it measured on this machine without any workload.
+    measured: Option<Measurement>,
+    /// Why nothing was measured, where it measures.
+    unmeasured: Option<String>,
+    /// The command that makes everything of it again, from here.
+    command: String,
+    /// The same without the folders of this machine: it stays with the figures.
+    provenance: String,
     /// What each run cost the machine that simulated it.
     cost: Table,
     /// The same, summed up.
@@ -118,37 +127,79 @@ fn add(total: &mut Cost, manifest: &Manifest, bytes: Option<u64>) {
 }
 
 impl Loaded {
-    /// Reads the runs of an experiment, reducing each as it is read.
+    /// Reads the runs of an experiment, reducing each as it is read; `experiment` has the points of that world.
     pub fn new(folders: &Folders, experiment: Experiment, world: WorldKind) -> anyhow::Result<Self> {
-        let mut data = ExperimentData::of(&experiment);
-        let mut manifest = None;
-        let mut cost = Table::new(&COST);
-        let mut total = Cost {
-            experiment: experiment.id.clone(),
-            tier: experiment.tier.name().to_owned(),
-            ..Cost::default()
+        let is_measure = world == WorldKind::Emu && experiment.measure.is_some();
+        let subcommand = match (world, &experiment.typed) {
+            (WorldKind::Emu, _) => "run",
+            // Axes are typed for sweeps alone.
+            (_, typed) if !typed.sweeps.is_empty() || !typed.zips.is_empty() => "sweep",
+            _ => "reproduce",
         };
-        match Index::load(&folders.out, &experiment, world.name()) {
+        let words = runs::words_of(&experiment, &folders.word(&experiment), subcommand, world.name());
+        let mut loaded = Self {
+            data: ExperimentData::of(&experiment),
+            world,
+            manifest: None,
+            measured: None,
+            unmeasured: None,
+            command: folders.line(&experiment, subcommand, world),
+            provenance: format!("trenvx {}", runs::shell(&words)),
+            cost: Table::new(&COST),
+            total: Cost {
+                experiment: experiment.id.clone(),
+                tier: experiment.tier.name().to_owned(),
+                ..Cost::default()
+            },
+            experiment,
+        };
+        if is_measure {
+            loaded.measurement(folders)?;
+        } else {
+            loaded.runs(folders)?;
+        }
+        Ok(loaded)
+    }
+
+    fn measurement(&mut self, folders: &Folders) -> anyhow::Result<()> {
+        let experiment = &self.experiment;
+        self.measured = Measurement::load(&folders.out, experiment)?;
+        if self.measured.is_none() {
+            let failed = Measurement::failure(&folders.out, experiment).map(|why| format!("it failed: {why}"));
+            let why = failed.or_else(|| measure::lacking(folders, experiment.measure.as_ref()));
+            self.unmeasured = Some(why.unwrap_or_else(|| format!("nobody has run {}", self.command)));
+        }
+        Ok(())
+    }
+
+    fn runs(&mut self, folders: &Folders) -> anyhow::Result<()> {
+        match Index::load(&folders.out, &self.experiment, self.world.name()) {
             Ok(index) => {
                 let store = Store::open(&folders.out)?;
                 for indexed in index.runs {
                     let run = store.load(&indexed.key)?;
-                    data.add_as(&indexed.label, &run);
-                    cost.push(cost_of(&indexed.label, &run));
-                    add(&mut total, &run.manifest, store.bytes(&indexed.key));
-                    manifest = Some(run.manifest);
+                    self.data.add_as(&indexed.label, &run);
+                    self.cost.push(cost_of(&indexed.label, &run));
+                    add(&mut self.total, &run.manifest, store.bytes(&indexed.key));
+                    self.manifest = Some(run.manifest);
                 }
             }
             Err(StoreError::Missing { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Self { experiment, data, world, manifest, cost, total })
+        self.data.note_failures(&runs::failures(&folders.out, &self.experiment, self.world.name()));
+        Ok(())
+    }
+
+    /// Whether anything was run or measured.
+    fn is_there(&self) -> bool {
+        self.manifest.is_some() || self.measured.is_some()
     }
 
     /// The folder of its figures: its own where something was typed beside the name.
     fn folder(&self, out: &Path) -> PathBuf {
         let figures = out.join("figures");
-        if !self.experiment.typed.is_empty() {
+        if !self.experiment.typed.is_empty() && self.measured.is_none() {
             let index = Index::path(out, &self.experiment, self.world.name());
             return figures.join(index.file_stem().unwrap_or_default());
         }
@@ -156,33 +207,22 @@ impl Loaded {
         figures.join(format!("{}-{}{world}", self.experiment.id, self.experiment.tier.name()))
     }
 
-    /// The command that makes everything of it again.
-    fn command(&self) -> String {
-        let tier = self.experiment.tier.name();
-        let file =
-            self.experiment.file.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
-        let options = self.experiment.typed.options();
-        let typed: String = options.map(|(option, argument)| format!(" {option} '{argument}'")).collect();
-        if self.world == WorldKind::Emu {
-            return format!("trenvx run {file} --world emu --tier {tier}{typed}");
-        }
-        // Axes are typed for sweeps alone.
-        let axes = [&self.experiment.typed.sweeps, &self.experiment.typed.zips];
-        let subcommand = if axes.iter().all(|axes| axes.is_empty()) { "reproduce" } else { "sweep" };
-        format!("trenvx {subcommand} {file} --tier {tier}{typed}")
-    }
-
     /// Draws its figures and writes its summary beside them.
     pub fn draw(&self, out: &Path) -> anyhow::Result<Vec<FigureFile>> {
         let folder = self.folder(out);
+        let model_version = match (&self.measured, self.world) {
+            (Some(measured), _) => measured.version.to_string(),
+            (None, WorldKind::Sim) => sim::MODEL_VERSION.to_string(),
+            (None, WorldKind::Emu) => emu::world::EMULATION_VERSION.to_string(),
+        };
         let provenance = Provenance {
-            command: self.command(),
-            model_version: match self.world {
-                WorldKind::Sim => sim::MODEL_VERSION.to_string(),
-                WorldKind::Emu => emu::world::EMULATION_VERSION.to_string(),
-            },
+            command: self.provenance.clone(),
+            model_version,
             world: self.world.name().to_owned(),
         };
+        if let Some(measured) = &self.measured {
+            return Ok(figures::measured::render(measured, &folder, &provenance)?);
+        }
         let drawn = figures::render(&self.data, &folder, &provenance)?;
         let summary = figures::summary::summarise(&self.data).to_csv("summary")?;
         figures::files::write(&folder.join("summary.csv"), &summary)?;
@@ -191,49 +231,57 @@ impl Loaded {
     }
 }
 
-/// Draws what an experiment measured without any workload.
-pub fn draw_measured(
-    folders: &Folders,
-    experiment: &Experiment,
-    measured: &Measurement,
-) -> anyhow::Result<Vec<FigureFile>> {
-    let tier = experiment.tier.name();
-    let folder = folders.out.join("figures").join(format!("{}-{tier}-emu", experiment.id));
-    let provenance = Provenance {
-        command: format!("trenvx run {} --world emu --tier {tier}", experiment.id),
-        model_version: measured.version.to_string(),
-        world: WorldKind::Emu.name().to_owned(),
-    };
-    Ok(figures::measured::render(measured, &folder, &provenance)?)
-}
-
 impl Which {
+    /// Each experiment in the worlds that are meant, in the order of their names.
     fn load(&self, folders: &Folders) -> anyhow::Result<Vec<Loaded>> {
         let names = folders.names(&self.experiments)?;
         let typed = self.axes.with(&self.sets);
-        let world = self.world.kind();
-        let load = |name: &String| {
+        let world = self.world.map(WorldArg::kind);
+        let mut loaded = Vec::new();
+        for name in &names {
             let experiment = folders.swept(name, self.tier.into(), &typed)?;
-            Loaded::new(folders, experiment.in_world(world), world)
-        };
-        names.iter().map(load).collect()
+            loaded.extend(in_worlds(folders, &experiment, world)?);
+        }
+        Ok(loaded)
     }
+
+    /// Whether every shipped experiment is meant, as it is shipped.
+    fn is_all(&self) -> bool {
+        let every = self.experiments.is_empty() || self.experiments.iter().any(|name| name == "all");
+        every && self.world.is_none()
+    }
+}
+
+/// An experiment in the world named, or in each of its worlds.
+fn in_worlds(
+    folders: &Folders,
+    experiment: &Experiment,
+    world: Option<WorldKind>,
+) -> anyhow::Result<Vec<Loaded>> {
+    let worlds = world.map_or_else(|| experiment.worlds.clone(), |world| vec![world]);
+    let load = |world: WorldKind| {
+        Loaded::new(folders, experiment.clone().in_world(world), world)
+            .with_context(|| format!("{} in the world {}", experiment.id, world.name()))
+    };
+    worlds.into_iter().map(load).collect()
 }
 
 /// Draws and says where.
 pub fn figures(folders: &Folders, args: &FigureArgs) -> anyhow::Result<()> {
-    for loaded in args.which.load(folders)? {
-        if loaded.manifest.is_none() {
-            eprintln!(
-                "{}: nothing was run at tier {}: {}",
-                loaded.experiment.id,
-                loaded.data.tier,
-                loaded.command()
-            );
-            continue;
-        }
-        for figure in loaded.draw(&folders.out)? {
+    let loaded = args.which.load(folders)?;
+    for one in loaded.iter().filter(|one| one.is_there()) {
+        for figure in one.draw(&folders.out)? {
             println!("{}", figure.svg_path.display());
+        }
+    }
+    for of in loaded.chunk_by(|a, b| a.experiment.id == b.experiment.id) {
+        if of.iter().all(|one| !one.is_there()) {
+            let commands: Vec<&str> = of.iter().map(|one| one.command.as_str()).collect();
+            let (id, tier) = (&of[0].experiment.id, &of[0].data.tier);
+            eprintln!("{id}: nothing was run at tier {tier}: {}", commands.join(", or "));
+            for why in of.iter().filter_map(|one| one.unmeasured.as_ref()) {
+                eprintln!("{id}: nothing was measured: {why}");
+            }
         }
     }
     Ok(())
@@ -252,8 +300,8 @@ pub fn claims(folders: &Folders, args: &ClaimsArgs) -> anyhow::Result<()> {
 
 /// Keeps this machine as a reference.
 pub fn keep(folders: &Folders, args: &ReferenceArgs) -> anyhow::Result<()> {
-    let loaded: Vec<Loaded> =
-        args.which.load(folders)?.into_iter().filter(|loaded| loaded.manifest.is_some()).collect();
+    let is_simulated = |one: &Loaded| one.world == WorldKind::Sim && one.manifest.is_some();
+    let loaded: Vec<Loaded> = args.which.load(folders)?.into_iter().filter(is_simulated).collect();
     let machine = loaded.iter().rev().find_map(|l| l.manifest.as_ref()).map_or_else(Vec::new, environment);
     anyhow::ensure!(!loaded.is_empty(), "nothing was run that could be kept: trenvx reproduce all");
     let data: Vec<&ExperimentData> = loaded.iter().map(|l| &l.data).collect();
@@ -267,50 +315,78 @@ pub fn keep(folders: &Folders, args: &ReferenceArgs) -> anyhow::Result<()> {
 /// Draws, judges and writes the page.
 pub fn report(folders: &Folders, args: &ReportArgs) -> anyhow::Result<()> {
     let loaded = args.which.load(folders)?;
-    let (path, _) = write(folders, args.which.tier.into(), &loaded)?;
+    let (path, _) = write(folders, &Page::of(&loaded, args.which.is_all()), &loaded)?;
     println!("{}", path.display());
     Ok(())
 }
 
+/// A report's file and title. A report of some experiments is another file than that of all, and so is one of
+/// another tier: none takes the place of another.
+pub struct Page {
+    file: String,
+    title: String,
+}
+
+impl Page {
+    /// Longest list of experiments in a file name.
+    const NAMED: usize = 4;
+
+    /// Of these experiments; whether they are all that there are.
+    pub fn of(loaded: &[Loaded], is_all: bool) -> Self {
+        let tier = loaded.first().map_or(Tier::Kick, |one| one.experiment.tier);
+        let mut ids: Vec<&str> = Vec::new();
+        for id in loaded.iter().map(|one| one.experiment.id.as_str()) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        let mut parts = vec!["report".to_owned()];
+        match ids.len() {
+            _ if is_all => {}
+            0..=Self::NAMED => parts.extend(ids.iter().map(|id| figures::files::file_name(id))),
+            n => parts.push(format!("{n}-experiments-{}", runs::tag(&ids.join(" ")))),
+        }
+        if tier != Tier::Kick {
+            parts.push(tier.name().to_owned());
+        }
+        let typed = loaded.first().filter(|one| !one.experiment.typed.is_empty());
+        parts.extend(typed.map(|one| runs::tag(&one.provenance)));
+        let what = if is_all { String::new() } else { format!("{}, ", ids.join(", ")) };
+        Self { file: format!("{}.html", parts.join("-")), title: format!("trenvx: {what}{} tier", tier.name()) }
+    }
+}
+
 /// Draws, judges, writes the page and answers with its path and the verdicts.
-pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result<(PathBuf, Vec<Judged>)> {
-    let run: Vec<&Loaded> = loaded.iter().filter(|l| l.manifest.is_some()).collect();
+pub fn write(folders: &Folders, page: &Page, loaded: &[Loaded]) -> anyhow::Result<(PathBuf, Vec<Judged>)> {
+    let there: Vec<&Loaded> = loaded.iter().filter(|one| one.is_there()).collect();
     let judged = judge(folders, loaded)?;
     let drawn: Vec<Vec<FigureFile>> =
-        run.iter().map(|l| l.draw(&folders.out)).collect::<anyhow::Result<_>>()?;
-    let sections = run
-        .iter()
-        .zip(&drawn)
-        .map(|(l, figures)| Section {
-            data: &l.data,
-            figures,
-            command: l.command(),
-            summary: Some(l.folder(&folders.out).join("summary.csv")),
-            is_real: l.world == WorldKind::Emu,
-        })
-        .collect();
-    let mut measurements: Vec<(&Experiment, Measurement, Vec<FigureFile>)> = Vec::new();
-    for experiment in loaded.iter().map(|l| &l.experiment).filter(|experiment| experiment.measure.is_some()) {
-        if measurements.iter().all(|(known, ..)| known.id != experiment.id)
-            && let Some(measured) = Measurement::load(&folders.out, experiment)?
-        {
-            let figures = draw_measured(folders, experiment, &measured)?;
-            measurements.push((experiment, measured, figures));
+        there.iter().map(|one| one.draw(&folders.out)).collect::<anyhow::Result<_>>()?;
+    let mut sections = Vec::new();
+    let mut measured = Vec::new();
+    for (one, figures) in there.iter().zip(&drawn) {
+        let command = one.command.clone();
+        match &one.measured {
+            Some(measurement) => measured.push(Measured {
+                title: &one.experiment.title,
+                question: &one.experiment.question,
+                paper: one.experiment.paper.as_deref(),
+                measurement,
+                figures,
+                command,
+            }),
+            None => sections.push(Section {
+                data: &one.data,
+                figures,
+                command,
+                summary: Some(one.folder(&folders.out).join("summary.csv")),
+                is_real: one.world == WorldKind::Emu,
+            }),
         }
     }
-    let measured = measurements
-        .iter()
-        .map(|(experiment, measurement, figures)| Measured {
-            title: &experiment.title,
-            question: &experiment.question,
-            paper: experiment.paper.as_deref(),
-            measurement,
-            figures,
-            command: format!("trenvx run {} --world emu --tier {}", experiment.id, tier.name()),
-        })
-        .collect();
-    let of_measurements = measurements.iter().flat_map(|(experiment, measurement, _)| {
-        let from = format!("{} (measured)", experiment.id);
+    let run: Vec<&Loaded> = there.iter().copied().filter(|one| one.manifest.is_some()).collect();
+    let of_measurements = there.iter().filter_map(|one| one.measured.as_ref()).flat_map(|measurement| {
+        let from = format!("{} (measured)", measurement.experiment);
         measurement.warnings.iter().map(move |text| Warning { from: from.clone(), text: text.clone() })
     });
     let mut constants = Vec::new();
@@ -324,8 +400,8 @@ pub fn write(folders: &Folders, tier: Tier, loaded: &[Loaded]) -> anyhow::Result
     let simulated = run.iter().filter(|l| l.world == WorldKind::Sim);
     let data: Vec<&ExperimentData> = simulated.map(|l| &l.data).collect();
     let input = ReportInput {
-        file: folders.out.join("report.html"),
-        title: format!("trenvx: {} tier", tier.name()),
+        file: folders.out.join(&page.file),
+        title: page.title.clone(),
         sections,
         measured,
         verdicts: &judged,
@@ -386,6 +462,9 @@ pub fn table(loaded: &Loaded) {
         }
         println!();
     }
+    for stand_in in &loaded.data.stand_ins {
+        eprintln!("stand-in: {}", stand_in.told());
+    }
     for warning in warnings_of(&loaded.data) {
         eprintln!("warning: {}: {}", warning.from, warning.text);
     }
@@ -393,9 +472,6 @@ pub fn table(loaded: &Loaded) {
 
 fn judge(folders: &Folders, loaded: &[Loaded]) -> anyhow::Result<Vec<Judged>> {
     let claims = configs::claims::load(&folders.configs()?)?;
-    // What is claimed at the scale of the paper is judged in the simulated world.
-    let simulated = loaded.iter().filter(|l| l.world == WorldKind::Sim);
-    let data: Vec<&ExperimentData> = simulated.map(|l| &l.data).collect();
     let meant: Vec<_> = claims
         .into_iter()
         .filter(|claim| {
@@ -403,7 +479,26 @@ fn judge(folders: &Folders, loaded: &[Loaded]) -> anyhow::Result<Vec<Judged>> {
                 || loaded.iter().any(|l| l.experiment.id == claim.experiment)
         })
         .collect();
-    Ok(figures::judge(&meant, &data))
+    // What is claimed at the scale of the paper is judged in the simulated world, what is measured by measurements.
+    let mut evidence = Evidence::default();
+    for one in loaded {
+        match (one.world, &one.measured) {
+            (WorldKind::Sim, _) => {
+                evidence.experiments.push(&one.data);
+                if one.manifest.is_none() {
+                    let how = format!("not run at tier {}: {}", one.data.tier, one.command);
+                    evidence.not_run.insert(one.experiment.id.clone(), how);
+                }
+            }
+            (WorldKind::Emu, Some(measured)) => evidence.measurements.push(measured),
+            (WorldKind::Emu, None) => {
+                if let Some(why) = &one.unmeasured {
+                    evidence.unmeasured.insert(one.experiment.id.clone(), why.clone());
+                }
+            }
+        }
+    }
+    Ok(figures::judge_by(&meant, &evidence))
 }
 
 /// Prints the verdicts with what was measured.
@@ -415,6 +510,9 @@ pub fn print_verdicts(judged: &[Judged]) {
         }
         if !judged.published().is_empty() {
             println!("    published: {} ({})", judged.published(), judged.claim.source);
+        }
+        for stand_in in &judged.stand_ins {
+            println!("    stand-in: {stand_in}");
         }
         if !judged.verdict.reason().is_empty() {
             println!("    {}", judged.verdict.reason());
@@ -462,18 +560,9 @@ fn doctor() -> Vec<DoctorRow> {
 
 /// Loads what [`write()`] needs for experiments that have just been run.
 pub fn reload(folders: &Folders, experiments: Vec<Experiment>) -> anyhow::Result<Vec<Loaded>> {
-    experiments
-        .into_iter()
-        .flat_map(|experiment| {
-            let id = experiment.id.clone();
-            let simulated =
-                Loaded::new(folders, experiment.clone(), WorldKind::Sim).with_context(|| id.clone());
-            let mut both = vec![simulated];
-            if experiment.is_fitted {
-                let real = experiment.in_world(WorldKind::Emu);
-                both.push(Loaded::new(folders, real, WorldKind::Emu).with_context(|| id));
-            }
-            both
-        })
-        .collect()
+    let mut loaded = Vec::new();
+    for experiment in experiments {
+        loaded.extend(in_worlds(folders, &experiment, None)?);
+    }
+    Ok(loaded)
 }

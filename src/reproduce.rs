@@ -4,11 +4,8 @@ use crate::common::{Ended, Folders};
 use crate::run::{How, execute, execute_in, finish};
 use crate::{measure, report};
 use clap::{Args, ValueEnum};
-use configs::{Experiment, Measure, WorldKind};
-use emu::functions::Places;
+use configs::{Experiment, WorldKind};
 use figures::Judged;
-use runs::Plan;
-use std::path::Path;
 
 /// Run, draw, judge and report.
 #[derive(Debug, Args)]
@@ -52,20 +49,23 @@ pub fn run(folders: &Folders, args: &ReproduceArgs) -> anyhow::Result<()> {
     for experiment in &experiments {
         if args.world != Worlds::Emu && experiment.worlds.contains(&WorldKind::Sim) {
             eprintln!("{}: {}", experiment.id, experiment.title);
-            let plan = Plan::new(experiment.clone());
+            let plan = folders.plan(experiment.clone());
             let outcome = execute(folders, &plan, &args.how)?;
             failed += usize::from(finish(&plan, &outcome).is_err());
         }
     }
-    // Claims are judged in the simulated world: for them alone nothing is measured here.
-    if args.world == Worlds::Emu || (args.world == Worlds::Both && meant.claims.is_none()) {
-        for experiment in experiments.iter().filter(|experiment| experiment.worlds.contains(&WorldKind::Emu))
-        {
+    if args.world != Worlds::Sim {
+        let real = |experiment: &&Experiment| {
+            experiment.worlds.contains(&WorldKind::Emu)
+                && (args.world == Worlds::Emu || meant.is_measured(&experiment.id))
+        };
+        for experiment in experiments.iter().filter(real) {
             failed += usize::from(!on_this_machine(folders, experiment, &args.how)?);
         }
     }
     let loaded = report::reload(folders, experiments)?;
-    let (path, judged) = report::write(folders, args.how.tier.into(), &loaded)?;
+    let all = args.experiments.is_empty() || args.experiments.iter().any(|word| word == "all");
+    let (path, judged) = report::write(folders, &report::Page::of(&loaded, all), &loaded)?;
     report::print_verdicts(&meant.shown(judged));
     println!("report: {}", std::path::absolute(&path).unwrap_or(path).display());
     if failed > 0 {
@@ -79,15 +79,15 @@ fn on_this_machine(folders: &Folders, experiment: &Experiment, how: &How) -> any
     if experiment.measure.is_none() && !experiment.is_fitted {
         eprintln!(
             "{} on this machine: NOT-RUN: {} measures nothing and has no [emu] that fits its workload to a small \
-             machine: trenvx run {} --world emu plays all of it",
+             machine: {} plays all of it",
             experiment.id,
             experiment.file.display(),
-            experiment.id
+            folders.line(experiment, "run", WorldKind::Emu)
         );
         return Ok(true);
     }
     eprintln!("{} on this machine: {}", experiment.id, experiment.title);
-    if let Some(why) = lacking(folders, experiment.measure.as_ref())? {
+    if let Some(why) = measure::lacking(folders, experiment.measure.as_ref()) {
         eprintln!("  NOT-RUN: {why}");
         return Ok(true);
     }
@@ -101,35 +101,9 @@ fn on_this_machine(folders: &Folders, experiment: &Experiment, how: &How) -> any
             }
         };
     }
-    let plan = Plan::new(experiment.clone().in_world(WorldKind::Emu));
+    let plan = folders.plan(experiment.clone().in_world(WorldKind::Emu));
     let outcome = execute_in(folders, &plan, how, WorldKind::Emu)?;
     Ok(finish(&plan, &outcome).is_ok())
-}
-
-/// What keeps real sandboxes from being used here, and what to do about it.
-pub fn lacking(folders: &Folders, measure: Option<&Measure>) -> anyhow::Result<Option<String>> {
-    // SAFETY: reads a number of this process.
-    if unsafe { libc::geteuid() } != 0 {
-        return Ok(Some("real sandboxes need root: run it as root or with sudo".to_owned()));
-    }
-    let places = match Places::here(&folders.out) {
-        Ok(places) => places,
-        Err(error) => return Ok(Some(error.to_string())),
-    };
-    let missing = |path: &Path, option: &str| {
-        let there = path.is_dir();
-        (!there).then(|| format!("{} is not there: run scripts/setup {option}", path.display()))
-    };
-    Ok(match measure {
-        Some(Measure::Sandboxes { .. }) => None,
-        Some(Measure::VmStarts { .. } | Measure::PageCache { .. }) => missing(&places.out.join("vm"), "--vm"),
-        Some(Measure::Pools { .. }) => emu::doctor::lacking(&["qemu", "guest-kernel", "guest-cxl"])
-            .or_else(|| missing(&places.image(), "--functions")),
-        Some(Measure::Agents { .. } | Measure::Browsers { .. }) => emu::agents::browser::program()
-            .is_none()
-            .then(|| "there is no Chromium: run scripts/setup --with-emulator".to_owned()),
-        _ => missing(&places.image(), "--functions").or_else(|| missing(&places.layers(), "--functions")),
-    })
 }
 
 /// What the words on the line stand for.
@@ -158,7 +132,8 @@ impl Meant {
                     claim.experiment.clone()
                 }
                 None => {
-                    shown.extend(claims.iter().filter(|claim| claim.experiment == *word).cloned());
+                    let id = word.split('-').next().unwrap_or(word);
+                    shown.extend(claims.iter().filter(|claim| claim.experiment == id).cloned());
                     word.clone()
                 }
             };
@@ -168,6 +143,12 @@ impl Meant {
         }
         meant.claims = Some(shown);
         Ok(meant)
+    }
+
+    /// Whether this machine is used for an experiment: for claims alone only if one is about what is measured.
+    fn is_measured(&self, experiment: &str) -> bool {
+        let of = |claim: &figures::Claim| claim.experiment == experiment && claim.measured.is_some();
+        self.claims.as_ref().is_none_or(|claims| claims.iter().any(of))
     }
 
     /// The verdicts that were asked for.

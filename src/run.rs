@@ -1,12 +1,13 @@
 //! `trenvx run`: every point of an experiment with every seed.
 
 use crate::common::{Ended, Folders, TierArg};
+use crate::config;
 use crate::measure;
 use crate::report::{self, Loaded};
 use crate::sweep;
 use clap::{Args, ValueEnum};
 use configs::{Experiment, WorldKind};
-use runs::{Failed, Options, Outcome, Plan, Store};
+use runs::{Failed, Options, Outcome, Plan, Store, World};
 
 /// Most runs listed that nobody has tried: there may be thousands, and one command makes them all.
 const MISSING_LISTED: usize = 20;
@@ -30,6 +31,9 @@ pub struct RunArgs {
     /// Print what would be run, and what is in the store already.
     #[arg(long)]
     dry_run: bool,
+    /// Print every value in force and where it was set, and run nothing.
+    #[arg(long)]
+    show_config: bool,
     /// Measure again what was measured on this machine before; only where there is no workload.
     #[arg(long)]
     again: bool,
@@ -74,6 +78,11 @@ impl WorldArg {
 }
 
 impl How {
+    /// In the emulated world: a second run would be part of what the first one measures.
+    fn one_at_a_time(&self) -> Self {
+        Self { jobs: Some(1), ..self.clone() }
+    }
+
     /// For runs in this process.
     pub fn options(&self, folders: &Folders) -> anyhow::Result<Options> {
         let default = Options::default();
@@ -90,6 +99,10 @@ impl How {
 /// Runs the experiment and says what came of it.
 pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
     let experiment = folders.experiment(&args.experiment, args.how.tier.into(), &args.how.sets)?;
+    if args.show_config {
+        config::show(&experiment);
+        return Ok(());
+    }
     let world = args.world.map_or(experiment.worlds[0], WorldArg::kind);
     if world == WorldKind::Emu && experiment.measure.is_some() {
         return measure::run(folders, &experiment, args.dry_run, args.again);
@@ -98,15 +111,16 @@ pub fn run(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
     let mut plan = Plan::only(experiment, &args.points, &args.seeds)?;
     plan.globals = folders.options();
     if args.dry_run {
-        return sweep::dry_run(folders, &plan, &args.how);
+        return match world {
+            WorldKind::Sim => sweep::dry_run(folders, &plan, &args.how, &sim::SimulatedWorld),
+            WorldKind::Emu => sweep::dry_run(folders, &plan, &args.how.one_at_a_time(), &emulated(folders)?),
+        };
     }
     let outcome = execute_in(folders, &plan, &args.how, world)?;
     let finished = finish(&plan, &outcome);
     if !outcome.done.is_empty() {
-        let name = plan.experiment.file.display().to_string();
+        eprintln!("figures: {}", folders.line(&plan.experiment, "figure", world));
         report::table(&Loaded::new(folders, plan.experiment, world)?);
-        let tier = args.how.tier.name();
-        eprintln!("figures: trenvx figure {name} --world {} --tier {tier}", world.name());
         outcome
             .timelines(&Store::open(&folders.out)?)
             .iter()
@@ -148,10 +162,14 @@ pub fn execute_in(folders: &Folders, plan: &Plan, how: &How, world: WorldKind) -
     if world == WorldKind::Sim {
         return Ok(runs::execute(plan, &folders.out, &store, &sim::SimulatedWorld, &how.options(folders)?)?);
     }
+    let options = how.one_at_a_time().options(folders)?;
+    Ok(runs::execute(plan, &folders.out, &store, &emulated(folders)?, &options)?)
+}
+
+/// The world of this machine's sandboxes.
+fn emulated(folders: &Folders) -> anyhow::Result<impl World> {
     let places = ::emu::functions::Places::here(&folders.out)?;
-    let emulated = ::emu::world::EmulatedWorld::new(::emu::world::Installed(places));
-    // One at a time: a second run would be part of what the first one measures.
-    Ok(runs::execute(plan, &folders.out, &store, &emulated, &Options { jobs: 1, ..how.options(folders)? })?)
+    Ok(::emu::world::EmulatedWorld::new(::emu::world::Installed(places)))
 }
 
 /// Says what came of a plan; an error if anything failed.

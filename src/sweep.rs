@@ -4,6 +4,7 @@ mod dry_run;
 mod table;
 
 use crate::common::{Axes, Ended, Folders};
+use crate::config;
 use crate::run::{How, WorldArg, finish, simulated};
 use clap::{Args, ValueEnum};
 pub use dry_run::dry_run;
@@ -39,6 +40,9 @@ pub struct SweepArgs {
     /// Print what would be run, what is in the store, and what the rest will probably take.
     #[arg(long, conflicts_with_all = ["shard", "worker", "merge"])]
     dry_run: bool,
+    /// Print every value in force and where it was set, and run nothing.
+    #[arg(long)]
+    show_config: bool,
     /// Only this part of the runs, such as 2/4; every part may run anywhere, at any time.
     #[arg(long, value_name = "I/N", conflicts_with_all = ["worker", "merge", "executor"])]
     shard: Option<Shard>,
@@ -88,10 +92,14 @@ pub fn run(folders: &Folders, args: &SweepArgs) -> anyhow::Result<()> {
     simulated(args.world)?;
     let typed = args.axes.with(&args.how.sets);
     let experiment = folders.swept(&args.experiment, args.how.tier.into(), &typed)?;
+    if args.show_config {
+        config::show(&experiment);
+        return Ok(());
+    }
     let mut plan = Plan::only(experiment, &args.points, &args.seeds)?;
     plan.globals = folders.options();
     if args.dry_run {
-        return dry_run(folders, &plan, &args.how);
+        return dry_run(folders, &plan, &args.how, &World);
     }
     let store = Store::open(&folders.out)?;
     if args.shard.is_some() || args.worker {

@@ -1,7 +1,7 @@
 //! `trenvx validate`: one workload in both worlds, and how far the simulated one is off.
 
 use crate::common::{Ended, Folders};
-use crate::reproduce::lacking;
+use crate::measure::lacking;
 use crate::run::{How, execute_in, finish};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -53,7 +53,7 @@ struct Validated {
 pub fn run(folders: &Folders, args: &ValidateArgs) -> anyhow::Result<()> {
     let experiment = folders.experiment(&args.experiment, args.how.tier.into(), &args.how.sets)?;
     let experiment = crate::run::in_world(experiment, WorldKind::Emu)?;
-    if let Some(why) = lacking(folders, experiment.measure.as_ref())? {
+    if let Some(why) = lacking(folders, experiment.measure.as_ref()) {
         println!("{}: NOT-RUN: {why}", experiment.id);
         return Err(Ended { code: 3, message: String::new() }.into());
     }

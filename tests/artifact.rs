@@ -124,7 +124,7 @@ fn marked_commands_of_the_appendix_run_in_their_order() {
         ran += 1;
     }
     assert!(ran >= 12, "only {ran} commands are marked");
-    assert!(place.path("out/report.html").is_file());
+    assert!(place.path("out/report-e07.html").is_file());
     // What section 7 promises.
     let summary = fs::read_to_string(place.path("out/figures/e07-kick/summary.csv")).expect("a summary");
     let peak = |panel: &str, system: &str| -> f64 {

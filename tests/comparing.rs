@@ -98,7 +98,7 @@ fn a_claim_is_reproduced_by_the_experiment_that_it_names() {
     assert_eq!(verdicts.len(), 1, "only what was asked for: {text}");
     assert!(verdicts[0].starts_with("c12 "), "{text}");
     assert!(house.path("out/experiments/e07-kick-sim.json").is_file());
-    assert!(house.path("out/report.html").is_file());
+    assert!(house.path("out/report-e07.html").is_file());
 }
 
 #[test]

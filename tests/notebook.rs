@@ -7,11 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 fn python() -> Option<Command> {
-    let there = Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !there {
-        eprintln!("skipped: no python3 here");
-    }
-    there.then(|| Command::new("python3"))
+    (!emu::doctor::skip_without(&["python"])).then(|| Command::new("python3"))
 }
 
 fn scripts() -> std::path::PathBuf {

@@ -25,7 +25,7 @@ fn the_reference_figure_is_what_this_version_draws() {
         "out/figures/e04-kick/latency-percentiles.svg"
     );
     // The same values as on the machine that is kept beside the figure, and the report says so.
-    let report = std::fs::read_to_string(out.path().join("report.html")).expect("a report");
+    let report = std::fs::read_to_string(out.path().join("report-e04.html")).expect("a report");
     let same = "values that it has for these experiments are the same here.";
     assert!(
         report.contains(same),

@@ -14,7 +14,7 @@ fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());
     if !found {
-        eprintln!("skipped: no {program} here");
+        emu::doctor::skip(&format!("no {program} here"));
     }
     found
 }

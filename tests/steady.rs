@@ -40,6 +40,6 @@ fn a_burn_in_that_is_too_short_is_told() {
     let reported =
         house.trenvx().args(["report", "short.toml", "--out", "short"]).output().expect("it starts");
     assert!(reported.status.success(), "{}", stderr(&reported));
-    let page = fs::read_to_string(house.path("short/report.html")).expect("a report");
+    let page = fs::read_to_string(house.path("short/report-e97.html")).expect("a report");
     assert!(page.contains("the measured part is not steady"));
 }

@@ -44,12 +44,18 @@ done <"$state/pids-$job"
 exit 0
 "#;
 
+/// Tells the limit of arrays, as `scontrol show config` does among much else.
+const SCONTROL: &str = r#"#!/bin/sh
+echo "Configuration data as of 2026-01-01T00:00:00"
+echo "MaxArraySize            = ${FAKE_MAX_ARRAY:-1001}"
+"#;
+
 /// A house whose commands find this Slurm.
 fn with_slurm() -> House {
     let house = House::new();
     fs::create_dir_all(house.path("bin")).expect("a folder");
     fs::create_dir_all(house.path("state")).expect("a folder");
-    for (name, text) in [("sbatch", SBATCH), ("squeue", SQUEUE)] {
+    for (name, text) in [("sbatch", SBATCH), ("squeue", SQUEUE), ("scontrol", SCONTROL)] {
         let path = house.path("bin").join(name);
         fs::write(&path, text).expect("a script");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a script");
@@ -152,6 +158,18 @@ fn a_point_that_fails_by_itself_is_not_submitted_again() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert_eq!(submitted(&house).lines().count(), 1, "{text}");
     assert!(text.contains("1 failed") && text.contains("rerun: trenvx "), "{text}");
+}
+
+#[test]
+fn more_shards_than_the_cluster_takes_are_refused_with_what_to_do() {
+    let house = with_slurm();
+    let output = on_slurm(&house, "cluster", &[]).env("FAKE_MAX_ARRAY", "4").output().expect("it starts");
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("4 shards are more") && text.contains("give --shards 3 or fewer"), "{text}");
+    assert_eq!(submitted(&house), "", "nothing was submitted");
+    let output = on_slurm(&house, "cluster", &[]).env("FAKE_MAX_ARRAY", "5").output().expect("it starts");
+    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]

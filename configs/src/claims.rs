@@ -3,8 +3,10 @@
 //! A claim names an experiment, what is measured, and what is expected of it. Package `figures`
 //! judges; here it is only made sure that it can.
 
+pub mod measured;
 mod metric;
 pub(crate) mod read;
+mod read_measured;
 
 pub use metric::{Counter, Metric, Statistic};
 pub use read::load;
@@ -19,8 +21,10 @@ pub struct Claim {
     pub id: String,
     /// The sentence.
     pub text: String,
-    /// Section or figure of the paper.
+    /// Section or figure of the paper; nothing for a goal.
     pub paper: String,
+    /// Whether it is a goal of this testbed instead of a sentence of the paper.
+    pub is_goal: bool,
     /// Where the published number was read.
     pub source: String,
     /// Id of the experiment; empty where nothing here can decide.
@@ -29,10 +33,12 @@ pub struct Claim {
     pub not_run: Option<String>,
     /// Smallest tier at which the experiment can decide.
     pub tier: Tier,
-    /// What is measured.
+    /// What is measured of runs.
     pub measure: Measure,
     /// What is expected of it.
     pub expectation: Expectation,
+    /// What is expected of an experiment's measurement instead, where it is about one.
+    pub measured: Option<measured::Expected>,
     /// The published number, in the expectation's own measure (a factor, a share, ms); for people,
     /// never compared with.
     pub published: Option<f64>,
@@ -171,6 +177,21 @@ impl Expectation {
             }
             Self::Ordering { systems } => systems.iter().map(String::as_str).collect(),
             Self::Value { system, .. } => vec![system],
+        }
+    }
+}
+
+impl Claim {
+    /// Where it is from: the place in the paper, or that it is a goal.
+    pub fn origin(&self) -> &str {
+        if self.is_goal { "goal of this testbed" } else { &self.paper }
+    }
+
+    /// How a result may differ and still count.
+    pub fn tolerance(&self) -> ToleranceKind {
+        match &self.measured {
+            Some(expected) => expected.tolerance(),
+            None => self.expectation.tolerance(),
         }
     }
 }

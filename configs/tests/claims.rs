@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Folder, HEAD, shipped};
+use configs::claims::measured::{Expectation as OfRows, Unit, Value};
 use configs::claims::{self, Expectation, Functions, Metric, Range, Statistic, Take, ToleranceKind};
 use configs::find;
 
@@ -17,6 +18,9 @@ fn every_shipped_claim_names_points_that_its_experiment_has() {
         }
         let path = find(&claim.experiment, &root).unwrap_or_else(|error| panic!("{}: {error}", claim.id));
         let experiment = configs::load(&path, claim.tier, &[]).unwrap_or_else(|error| panic!("{error}"));
+        assert!(claim.measured.is_none() || experiment.measure.is_some(), "{} measures nothing", claim.experiment);
+        assert_eq!(claim.is_goal, claim.id.starts_with('g'), "{}", claim.id);
+        assert_eq!(claim.is_goal, claim.paper.is_empty(), "{}", claim.id);
         for system in claim.expectation.systems() {
             assert!(
                 experiment.points.iter().any(|p| p.axis("system") == Some(system)),
@@ -71,6 +75,43 @@ fn a_claim_is_typed() {
     let Expectation::Speedup(comparison) = claim.expectation else { panic!("{:?}", claim.expectation) };
     assert_eq!(comparison.take, Take::Max);
     assert_eq!(comparison.range, Range { at_least: Some(3.5), at_most: None });
+}
+
+const MEASURED: &str = r#"[[claim]]
+id = "g1"
+goal = true
+text = "It is small."
+source = "a goal"
+experiment = "e99"
+tier = "kick"
+measured = { metric = "start", unit = "ms", parts = ["state"], panels = ["one"], value = "p99", enough = 100 }
+expect.bound = { subjects = ["att*"], at_most = "2 ms" }
+why_yours_may_differ = "Another machine."
+"#;
+
+#[test]
+fn a_claim_about_a_measurement_is_typed() {
+    let of = |text: &str| claims::load(folder(text).path()).map(|mut claims| claims.remove(0));
+    let claim = of(MEASURED).unwrap();
+    assert_eq!((claim.is_goal, claim.origin(), claim.tolerance()), (true, "goal of this testbed", ToleranceKind::Bound));
+    let expected = claim.measured.unwrap();
+    assert_eq!((expected.unit, expected.value, expected.enough), (Unit::Milliseconds, Value::P99, Some(100)));
+    assert_eq!(expected.range(), Range { at_least: None, at_most: Some(2.0) });
+    let share = MEASURED.replace("bound = { subjects = [\"att*\"], at_most = \"2 ms\" }", "share = { of = [\"all\"], at_least = 0.5 }");
+    let expected = of(&share).unwrap().measured.unwrap();
+    assert!(matches!(expected.expectation, OfRows::Share { of, .. } if of == ["all"]));
+    for (from, to, part) in [
+        ("\"2 ms\"", "2", "write a duration"),
+        ("unit = \"ms\"", "unit = \"hours\"", "\"hours\" is not known"),
+        ("metric = \"start\", ", "", "the key \"metric\" is missing"),
+        ("value = \"p99\"", "value = \"p90\"", "\"p90\" is not known: did you mean \"p99\"?"),
+        ("goal = true", "goal = true\npaper = \"Fig. 1\"", "is no sentence of the paper"),
+        ("bound = {", "ratio = {", "no rival to compare with"),
+        ("panels = ", "pannels = ", "did you mean \"panels\"?"),
+    ] {
+        let message = of(&MEASURED.replacen(from, to, 1)).expect_err(to).to_string();
+        assert!(message.contains(part), "{to}: {message}");
+    }
 }
 
 #[test]

@@ -91,6 +91,8 @@ pub struct Quantiles {
     pub p99_us: f64,
     /// The shortest.
     pub min_us: f64,
+    /// Holds the true median 95 times of 100; only of enough durations.
+    pub interval_us: Option<(f64, f64)>,
 }
 
 /// What was measured for one mode and number of ways.
@@ -251,14 +253,13 @@ impl Samples {
 
 pub(crate) fn quantiles(mut times: Vec<Duration>) -> Quantiles {
     times.sort_unstable();
-    let at = |part: f64| {
-        let place = ((times.len() as f64 * part).ceil() as usize).clamp(1, times.len()) - 1;
-        times[place].as_nanos() as f64 / 1e3
-    };
+    let times: Vec<f64> = times.into_iter().map(|time| time.as_nanos() as f64 / 1e3).collect();
+    let at = |part: f64| times[((times.len() as f64 * part).ceil() as usize).clamp(1, times.len()) - 1];
     if times.is_empty() {
         return Quantiles::default();
     }
-    Quantiles { median_us: at(0.5), p99_us: at(0.99), min_us: at(0.0) }
+    let interval_us = runs::median_interval(&times);
+    Quantiles { median_us: at(0.5), p99_us: at(0.99), min_us: at(0.0), interval_us }
 }
 
 /// The rows as text: starts with their ratios, then the steps beside what was published about them.
@@ -327,6 +328,7 @@ mod tests {
     fn quantiles_are_values_that_occurred() {
         let times = (1..=200).map(Duration::from_micros).collect();
         let found = quantiles(times);
-        assert_eq!(found, Quantiles { median_us: 100.0, p99_us: 198.0, min_us: 1.0 });
+        let interval_us = Some((86.0, 115.0));
+        assert_eq!(found, Quantiles { median_us: 100.0, p99_us: 198.0, min_us: 1.0, interval_us });
     }
 }

@@ -1,9 +1,9 @@
 //! From an experiment and its stored runs to what this package works on.
 
-use crate::input::{ExperimentData, PointData, SeedRun};
+use crate::input::{ExperimentData, PointData, SeedRun, StandIn};
 use crate::reduce::RunSummary;
 use configs::{Experiment, Point};
-use runs::StoredRun;
+use runs::{StoredRun, degraded};
 
 impl ExperimentData {
     /// An experiment of which nothing was run yet; see [`ExperimentData::add`].
@@ -35,10 +35,28 @@ impl ExperimentData {
         point.seeds.retain(|s| s.seed != seed);
         let at = point.seeds.partition_point(|s| s.seed < seed);
         let key = run.manifest.key.to_string();
-        point
-            .seeds
-            .insert(at, SeedRun { seed, key, cpu_s: run.manifest.cpu_s, run: RunSummary::of(&run.record) });
+        let mut reduced = RunSummary::of(&run.record);
+        // What stood in is told with the figures, not among what to check.
+        let (stand_ins, warnings) = reduced.warnings.drain(..).partition(|text| degraded(text).is_some());
+        reduced.warnings = warnings;
+        point.seeds.insert(at, SeedRun { seed, key, cpu_s: run.manifest.cpu_s, run: reduced });
+        let system = point.system.clone();
+        self.stand_in(&system, stand_ins);
         true
+    }
+
+    /// Notes what stood in for something in a run of a system.
+    pub(crate) fn stand_in(&mut self, system: &str, warnings: Vec<String>) {
+        for text in warnings.iter().filter_map(|warning| degraded(warning)) {
+            let known = self.stand_ins.iter().position(|known| known.text == text).unwrap_or_else(|| {
+                self.stand_ins.push(StandIn { text: text.to_owned(), systems: Vec::new() });
+                self.stand_ins.len() - 1
+            });
+            let systems = &mut self.stand_ins[known].systems;
+            if !systems.iter().any(|known| known == system) {
+                systems.push(system.to_owned());
+            }
+        }
     }
 }
 

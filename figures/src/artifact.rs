@@ -20,22 +20,23 @@ pub fn claims_table(claims: &[Claim]) -> String {
             claim: claim.clone(),
             verdict: Verdict::NotRun { reason: String::new() },
             measured: Vec::new(),
+            stand_ins: Vec::new(),
         };
         let (expected, tolerance, command) = match &claim.not_run {
             Some(reason) => (String::new(), format!("NOT-RUN: {reason}"), "–".to_owned()),
             None => (
                 match &claim.expectation {
-                    Expectation::Ordering { .. } => format!("rises: {}", judged.bound()),
+                    Expectation::Ordering { .. } if claim.measured.is_none() => format!("rises: {}", judged.bound()),
                     _ => judged.bound(),
                 },
-                claim.expectation.tolerance().name().to_owned(),
+                claim.tolerance().name().to_owned(),
                 format!("`trenvx reproduce {} --tier {}`", claim.id, claim.tier.name()),
             ),
         };
         let published = judged.published();
         let cells = [
             format!("**{}** {}", claim.id, claim.text),
-            claim.paper.clone(),
+            claim.origin().to_owned(),
             published,
             expected,
             tolerance,
@@ -113,11 +114,15 @@ pub fn experiments_table(experiments: &[Listed], claims: &[Claim], reference: Op
 
 /// `c17–c46` where names follow each other.
 fn range(ids: &[&str]) -> String {
-    let number = |id: &str| id.trim_start_matches('c').parse::<u32>().ok();
+    let number = |id: &str| {
+        let digits = id.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+        let kind = id.len() - digits.len();
+        Some((id.get(..kind)?.to_owned(), digits.parse::<u32>().ok()?))
+    };
     let mut parts: Vec<(String, String)> = Vec::new();
     for id in ids {
         match parts.last_mut() {
-            Some((_, last)) if number(last).is_some_and(|n| number(id) == Some(n + 1)) => {
+            Some((_, last)) if number(last).is_some_and(|(kind, n)| number(id) == Some((kind, n + 1))) => {
                 (*id).clone_into(last);
             }
             _ => parts.push(((*id).to_owned(), (*id).to_owned())),
@@ -162,6 +167,7 @@ mod tests {
     #[test]
     fn names_that_follow_each_other_are_a_range() {
         assert_eq!(range(&["c01", "c03", "c04", "c05"]), "c01, c03–c05");
+        assert_eq!(range(&["c04", "g05"]), "c04, g05", "goals are counted on their own");
         assert_eq!(range(&[]), "–");
     }
 }

@@ -12,11 +12,15 @@
 //! what the claim takes of these (largest, smallest, mean) is that seed's value. One value is
 //! summarised like its statistic, one taken of several by its median over seeds.
 
-use crate::estimate::{Estimate, Estimator, MIN_SEEDS};
+mod measured;
+
+use crate::estimate::{Estimate, Estimator};
 use crate::input::{ExperimentData, PointData};
 use crate::metric::{self, Statistic, unit};
 use configs::Tier;
+use configs::claims::measured::Expectation as OfRows;
 pub use configs::claims::{Claim, Comparison, Expectation, Functions, Measure, Range, Take};
+use runs::Measurement;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,12 +76,34 @@ pub struct Judged {
     /// What was measured; for an order, of each system and the next the largest ratio (must be
     /// below 1).
     pub measured: Vec<Measured>,
+    /// What stood in for something that the machine lacks.
+    pub stand_ins: Vec<String>,
+}
+
+/// What claims are judged by.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence<'a> {
+    /// Experiments with their runs.
+    pub experiments: Vec<&'a ExperimentData>,
+    /// What experiments measured without any workload.
+    pub measurements: Vec<&'a Measurement>,
+    /// Why nothing was run of an experiment, by its id.
+    pub not_run: BTreeMap<String, String>,
+    /// Why an experiment measured nothing, by its id.
+    pub unmeasured: BTreeMap<String, String>,
 }
 
 impl Judged {
     /// The range or order that must hold, for reading.
     pub fn bound(&self) -> String {
         let measure = &self.claim.measure;
+        if let Some(expected) = &self.claim.measured {
+            return match &expected.expectation {
+                OfRows::Ratio { range, .. } => bound(*range, |v| format!("{}\u{a0}×", short(v))),
+                OfRows::Share { range, .. } => bound(*range, percent),
+                OfRows::Bound { range, .. } => bound(*range, |v| with_unit(v, expected.unit.text())),
+            };
+        }
         match &self.claim.expectation {
             Expectation::Speedup(c) => bound(c.range, |v| format!("{}\u{a0}×", short(v))),
             Expectation::Saving(c) => bound(c.range, percent),
@@ -91,6 +117,13 @@ impl Judged {
     /// What the paper reports, for reading; nothing where it gives no number.
     pub fn published(&self) -> String {
         let Some(value) = self.claim.published else { return String::new() };
+        if let Some(expected) = &self.claim.measured {
+            return match &expected.expectation {
+                OfRows::Ratio { .. } => format!("{}\u{a0}×", short(value)),
+                OfRows::Share { .. } => percent(value),
+                OfRows::Bound { .. } => with_unit(value, expected.unit.text()),
+            };
+        }
         match &self.claim.expectation {
             Expectation::Speedup(_) => format!("{}\u{a0}×", short(value)),
             Expectation::Saving(_) => percent(value),
@@ -124,6 +157,10 @@ impl Measured {
     }
 }
 
+fn with_unit(value: f64, unit: &str) -> String {
+    if unit.is_empty() { short(value) } else { format!("{}\u{a0}{unit}", short(value)) }
+}
+
 fn percent(share: f64) -> String {
     format!("{}\u{a0}%", short(share * 100.0))
 }
@@ -146,27 +183,60 @@ fn bound(range: Range, write: impl Fn(f64) -> String) -> String {
     }
 }
 
-/// Judges claims by the experiments that are there; a claim about another experiment is NOT-RUN.
+/// Judges claims by runs alone; a claim about another experiment is NOT-RUN.
 pub fn judge<D: Borrow<ExperimentData>>(claims: &[Claim], experiments: &[D]) -> Vec<Judged> {
-    claims
-        .iter()
-        .map(|claim| {
-            if let Some(reason) = claim.not_run.clone() {
-                let verdict = Verdict::NotRun { reason };
-                return Judged { claim: claim.clone(), verdict, measured: Vec::new() };
-            }
-            let of_id = experiments.iter().map(Borrow::borrow).find(|e| e.id == claim.experiment);
-            let found = of_id.ok_or_else(|| format!("experiment {} was not run", claim.experiment));
-            let (verdict, measured) = match found.and_then(|data| Ok((data, measure(claim, data)?))) {
-                Err(reason) => (Verdict::NotRun { reason }, Vec::new()),
-                Ok((data, compared)) => {
-                    let verdict = decide(&compared, claim, data);
-                    (verdict, compared.into_iter().map(|(measured, _)| measured).collect())
+    let experiments = experiments.iter().map(Borrow::borrow).collect();
+    judge_by(claims, &Evidence { experiments, ..Evidence::default() })
+}
+
+/// Judges claims by what is there; what is not there is NOT-RUN, with the reason.
+pub fn judge_by(claims: &[Claim], evidence: &Evidence<'_>) -> Vec<Judged> {
+    let judged = |claim: &Claim| match (&claim.not_run, &claim.measured) {
+        (Some(reason), _) => Judged {
+            claim: claim.clone(),
+            verdict: Verdict::NotRun { reason: reason.clone() },
+            measured: Vec::new(),
+            stand_ins: Vec::new(),
+        },
+        (None, Some(expected)) => measured::judge(claim, expected, evidence),
+        (None, None) => by_runs(claim, evidence),
+    };
+    claims.iter().map(judged).collect()
+}
+
+fn by_runs(claim: &Claim, evidence: &Evidence<'_>) -> Judged {
+    let found = evidence.experiments.iter().find(|one| one.id == claim.experiment);
+    let found = found.ok_or_else(|| format!("experiment {} was not run", claim.experiment));
+    let outcome = found.and_then(|data| Ok((*data, measure(claim, data)?)));
+    let (verdict, measured) = match outcome {
+        Err(reason) => {
+            // Where nothing was run at all, what to do about it says more than which point is missing.
+            let all = evidence.not_run.get(&claim.experiment).map(|how| format!("{} was {how}", claim.experiment));
+            let failed = found_failures(claim, evidence);
+            let reason = if failed.is_empty() { all.unwrap_or(reason) } else { reason };
+            (Verdict::NotRun { reason }, Vec::new())
+        }
+        Ok((data, compared)) => {
+            let mut verdict = decide(&compared, claim, data);
+            if let Verdict::Inconclusive { reason } = &mut verdict {
+                for failed in found_failures(claim, evidence) {
+                    reason.push_str(&format!("; {failed}"));
                 }
-            };
-            Judged { claim: claim.clone(), verdict, measured }
-        })
-        .collect()
+            }
+            (verdict, compared.into_iter().map(|(measured, _)| measured).collect())
+        }
+    };
+    let stand_ins = Vec::new();
+    Judged { claim: claim.clone(), verdict, measured, stand_ins }
+}
+
+/// The points of a claim's systems whose runs failed, each with the reason.
+fn found_failures(claim: &Claim, evidence: &Evidence<'_>) -> Vec<String> {
+    let systems = claim.expectation.systems();
+    let Some(data) = evidence.experiments.iter().find(|one| one.id == claim.experiment) else { return Vec::new() };
+    let meant = |point: &&PointData| systems.contains(&point.system.as_str());
+    let told = |point: &PointData| Some(format!("{}: {}", point.label, point.missing.as_ref()?));
+    data.points.iter().filter(meant).filter_map(told).collect()
 }
 
 /// Fails if one comparison fails, passes if all pass.
@@ -176,6 +246,10 @@ fn decide(compared: &[(Measured, Range)], claim: &Claim, data: &ExperimentData) 
         let reason = format!("needs tier {}, these runs are of tier {}", claim.tier.name(), data.tier);
         return Verdict::Inconclusive { reason };
     }
+    decide_all(compared)
+}
+
+fn decide_all(compared: &[(Measured, Range)]) -> Verdict {
     let verdicts: Vec<Verdict> = compared.iter().map(decide_one).collect();
     let undecided = verdicts.iter().find(|v| matches!(v, Verdict::Inconclusive { .. }));
     match (verdicts.contains(&Verdict::Fail), undecided) {
@@ -191,13 +265,16 @@ fn decide_one((measured, range): &(Measured, Range)) -> Verdict {
         range.at_least.is_some_and(|b| high < b) || range.at_most.is_some_and(|b| low > b)
     };
     match measured.estimate.interval {
-        None => Verdict::Inconclusive {
-            reason: format!("{n} common seeds; an interval needs at least {MIN_SEEDS}"),
-        },
+        None => {
+            let estimator = measured.estimate.estimator;
+            let what = if estimator == Estimator::MedianRanks { "measurements" } else { "common seeds" };
+            let reason = format!("{n} {what}; an interval needs at least {}", estimator.least());
+            Verdict::Inconclusive { reason }
+        }
         Some((low, high)) if range.contains(low) && range.contains(high) => Verdict::Pass,
         Some((low, high)) if outside(low, high) => Verdict::Fail,
         Some(_) => Verdict::Inconclusive {
-            reason: format!("the interval over {n} seeds straddles the bound: run more seeds"),
+            reason: format!("the interval (n = {n}) straddles the bound: more values would tell"),
         },
     }
 }

@@ -7,6 +7,8 @@
 //! * **Quantiles over seeds** (and anything not near normal): the median over seeds with a
 //!   percentile bootstrap of 2000 resamples, [`median_over_seeds`]. The resamples depend only on
 //!   the number of seeds, so the same values always give the same interval.
+//! * **Medians of measurements** (rows, not seeds): the interval between two of the values, by their ranks,
+//!   without any assumption about their distribution.
 //! * **Ratios and differences** are taken seed by seed (both systems saw the same arrivals), then
 //!   summarised like any other value, [`paired`].
 //!
@@ -37,6 +39,8 @@ pub enum Estimator {
     MeanT,
     /// Median over seeds, percentile-bootstrap interval.
     MedianBootstrap,
+    /// Median of measurements, interval between two of them.
+    MedianRanks,
 }
 
 impl Estimator {
@@ -45,6 +49,7 @@ impl Estimator {
         match self {
             Self::MeanT => "mean-t",
             Self::MedianBootstrap => "median-bootstrap",
+            Self::MedianRanks => "median-ranks",
         }
     }
 
@@ -53,6 +58,15 @@ impl Estimator {
         match self {
             Self::MeanT => mean_over_seeds(values),
             Self::MedianBootstrap => median_over_seeds(values),
+            Self::MedianRanks => median_by_ranks(values),
+        }
+    }
+
+    /// Values that an interval takes at least.
+    pub const fn least(self) -> usize {
+        match self {
+            Self::MeanT | Self::MedianBootstrap => MIN_SEEDS,
+            Self::MedianRanks => runs::MIN_RANKS,
         }
     }
 }
@@ -101,6 +115,15 @@ impl Estimate {
     pub fn bottom(&self) -> f64 {
         self.low().unwrap_or(self.value).min(self.value)
     }
+}
+
+/// Median of measurements with the interval that [`runs::median_interval`] gives; `None` of no values.
+fn median_by_ranks(values: &[f64]) -> Option<Estimate> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let value = quantile_of_sorted(&sorted, 0.5)?;
+    let interval = runs::median_interval(&sorted);
+    Some(Estimate { value, interval, n: sorted.len(), estimator: Estimator::MedianRanks })
 }
 
 /// Exact quantile of sorted values by R-7: at position `q × (n − 1)`, interpolated linearly.

@@ -6,6 +6,7 @@ use crate::metric::{self, Metric, Statistic};
 use crate::reduce::RunSummary;
 use configs::Quantity;
 use platform::records::StartKind;
+use runs::ShardFailure;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An experiment and everything that was run of it.
@@ -25,8 +26,41 @@ pub struct ExperimentData {
     pub figures: Vec<FigureSpec>,
     /// The points, in the order of the plan.
     pub points: Vec<PointData>,
-    /// What stood in for real hardware, one sentence each; repeated in every caption.
-    pub stand_ins: Vec<String>,
+    /// What stood in for real hardware; repeated in the notes of every figure that shows its systems.
+    pub stand_ins: Vec<StandIn>,
+}
+
+/// What stood in for something that a machine lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandIn {
+    /// One sentence.
+    pub text: String,
+    /// The systems whose runs say so.
+    pub systems: Vec<String>,
+}
+
+impl StandIn {
+    /// For reading; with the systems where others have none of it.
+    pub fn told(&self) -> String {
+        if self.systems.is_empty() { self.text.clone() } else { format!("{}: {}", self.systems.join(", "), self.text) }
+    }
+}
+
+impl ExperimentData {
+    /// Takes note of why runs are missing. What was made meanwhile is not missing.
+    pub fn note_failures(&mut self, failures: &[ShardFailure]) {
+        for point in &mut self.points {
+            let mut failed: Vec<&ShardFailure> = failures
+                .iter()
+                .filter(|one| one.label == point.label && point.seeds.iter().all(|s| s.seed != one.seed))
+                .collect();
+            failed.sort_by_key(|one| one.seed);
+            let Some(first) = failed.first() else { continue };
+            let more = failed.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more seeds failed)") };
+            point.missing = Some(format!("seed {} failed: {}{more}", first.seed, first.error));
+        }
+    }
 }
 
 /// One point: the runs of one spec.

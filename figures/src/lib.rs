@@ -33,8 +33,8 @@ pub mod summary;
 mod synthetic;
 pub mod validate;
 
-pub use claims::{Claim, Judged, Verdict, judge};
+pub use claims::{Claim, Evidence, Judged, Verdict, judge, judge_by};
 pub use error::{Error, Result};
 pub use figure::{FigureFile, FigureKind, FigureSpec, Provenance, Reported, render};
-pub use input::{ExperimentData, PointData, SeedRun};
+pub use input::{ExperimentData, PointData, SeedRun, StandIn};
 pub use report::{ReportInput, Section, report};

@@ -43,7 +43,7 @@ pub const fn over_seeds(statistic: Statistic) -> Estimator {
 /// What is made of one value per seed, in words.
 pub const fn over(statistic: Statistic) -> &'static str {
     match over_seeds(statistic) {
-        Estimator::MedianBootstrap => "median over seeds with its 95 % interval",
+        Estimator::MedianBootstrap | Estimator::MedianRanks => "median over seeds with its 95 % interval",
         Estimator::MeanT => "mean over seeds with its 95 % interval",
     }
 }

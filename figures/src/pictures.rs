@@ -23,7 +23,10 @@ fn every_kind_of_figure_is_drawn_with_all_its_text_inside() {
     page(&folder, &two, &figures);
     let one = Shape { seeds: 3, panels: vec![""], missing: vec!["criu"], ..Shape::default() };
     let mut one = experiment(&one);
-    one.stand_ins = vec!["CXL pages came from local memory with a stated delay of 200 ns".into()];
+    one.stand_ins = vec![crate::StandIn {
+        text: "CXL pages came from local memory with a stated delay of 200 ns".into(),
+        systems: vec!["t-cxl".into()],
+    }];
     render(&one, &folder.join("one"), &Provenance::default()).unwrap();
     let many = Shape { functions: 500, ..Shape::default() };
     let mut many = experiment(&many);

@@ -7,7 +7,7 @@ use crate::claims::{Judged, Verdict};
 use crate::error::{Error, Result};
 use crate::figure::FigureFile;
 use crate::files;
-use crate::input::ExperimentData;
+use crate::input::{ExperimentData, StandIn};
 use crate::reference::{Against, ValueDifference};
 use crate::summary;
 use configs::ConstantNote;
@@ -151,6 +151,12 @@ fn html(input: &ReportInput<'_>) -> Result<String> {
     environment.add_template("report.html", include_str!("report/report.html"))?;
     let folder = input.file.parent().unwrap_or_else(|| Path::new(""));
     let template = environment.get_template("report.html")?;
+    let sections: Vec<SectionView<'_>> = input
+        .sections
+        .iter()
+        .map(|s| section(s, folder))
+        .chain(input.measured.iter().map(|m| measured(m, folder)))
+        .collect();
     let (assumed, taken): (Vec<_>, Vec<_>) = input.constants.iter().partition(|c| c.assumed);
     let page = Page {
         title: &input.title,
@@ -158,12 +164,8 @@ fn html(input: &ReportInput<'_>) -> Result<String> {
         script: include_str!("report/filter.js"),
         counts: counts(input.verdicts),
         verdicts: input.verdicts.iter().map(|j| verdict(j, &input.sections)).collect(),
-        sections: input
-            .sections
-            .iter()
-            .map(|s| section(s, folder))
-            .chain(input.measured.iter().map(|m| measured(m, folder)))
-            .collect(),
+        degraded: sections.iter().flat_map(degraded).collect(),
+        sections,
         assumed,
         taken,
         warnings: &input.warnings,
@@ -184,6 +186,7 @@ struct Page<'a> {
     script: &'static str,
     counts: Vec<Count>,
     verdicts: Vec<VerdictRow<'a>>,
+    degraded: Vec<DegradedRow>,
     sections: Vec<SectionView<'a>>,
     assumed: Vec<&'a ConstantNote>,
     taken: Vec<&'a ConstantNote>,
@@ -253,6 +256,7 @@ struct VerdictRow<'a> {
     published: String,
     bound: String,
     measured: Vec<(String, &'a str)>,
+    stand_ins: &'a [String],
     may_differ: &'a str,
     differs: bool,
 }
@@ -265,13 +269,14 @@ fn verdict<'a>(judged: &'a Judged, sections: &[Section<'_>]) -> VerdictRow<'a> {
         class: word.to_lowercase(),
         reason: judged.verdict.reason(),
         text: &judged.claim.text,
-        where_in_paper: &judged.claim.paper,
+        where_in_paper: judged.claim.origin(),
         source: &judged.claim.source,
         experiment: &judged.claim.experiment,
         shown: sections.iter().any(|s| s.data.id == judged.claim.experiment),
         published: judged.published(),
         bound: judged.bound(),
         measured: judged.measured.iter().map(|m| (m.text(), m.what.as_str())).collect(),
+        stand_ins: &judged.stand_ins,
         may_differ: &judged.claim.why_yours_may_differ,
         differs: judged.verdict != Verdict::Pass && !judged.claim.why_yours_may_differ.is_empty(),
     }
@@ -286,13 +291,36 @@ struct SectionView<'a> {
     paper: Option<&'a str>,
     tier: &'a str,
     command: &'a str,
-    stand_ins: &'a [String],
+    stand_ins: Vec<String>,
+    /// What could not be run, with the reason; in the list of what is degraded.
+    #[serde(skip)]
+    lacking: Vec<String>,
     done: String,
     about_rows: &'static str,
     figures: Vec<FigureView<'a>>,
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
     summary: Option<String>,
+}
+
+/// What is not as it should be about an experiment.
+#[derive(Serialize)]
+struct DegradedRow {
+    name: String,
+    anchor: String,
+    how: &'static str,
+    text: String,
+}
+
+fn degraded(section: &SectionView<'_>) -> Vec<DegradedRow> {
+    let row = |how, text: &String| DegradedRow {
+        name: section.name.clone(),
+        anchor: section.anchor.clone(),
+        how,
+        text: text.clone(),
+    };
+    let stood_in = section.stand_ins.iter().map(|text| row("stand-in", text));
+    stood_in.chain(section.lacking.iter().map(|text| row("not run", text))).collect()
 }
 
 #[derive(Serialize)]
@@ -327,7 +355,8 @@ fn section<'a>(section: &'a Section<'_>, folder: &Path) -> SectionView<'a> {
         paper: data.paper.as_deref(),
         tier: &data.tier,
         command: &section.command,
-        stand_ins: &data.stand_ins,
+        stand_ins: data.stand_ins.iter().map(StandIn::told).collect(),
+        lacking: data.points.iter().filter_map(|point| Some(format!("{}: {}", point.label, point.missing.as_ref()?))).collect(),
         done: format!("{runs} of {planned} runs"),
         about_rows: "Over all invocations: medians or means over seeds with 95 % intervals; no interval below five \
                      seeds.",
@@ -350,7 +379,8 @@ fn measured<'a>(measured: &'a Measured<'_>, folder: &Path) -> SectionView<'a> {
         paper: measured.paper,
         tier: of.tier.name(),
         command: &measured.command,
-        stand_ins: &of.stand_ins,
+        stand_ins: of.stand_ins.clone(),
+        lacking: lacking(of),
         done: format!("measured on this machine in {:.0} s", of.wall_s),
         about_rows: "Medians of what was measured here, with what was published about it.",
         figures: measured.figures.iter().map(|f| figure(f, folder)).collect(),
@@ -358,6 +388,18 @@ fn measured<'a>(measured: &'a Measured<'_>, folder: &Path) -> SectionView<'a> {
         rows: rows.rows,
         summary: None,
     }
+}
+
+/// Rows that could not be measured, each subject once, with the reason.
+fn lacking(of: &Measurement) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for row in of.rows.iter().filter(|row| row.median.is_none()) {
+        let text = format!("{}: {}", row.subject, row.note.strip_prefix("NOT-RUN: ").unwrap_or(&row.note));
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    told
 }
 
 fn figure<'a>(figure: &'a FigureFile, folder: &Path) -> FigureView<'a> {

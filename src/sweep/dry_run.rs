@@ -1,18 +1,16 @@
 //! `--dry-run`: what would be run, what is there, and what the rest will probably take.
 
-use super::SIM;
 use crate::common::Folders;
 use crate::run::How;
-use runs::{Forecast, Plan, Range, Store};
-use sim::SimulatedWorld as World;
+use runs::{Forecast, Plan, Range, Store, World};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Prints what would be run, what is in the store, and what the rest will probably take.
-pub fn dry_run(folders: &Folders, plan: &Plan, how: &How) -> anyhow::Result<()> {
+pub fn dry_run(folders: &Folders, plan: &Plan, how: &How, world: &dyn World) -> anyhow::Result<()> {
     let store = Store::open(&folders.out)?;
     let jobs = how.options(folders)?.jobs;
-    let survey = runs::survey(plan, &store, &World, jobs);
+    let survey = runs::survey(plan, &store, world, jobs);
     let mut points: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     for run in &survey.runs {
         let (there, all) = points.entry(run.job.point).or_default();
@@ -29,7 +27,7 @@ pub fn dry_run(folders: &Folders, plan: &Plan, how: &How) -> anyhow::Result<()> 
     let missing = survey.missing().count();
     let all = survey.runs.len();
     println!("{} points, {all} runs: {} in the store, {missing} to run", points.len(), all - missing);
-    let forecast = runs::forecast(plan, &survey, &store, SIM);
+    let forecast = runs::forecast(plan, &survey, &store, world.name());
     print!("{}", told(&forecast, survey.building, jobs.min(missing.max(1))));
     Ok(())
 }

@@ -17,7 +17,7 @@ fn report(out: &Path) -> std::path::PathBuf {
         .output()
         .expect("the command starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    out.join("report.html")
+    out.join("report-e07-e16.html")
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Reading and checking `claims.toml`.
 
+use super::read_measured::expected;
 use super::{Claim, Comparison, Expectation, Functions, Measure, Metric, Range, Statistic, Take};
 use crate::check::systems;
 use crate::diagnostic::Diagnostics;
@@ -48,19 +49,44 @@ fn claim(section: &Section<'_, '_>, experiments: &[String]) -> Claim {
         section.problem("experiment", format!("no experiment \"{experiment}\": {hint}"));
     }
     let tiers = Tier::ALL.map(|tier| (tier.name().to_owned(), tier));
-    let measure = measure(section);
+    let is_measured = section.has("measured");
+    let measured = expected(section);
+    let (measure, expectation) = if is_measured {
+        (nothing(), Expectation::Ordering { systems: Vec::new() })
+    } else {
+        let measure = measure(section);
+        let expectation = expectation(section, &measure);
+        (measure, expectation)
+    };
+    let is_goal = section.optional("goal", values::flag).unwrap_or(false);
+    if is_goal && section.has("paper") {
+        section.problem("paper", "a goal of this testbed is no sentence of the paper: leave out one of the two");
+    }
     Claim {
         id: section.get("id", values::text),
         text: section.get("text", values::text),
-        paper: section.get("paper", values::text),
+        paper: if is_goal { String::new() } else { section.get("paper", values::text) },
+        is_goal,
         source: section.get("source", values::text),
         experiment,
         not_run,
         tier: word(section, "tier", &tiers, true).unwrap_or(Tier::Full),
-        expectation: expectation(section, &measure),
+        expectation,
         measure,
+        measured,
         published: section.optional("published", values::number),
         why_yours_may_differ: section.get("why_yours_may_differ", values::text),
+    }
+}
+
+/// Of a claim that is not about runs.
+fn nothing() -> Measure {
+    Measure {
+        metric: Metric::EndToEnd,
+        statistic: Statistic::Mean,
+        functions: Functions::Together,
+        panels: Vec::new(),
+        starts: Vec::new(),
     }
 }
 
@@ -74,14 +100,10 @@ fn undecidable(section: &Section<'_, '_>, not_run: Option<String>) -> Claim {
         experiment: String::new(),
         not_run,
         tier: Tier::Full,
-        measure: Measure {
-            metric: Metric::EndToEnd,
-            statistic: Statistic::Mean,
-            functions: Functions::Together,
-            panels: Vec::new(),
-            starts: Vec::new(),
-        },
+        measure: nothing(),
         expectation: Expectation::Ordering { systems: Vec::new() },
+        measured: None,
+        is_goal: false,
         published: None,
         why_yours_may_differ: section.get("why_yours_may_differ", values::text),
     }
@@ -225,13 +247,13 @@ fn check_system(section: &Section<'_, '_>, key: &str, name: &str) {
     }
 }
 
-fn take(section: &Section<'_, '_>) -> Take {
+pub(super) fn take(section: &Section<'_, '_>) -> Take {
     let words = [("max", Take::Max), ("min", Take::Min), ("mean", Take::Mean)]
         .map(|(word, take)| (word.to_owned(), take));
     word(section, "take", &words, false).unwrap_or(Take::Mean)
 }
 
-fn range(section: &Section<'_, '_>, parse: Parse<f64>) -> Range {
+pub(super) fn range(section: &Section<'_, '_>, parse: Parse<f64>) -> Range {
     let range =
         Range { at_least: section.optional("at_least", parse), at_most: section.optional("at_most", parse) };
     match (range.at_least, range.at_most) {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use runs::{Chart, MeasuredRow};
+use runs::{Chart, MeasuredRow, median_interval};
 
 use super::{Error, Outcome, of_this_machine, quantiles};
 use crate::agents::browser::program;
@@ -93,6 +93,7 @@ impl Way {
             let (median, p99) = quantiles(&mut values);
             rows.push(MeasuredRow {
                 panel: kind.to_owned(),
+                interval: median_interval(&values),
                 p99,
                 ..self.row("latency", "s", values.len(), median)
             });
@@ -109,6 +110,7 @@ impl Way {
             let mut values: Vec<f64> = self.peaks.iter().map(of).collect();
             let median = quantiles(&mut values).0;
             let mut row = self.row("peak memory", "MiB", values.len(), median);
+            row.interval = median_interval(&values);
             part.clone_into(&mut row.part);
             // Once: it is about the whole.
             if part == "browsers" {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use configs::hint;
-use runs::{Chart, MeasuredRow};
+use runs::{Chart, MeasuredRow, median_interval};
 
 use super::{Error, Outcome, quantiles};
 use crate::functions::{self, Input, Places, Usage};
@@ -112,9 +112,9 @@ fn measure(
     let mut rows = Vec::new();
     let mut push = |metric: &str, part: &str, unit: &str, values: &mut Vec<f64>| {
         let (median, p99) = quantiles(values);
-        let n = values.len() as u64;
+        let (n, interval) = (values.len() as u64, median_interval(values));
         let (part, note) = (part.to_owned(), note.clone());
-        rows.push(MeasuredRow { part, n, median, p99, note, ..row(name, metric, unit) });
+        rows.push(MeasuredRow { part, n, median, interval, p99, note, ..row(name, metric, unit) });
     };
     push("cold start", "sandbox", "ms", &mut seen.sandbox);
     push("cold start", "until ready", "ms", &mut seen.boot);

@@ -80,6 +80,7 @@ fn rows_of(row: &Row) -> Vec<MeasuredRow> {
     };
     let whole = |metric, times: Quantiles| MeasuredRow {
         median: Some(times.median_us / 1e3),
+        interval: times.interval_us.map(|(low, high)| (low / 1e3, high / 1e3)),
         p99: (row.starts >= 100).then_some(times.p99_us / 1e3),
         ..of(metric)
     };

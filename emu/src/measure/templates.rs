@@ -301,7 +301,8 @@ fn start_rows(measured: &Row) -> Vec<MeasuredRow> {
     let n = measured.starts as u64;
     let time = |metric: &str, part: &str, times: Quantiles| {
         let p99 = (n >= 100).then_some(times.p99_us / 1e3);
-        named(MeasuredRow { p99, ..row(engine, metric, part, "ms", n, times.median_us / 1e3) })
+        let interval = times.interval_us.map(|(low, high)| (low / 1e3, high / 1e3));
+        named(MeasuredRow { p99, interval, ..row(engine, metric, part, "ms", n, times.median_us / 1e3) })
     };
     let memory = |metric: &str, bytes: u64| named(row(engine, metric, "", "MiB", n, bytes as f64 / MIB));
     let mut rows = vec![

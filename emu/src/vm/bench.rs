@@ -87,6 +87,7 @@ impl Seen {
                     unit: if metric == "memory" { "MiB" } else { "ms" }.to_owned(),
                     n: values.len() as u64,
                     median,
+                    interval: runs::median_interval(&values),
                     p99,
                     published: published(metric, subject).to_owned(),
                     ..MeasuredRow::default()

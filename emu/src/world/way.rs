@@ -3,6 +3,8 @@
 use configs::Spec;
 use platform::system::{CgroupEntry, Isolating, Isolation, KeepAlive, PageSource, State, system};
 
+use runs::{BOOTED, STAND_IN};
+
 use super::error::Refused;
 use crate::sandbox::{Birth, Mode};
 
@@ -48,12 +50,11 @@ pub fn way(spec: &Spec) -> Result<(Mode, Birth), Refused> {
 #[must_use]
 pub fn stand_in(spec: &Spec) -> Option<String> {
     match (spec.system.state, spec.system.pages) {
-        (State::Attach, PageSource::Cxl) => Some(
-            "stand-in: templates lie in this machine's DRAM, which stands for CXL memory: reads are as fast as DRAM's"
-                .to_owned(),
-        ),
+        (State::Attach, PageSource::Cxl) => Some(format!(
+            "{STAND_IN}templates lie in this machine's DRAM, which stands for CXL memory: reads are as fast as DRAM's"
+        )),
         (State::Attach, PageSource::Rdma) => Some(format!(
-            "stand-in: pages come from this machine's DRAM with the stated latency of {} a page, which stands for an RDMA pool",
+            "{STAND_IN}pages come from this machine's DRAM with the stated latency of {} a page, which stands for an RDMA pool",
             spec.machine.rdma.read_4k
         )),
         _ => None,
@@ -66,7 +67,7 @@ pub fn booted(spec: &Spec) -> Option<String> {
     let own = system(&spec.system.name)?.state;
     (own != spec.system.state).then(|| {
         format!(
-            "state booted: {} brings its state back by {}; here every start boots the function's process, so start-up has isolation and initialisation in it, and memory is not shared by templates",
+            "{BOOTED}{} brings its state back by {}; here every start boots the function's process, so start-up has isolation and initialisation in it, and memory is not shared by templates",
             spec.system.name,
             own.word()
         )

@@ -4,7 +4,7 @@ use super::canvas::{Anchor, Canvas, Lettering, Rect, Stroke, fit, paint, width_o
 use super::style::{self, ALERT, Colour, INK, SMALL, SOFT, SeriesStyle, TEXT};
 use crate::figure::FigureSpec;
 use crate::files::Table;
-use crate::input::{ExperimentData, PointData, Shortfall};
+use crate::input::{ExperimentData, PointData, Shortfall, StandIn};
 use std::collections::BTreeMap;
 
 /// A finished drawing.
@@ -77,7 +77,11 @@ impl<'a> Selection<'a> {
         if drawn.into_iter().any(|n| n < crate::estimate::MIN_SEEDS) {
             notes.push("Fewer than 5 seeds: values without intervals".into());
         }
-        notes.extend(data.stand_ins.iter().map(|s| format!("Stand-in: {s}")));
+        let drawn = |one: &&StandIn| {
+            let shown = |system: &String| panels.iter().flat_map(|p| &p.series).any(|s| s.point.system == *system);
+            one.systems.is_empty() || one.systems.iter().any(shown)
+        };
+        notes.extend(data.stand_ins.iter().filter(drawn).map(|one| format!("Stand-in: {}", one.told())));
         Self { panels, systems, notes }
     }
 

@@ -34,6 +34,22 @@ fn a_missing_system_is_named_in_the_figure_and_its_provenance() {
 }
 
 #[test]
+fn what_stood_in_is_named_in_the_figures_that_show_it() {
+    let mut data = experiment(&Shape { panels: vec![""], ..Shape::default() });
+    data.stand_in("t-cxl", vec!["stand-in: DRAM stands for CXL".into(), "the driver was late".into()]);
+    data.stand_in("t-cxl", vec!["stand-in: DRAM stands for CXL".into()]);
+    data.stand_in("criu", vec!["state booted: criu boots".into()]);
+    data.figures.truncate(1);
+    let files = files_of(&data);
+    let notes = &files["e04-latency-percentiles.json"];
+    assert_eq!(notes.matches("Stand-in: t-cxl: DRAM stands for CXL").count(), 1, "{notes}");
+    assert!(notes.contains("Stand-in: criu: criu boots") && !notes.contains("late"), "{notes}");
+    assert!(files["e04-latency-percentiles.svg"].contains("DRAM stands for CXL"));
+    data.figures[0].systems = vec!["faasd".into(), "criu".into()];
+    assert!(!files_of(&data)["e04-latency-percentiles.json"].contains("stands for CXL"), "t-cxl is not shown");
+}
+
+#[test]
 fn a_system_that_is_no_point_is_named() {
     let mut data = experiment(&Shape { panels: vec![""], ..Shape::default() });
     data.figures.truncate(1);

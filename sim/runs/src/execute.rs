@@ -3,7 +3,7 @@
 use crate::build::build;
 use crate::environment::{Environment, peak_rss_bytes, thread_cpu_ns};
 use crate::error::StoreError;
-use crate::index::{Index, IndexedRun};
+use crate::index::Index;
 use crate::key::RunKey;
 use crate::manifest::{Manifest, WorkloadNote};
 use crate::plan::{Job, Plan};
@@ -213,21 +213,12 @@ pub(crate) fn execute_with(
             End::Busy(..) => outcome.elsewhere += 1,
         }
     }
-    Index::merge(out, plan, store, world, outcome.done.iter().map(|done| indexed(plan, done)).collect())?;
+    Index::merge(out, plan, store, world, &outcome)?;
     Ok(outcome)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn indexed(plan: &Plan, done: &Done) -> IndexedRun {
-    IndexedRun {
-        label: done.label.clone(),
-        axes: plan.point(done.job).axes.clone(),
-        seed: done.job.seed,
-        key: done.key.clone(),
-    }
 }
 
 /// What a panic said.

@@ -3,6 +3,8 @@
 
 use crate::error::StoreError;
 use crate::key::RunKey;
+use crate::execute::{Done, Outcome};
+use crate::failures;
 use crate::lock::Holder;
 use crate::plan::Plan;
 use crate::store::Store;
@@ -79,14 +81,14 @@ impl Index {
         Ok(path)
     }
 
-    /// Adds the runs that were found to the index of `plan`'s experiment. Runs of an earlier index that
+    /// Adds the runs that were done to the index of `plan`'s experiment. Runs of an earlier index that
     /// this plan leaves out are kept if they are still runs of this experiment: same spec, same model.
     pub(crate) fn merge(
         out: &Path,
         plan: &Plan,
         store: &Store,
         world: &dyn World,
-        found: Vec<IndexedRun>,
+        outcome: &Outcome,
     ) -> Result<(), StoreError> {
         let experiment = &plan.experiment;
         let path = Self::path(out, experiment, world.name());
@@ -101,7 +103,7 @@ impl Index {
         let labels = experiment.points.iter().enumerate();
         let places: BTreeMap<&str, usize> = labels.map(|(i, point)| (point.label.as_str(), i)).collect();
         let place = |run: &IndexedRun| places.get(run.label.as_str()).copied();
-        let mut runs = found;
+        let mut runs: Vec<IndexedRun> = outcome.done.iter().map(|done| indexed(plan, done)).collect();
         if let Ok(old) = Self::load(out, experiment, world.name()) {
             let asked: BTreeSet<(usize, u64)> = plan.jobs.iter().map(|job| (job.point, job.seed)).collect();
             let kept = |run: &IndexedRun| {
@@ -123,7 +125,17 @@ impl Index {
             world: world.name().to_owned(),
             runs,
         };
-        save_json(&path, &index)
+        save_json(&path, &index)?;
+        failures::note(out, plan, world.name(), outcome)
+    }
+}
+
+fn indexed(plan: &Plan, done: &Done) -> IndexedRun {
+    IndexedRun {
+        label: done.label.clone(),
+        axes: plan.point(done.job).axes.clone(),
+        seed: done.job.seed,
+        key: done.key.clone(),
     }
 }
 
@@ -136,6 +148,11 @@ fn lock(index: &Path) -> Result<File, StoreError> {
     Ok(guard)
 }
 
+/// A short name for a text: two texts hardly have the same.
+pub fn tag(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..8].to_owned()
+}
+
 /// The name under which an experiment's outputs are known: `e04-kick-sim`.
 pub(crate) fn stem(experiment: &Experiment, world: &str) -> String {
     let variant = if experiment.typed.is_empty() {
@@ -143,7 +160,7 @@ pub(crate) fn stem(experiment: &Experiment, world: &str) -> String {
     } else {
         let typed: Vec<String> =
             experiment.typed.options().map(|(option, argument)| format!("{option} {argument}")).collect();
-        format!("-{}", &blake3::hash(typed.join("\n").as_bytes()).to_hex()[..8])
+        format!("-{}", tag(&typed.join("\n")))
     };
     format!("{}-{}-{world}{variant}", experiment.id, experiment.tier.name())
 }

@@ -9,6 +9,7 @@
 //! out/runs/KEY.lock        who is running it
 //! out/experiments/ID-TIER-WORLD.json     which keys an experiment's runs have
 //! out/experiments/ID-TIER-WORLD.shards/  what became of each shard
+//! out/experiments/ID-TIER-WORLD.failures what failed and was not made since
 //! out/measurements/ID-TIER.json          what was measured without any workload
 //! ```
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ mod environment;
 mod error;
 mod execute;
 mod executors;
+mod failures;
 mod forecast;
 mod index;
 mod key;
@@ -29,6 +31,7 @@ mod progress;
 mod records;
 mod sealed;
 mod shard;
+mod stand_in;
 mod store;
 mod survey;
 mod workload;
@@ -39,13 +42,15 @@ pub use environment::Environment;
 pub use error::StoreError;
 pub use execute::{Done, Failed, Options, Outcome, execute};
 pub use executors::{Executor, ExecutorError, Local, Slurm};
+pub use failures::failures;
 pub use forecast::{Forecast, Range, forecast};
-pub use index::{Index, IndexedRun};
+pub use index::{Index, IndexedRun, tag};
 pub use key::RunKey;
 pub use manifest::{Manifest, WorkloadNote};
-pub use measurement::{Chart, MeasuredRow, Measurement};
-pub use plan::{Job, Plan, PlanError};
+pub use measurement::{Chart, MIN_RANKS, MeasuredRow, Measurement, median_interval};
+pub use plan::{Job, Plan, PlanError, shell, words_of};
 pub use shard::{Shard, ShardFailure, ShardReport};
+pub use stand_in::{BOOTED, STAND_IN, degraded};
 pub use store::{Claim, Slot, Store, StoredRun};
 pub use survey::{Survey, Surveyed, merge, survey};
 pub use world::{World, WorldError};

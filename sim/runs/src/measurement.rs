@@ -1,7 +1,8 @@
 //! [`Measurement`]: what an experiment measured on a real machine without any workload.
 //!
 //! ```text
-//! out/measurements/ID-TIER.json
+//! out/measurements/ID-TIER.json      what was measured
+//! out/measurements/ID-TIER.failed    why the last attempt came to nothing
 //! ```
 
 use crate::environment::Environment;
@@ -69,6 +70,9 @@ pub struct MeasuredRow {
     pub n: u64,
     /// Median; `None` where it could not be measured.
     pub median: Option<f64>,
+    /// Holds the true median 95 times of 100; only of enough measurements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<(f64, f64)>,
     /// 99 of 100 were at most this; only of enough measurements.
     pub p99: Option<f64>,
     /// What was published about it, with the kind of source.
@@ -157,8 +161,60 @@ impl Measurement {
         std::fs::create_dir_all(folder).map_err(StoreError::io(folder, "making"))?;
         traces::atomic::write_file(&path, sealed::text(self).as_bytes())
             .map_err(|error| StoreError::io(&path, "writing")(std::io::Error::other(error)))?;
+        // It was made after all; without a file there is nothing to forget.
+        let _ = std::fs::remove_file(Self::failed(out, experiment));
         Ok(path)
     }
+
+    /// Notes why it could not be made, until it is.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn note_failure(out: &Path, experiment: &Experiment, why: &str) -> Result<(), StoreError> {
+        let path = Self::failed(out, experiment);
+        let folder = path.parent().unwrap_or(out);
+        std::fs::create_dir_all(folder).map_err(StoreError::io(folder, "making"))?;
+        std::fs::write(&path, format!("{why}\n")).map_err(StoreError::io(&path, "writing"))
+    }
+
+    /// Why the last attempt to make it failed, if it did.
+    #[must_use]
+    pub fn failure(out: &Path, experiment: &Experiment) -> Option<String> {
+        let why = std::fs::read_to_string(Self::failed(out, experiment)).ok()?;
+        Some(why.trim_end().to_owned())
+    }
+
+    fn failed(out: &Path, experiment: &Experiment) -> PathBuf {
+        Self::path(out, experiment).with_extension("failed")
+    }
+}
+
+/// Values that the interval of a median takes at least: of five, the smallest and the largest hold it in 94 cases of
+/// 100.
+pub const MIN_RANKS: usize = 6;
+
+/// Most values whose ranks are counted out; those of more follow from the normal distribution.
+const COUNTED: usize = 100;
+
+/// The 95 % interval of the median of sorted values, whatever they are distributed like: between the k-th smallest
+/// and the k-th largest, for the largest k that the binomial distribution allows. `None` of too few.
+#[must_use]
+pub fn median_interval(sorted: &[f64]) -> Option<(f64, f64)> {
+    let n = sorted.len();
+    let k = if n > COUNTED {
+        ((n as f64 - 1.96 * (n as f64).sqrt()) / 2.0).floor() as usize
+    } else {
+        // How likely fewer than k of n values lie below the median, twice: at most 5 %.
+        let mut term = 0.5f64.powi(i32::try_from(n).ok()?);
+        let (mut below, mut k) = (0.0, 0);
+        while below + term <= 0.025 {
+            below += term;
+            k += 1;
+            term *= (n - k + 1) as f64 / k as f64;
+        }
+        k
+    };
+    (k > 0).then(|| (sorted[k - 1], sorted[n - k]))
 }
 
 #[cfg(test)]
@@ -198,6 +254,16 @@ mod tests {
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, text.replace("1.25", "0.25")).unwrap();
         assert!(matches!(sealed::read::<Measurement>(&file), Err(StoreError::Altered { .. })));
+    }
+
+    /// Ranks of the usual tables for the median.
+    #[test]
+    fn the_interval_of_a_median_lies_between_two_ranks() {
+        let of = |n: u32| median_interval(&(1..=n).map(f64::from).collect::<Vec<_>>());
+        assert_eq!((of(0), of(5)), (None, None));
+        assert_eq!((of(6), of(10)), (Some((1.0, 6.0)), Some((2.0, 9.0))));
+        assert_eq!((of(30), of(100)), (Some((10.0, 21.0)), Some((40.0, 61.0))));
+        assert_eq!(of(1000), Some((469.0, 532.0)));
     }
 
     #[test]

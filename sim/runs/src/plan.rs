@@ -32,14 +32,14 @@ pub struct Job {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// No such point.
-    #[error("{experiment}: no point \"{label}\": it has {known}")]
+    #[error("{experiment}: no point \"{label}\": {hint}")]
     NoPoint {
         /// Experiment.
         experiment: String,
         /// What was asked for.
         label: String,
-        /// Labels it has.
-        known: String,
+        /// The label that was probably meant, or some that it has.
+        hint: String,
     },
 }
 
@@ -57,11 +57,10 @@ impl Plan {
         let mut points = Vec::new();
         for label in labels {
             let Some(found) = experiment.points.iter().position(|point| point.label == *label) else {
-                let known: Vec<&str> = experiment.points.iter().map(|point| point.label.as_str()).collect();
                 return Err(PlanError::NoPoint {
                     experiment: experiment.id.clone(),
                     label: label.clone(),
-                    known: known.join(", "),
+                    hint: hint(label, &experiment.points),
                 });
             };
             points.push(found);
@@ -124,8 +123,7 @@ impl Plan {
     pub fn rerun_command(&self, job: Job, world: &str) -> String {
         let words =
             ["--point".to_owned(), self.point(job).label.clone(), "--seed".to_owned(), job.seed.to_string()];
-        let words: Vec<String> = self.command("trenvx", world).into_iter().chain(words).collect();
-        words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+        shell(&self.command("trenvx", world).into_iter().chain(words).collect::<Vec<_>>())
     }
 
     /// The words of the command that runs this experiment: `trenvx run FILE --tier kick …`, or
@@ -138,19 +136,48 @@ impl Plan {
 
     /// The same with this subcommand.
     pub fn command_of(&self, subcommand: &str, program: &str, world: &str) -> Vec<String> {
-        let experiment = &self.experiment;
+        let file = self.experiment.file.display().to_string();
         let mut words = vec![program.to_owned()];
         words.extend(self.globals.iter().cloned());
-        words.extend([subcommand.to_owned(), experiment.file.display().to_string()]);
-        words.extend(["--world", world, "--tier", experiment.tier.name()].map(str::to_owned));
-        words.extend(
-            experiment
-                .typed
-                .options()
-                .flat_map(|(option, argument)| [option.to_owned(), argument.to_owned()]),
-        );
+        words.extend(words_of(&self.experiment, &file, subcommand, world));
         words
     }
+}
+
+/// The words of a command about an experiment, from the subcommand on, with everything that was typed beside its
+/// name; `named` is the name or file that leads to it.
+pub fn words_of(experiment: &Experiment, named: &str, subcommand: &str, world: &str) -> Vec<String> {
+    let words = [subcommand, named, "--world", world, "--tier", experiment.tier.name()];
+    let typed = experiment.typed.options();
+    let typed = typed.flat_map(|(option, argument)| [option.to_owned(), argument.to_owned()]);
+    words.map(str::to_owned).into_iter().chain(typed).collect()
+}
+
+/// Words as a shell reads them back.
+pub fn shell(words: &[String]) -> String {
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// Most labels told of an experiment: a sweep may have ten thousand.
+const LABELS_TOLD: usize = 12;
+
+/// The label that was probably meant; else some of those that there are.
+fn hint(label: &str, points: &[Point]) -> String {
+    let known: Vec<&str> = points.iter().map(|point| point.label.as_str()).collect();
+    if let Some(near) = traces::names::nearest(label, &known) {
+        return format!("did you mean \"{near}\"?");
+    }
+    // The same words along other axes, or some of them.
+    let has_all = |known: &&str| label.split('/').all(|part| known.split('/').any(|other| other == part));
+    let like: Vec<&str> = known.iter().copied().filter(has_all).collect();
+    if let [one] = like[..] {
+        return format!("did you mean \"{one}\"?");
+    }
+    let (told, start) = if like.is_empty() { (&known, "it has") } else { (&like, "with these words it has") };
+    let first = told[..told.len().min(LABELS_TOLD)].join(", ");
+    let rest = told.len().saturating_sub(LABELS_TOLD);
+    let rest = if rest > 0 { format!(" and {rest} more (--dry-run lists all)") } else { String::new() };
+    format!("{start} {first}{rest}")
 }
 
 /// For each point, the first one that plays the same workload, given the same seed.

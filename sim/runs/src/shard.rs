@@ -11,6 +11,7 @@ use crate::execute::Outcome;
 use crate::index::{save_json, stem};
 use crate::lock::Holder;
 use crate::plan::Plan;
+use configs::Experiment;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
@@ -127,14 +128,19 @@ impl ShardReport {
 
     /// Writes it where [`ShardReport::all`] finds it.
     pub fn save(&self, out: &Path, plan: &Plan, world: &str) -> Result<(), StoreError> {
-        let folder = folder(out, plan, world);
+        let folder = folder(out, &plan.experiment, world);
         fs::create_dir_all(&folder).map_err(StoreError::io(&folder, "creating"))?;
         save_json(&folder.join(format!("{}.json", self.part.replace('/', "-of-"))), self)
     }
 
     /// Every report on a plan's experiment, of any number of shards; in the order of their files.
     pub fn all(out: &Path, plan: &Plan, world: &str) -> Vec<Self> {
-        let Ok(entries) = fs::read_dir(folder(out, plan, world)) else { return Vec::new() };
+        Self::of(out, &plan.experiment, world)
+    }
+
+    /// The same of an experiment.
+    pub(crate) fn of(out: &Path, experiment: &Experiment, world: &str) -> Vec<Self> {
+        let Ok(entries) = fs::read_dir(folder(out, experiment, world)) else { return Vec::new() };
         let mut files: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.extension().is_some_and(|ending| ending == "json"))
@@ -146,7 +152,7 @@ impl ShardReport {
 
     /// Forgets the reports of earlier attempts.
     pub fn clear(out: &Path, plan: &Plan, world: &str) -> Result<(), StoreError> {
-        let folder = folder(out, plan, world);
+        let folder = folder(out, &plan.experiment, world);
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(StoreError::io(&folder, "removing")(error))
@@ -156,8 +162,8 @@ impl ShardReport {
     }
 }
 
-fn folder(out: &Path, plan: &Plan, world: &str) -> PathBuf {
-    out.join("experiments").join(format!("{}.shards", stem(&plan.experiment, world)))
+fn folder(out: &Path, experiment: &Experiment, world: &str) -> PathBuf {
+    out.join("experiments").join(format!("{}.shards", stem(experiment, world)))
 }
 
 #[cfg(test)]

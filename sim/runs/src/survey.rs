@@ -6,7 +6,7 @@
 
 use crate::build::build;
 use crate::error::StoreError;
-use crate::execute::{Done, Failed, Outcome, indexed, message_of};
+use crate::execute::{Done, Failed, Outcome, message_of};
 use crate::index::Index;
 use crate::key::RunKey;
 use crate::plan::{Job, Plan};
@@ -128,6 +128,6 @@ pub fn merge(
             }
         }
     }
-    Index::merge(out, plan, store, world, outcome.done.iter().map(|done| indexed(plan, done)).collect())?;
+    Index::merge(out, plan, store, world, &outcome)?;
     Ok(outcome)
 }

@@ -75,7 +75,7 @@ fn a_part_of_a_plan_adds_to_the_index() {
     let runs: Vec<(&str, u64)> = index.runs.iter().map(|run| (run.label.as_str(), run.seed)).collect();
     assert_eq!(runs, [("criu", 1), ("t-cxl", 2), ("t-cxl", 8)]);
     let error = Plan::only(house.experiment(&[]), &["t-clx".to_owned()], &[]).unwrap_err();
-    assert_eq!(error.to_string(), "e99: no point \"t-clx\": it has criu, t-cxl");
+    assert_eq!(error.to_string(), "e99: no point \"t-clx\": did you mean \"t-cxl\"?");
 }
 
 #[test]

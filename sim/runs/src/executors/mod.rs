@@ -39,6 +39,19 @@ pub enum ExecutorError {
         /// What to do.
         advice: &'static str,
     },
+    /// More shards than the cluster takes in one array.
+    #[error(
+        "{shards} shards are more than this cluster takes in one array (its MaxArraySize is {size}): give --shards \
+         {most} or fewer, and each makes more of the runs"
+    )]
+    TooManyShards {
+        /// Shards asked for.
+        shards: u32,
+        /// The cluster's `MaxArraySize`.
+        size: u32,
+        /// Shards that it takes.
+        most: u32,
+    },
     /// A program did not do what it was asked to.
     #[error("{command}: {what}")]
     Refused {

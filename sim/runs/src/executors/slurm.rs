@@ -20,7 +20,7 @@ use crate::shard::{Shard, ShardReport, deal};
 use crate::store::Store;
 use crate::survey::{Survey, merge, survey};
 use crate::world::World;
-use commands::{ask, explain, on_path, queue, ranges};
+use commands::{ask, explain, max_array_size, on_path, queue, ranges};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
@@ -101,6 +101,7 @@ impl Executor for Slurm {
         let mut attempt = 0;
         while attempt <= self.retries && survey.missing().next().is_some() {
             let count = self.count(&survey);
+            fits(count)?;
             let waiting = waiting(plan, &survey, &ShardReport::all(out, plan, world.name()), attempt);
             let mut lacking = self.lacking(plan, &survey, count, &waiting);
             if lacking.is_empty() {
@@ -131,6 +132,18 @@ impl Executor for Slurm {
         let cached = survey.runs.iter().zip(before).filter(|(run, _)| run.is_done).map(|(_, before)| before);
         outcome.done.iter_mut().zip(cached).for_each(|(done, cached)| done.cached = cached);
         Ok(outcome)
+    }
+}
+
+/// Refuses more shards than the cluster takes, before it does so in words of its own. What it does not tell is left
+/// to `sbatch`.
+fn fits(shards: u32) -> Result<(), ExecutorError> {
+    match max_array_size() {
+        // Indices are counted from 0 and stay below the limit; shards are counted from 1.
+        Some(size) if shards >= size => {
+            Err(ExecutorError::TooManyShards { shards, size, most: size.saturating_sub(1) })
+        }
+        _ => Ok(()),
     }
 }
 

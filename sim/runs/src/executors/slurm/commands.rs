@@ -53,6 +53,18 @@ pub(super) fn explain(job: &str, progress: &Progress) {
     }
 }
 
+/// The cluster's limit on array indices; `None` where it does not tell.
+pub(super) fn max_array_size() -> Option<u32> {
+    let mut command = Command::new("scontrol");
+    command.args(["show", "config"]);
+    limit(&ask(command).ok()?)
+}
+
+fn limit(config: &str) -> Option<u32> {
+    let line = config.lines().find_map(|line| line.trim().strip_prefix("MaxArraySize"))?;
+    line.trim().strip_prefix('=')?.trim().parse().ok()
+}
+
 /// `1-3,7`, as `--array` reads it.
 pub(super) fn ranges(numbers: &[u32]) -> String {
     let mut parts: Vec<(u32, u32)> = Vec::new();
@@ -98,6 +110,13 @@ mod tests {
     fn arrays_are_written_as_ranges() {
         assert_eq!(ranges(&[1, 2, 3, 7, 9, 10]), "1-3,7,9-10");
         assert_eq!(ranges(&[4]), "4");
+    }
+
+    #[test]
+    fn the_limit_of_arrays_is_one_line_of_the_configuration() {
+        let config = "Configuration data as of 2026\nMaxArraySize            = 1001\nMaxBatchRequeue         = 5\n";
+        assert_eq!(limit(config), Some(1001));
+        assert_eq!(limit("MaxDBDMsgs = 20024"), None);
     }
 
     #[test]
