@@ -31,6 +31,8 @@ pub use dump::Dump;
 pub use program::Criu;
 pub use restore::{Restored, Way};
 
+use serde_json::Value;
+
 use crate::functions::{Client, ClientError, Input};
 
 /// How long an answer may take.
@@ -123,8 +125,8 @@ impl AsFd for Pipes {
     }
 }
 
-fn call(client: &mut Client<Pipes>, input: &Input) -> Result<(), Error> {
+fn call(client: &mut Client<Pipes>, input: &Input) -> Result<Value, Error> {
     let reply = client.call(&input.input, WITHIN)?;
     let faults = input.faults(&reply.output);
-    if faults.is_empty() { Ok(()) } else { Err(Error::Wrong(faults.join("; "))) }
+    if faults.is_empty() { Ok(reply.output) } else { Err(Error::Wrong(faults.join("; "))) }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::thread::UnshareFlags;
+use serde_json::Value;
 
 use super::dump::{make_pipes, share_run};
 use super::program::failed;
@@ -104,11 +105,11 @@ impl Dump {
 }
 
 impl Restored {
-    /// Sends an input and checks the answer.
+    /// Sends an input; the answer's output, checked.
     ///
     /// # Errors
     /// If there is none, or it is wrong.
-    pub fn call(&mut self, input: &Input) -> Result<(), Error> {
+    pub fn call(&mut self, input: &Input) -> Result<Value, Error> {
         call(&mut self.client, input)
     }
 
@@ -116,7 +117,7 @@ impl Restored {
     ///
     /// # Errors
     /// If there is none.
-    pub fn ask(&mut self, input: &serde_json::Value) -> Result<serde_json::Value, Error> {
+    pub fn ask(&mut self, input: &Value) -> Result<Value, Error> {
         Ok(self.client.call(input, WITHIN)?.output)
     }
 
