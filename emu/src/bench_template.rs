@@ -1,6 +1,8 @@
 //! What a start from a template costs, beside the ways that it competes with, in the same run.
 //!
-//! Every start happens in a used sandbox, which is repurposed for it, and is timed from the manager's call. Engines
+//! Every start happens in a used sandbox, which is repurposed for it, and is timed from the manager's call. (CRIU's
+//! happen in new namespaces with a root of their own, but without network, limits or filters: what they have less is
+//! in their favour.) Engines
 //! take turns, so that a disturbance of the machine meets all of them. *Ready* is when the function waits for a
 //! request; *first reply* includes the first request, with its checked answer.
 
@@ -11,17 +13,20 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::bench_sandbox::Quantiles;
+use crate::criu::{self, Criu, Dump};
 use crate::pager::Fate;
 use crate::sandbox::steps::now;
-use crate::sandbox::{Config, Limits, Manager, Program, Sandbox};
+use crate::sandbox::{Base, Config, Limits, Manager, Program, Sandbox};
 use crate::template::{Backing, Error, Prepared, Store, Subject, Template, inspect, usage};
 
 mod goals;
+mod many;
 pub(crate) mod served;
 mod synthetic;
 mod text;
 
 pub use goals::goals;
+pub use many::{Many, many};
 pub use synthetic::synthetic;
 pub use text::{csv, table};
 
@@ -52,11 +57,13 @@ pub enum Engine {
     Criu,
     /// The same, with pages on demand.
     CriuLazy,
+    /// Restored by CRIU from images whose memory is mapped from a template.
+    CriuAttach,
 }
 
 impl Engine {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Attach,
         Self::AttachCopy,
         Self::Fault,
@@ -67,6 +74,7 @@ impl Engine {
         Self::Zygote,
         Self::Criu,
         Self::CriuLazy,
+        Self::CriuAttach,
     ];
 
     /// Its name.
@@ -83,6 +91,17 @@ impl Engine {
             Self::Zygote => "zygote",
             Self::Criu => "criu",
             Self::CriuLazy => "criu-lazy",
+            Self::CriuAttach => "criu-attach",
+        }
+    }
+
+    /// How CRIU restores, if it does.
+    fn criu(self) -> Option<criu::Way> {
+        match self {
+            Self::Criu => Some(criu::Way::Plain),
+            Self::CriuLazy => Some(criu::Way::Lazy),
+            Self::CriuAttach => Some(criu::Way::Attach),
+            _ => None,
         }
     }
 
@@ -109,6 +128,8 @@ pub struct Settings {
     pub warm_ups: u32,
     /// Pages that a page server installs for one fault.
     pub batch: usize,
+    /// Which CRIU.
+    pub criu: Criu,
 }
 
 /// One function by one engine.
@@ -172,13 +193,17 @@ pub fn run(settings: &Settings) -> Result<Vec<Row>, Error> {
         let reasons: Vec<_> = settings
             .engines
             .iter()
-            .map(|engine| bench.refuses(*engine).or_else(|| bench.lacks_server(*engine, settings.batch)))
+            .map(|engine| {
+                let refused = bench.refuses(*engine).or_else(|| bench.lacks_dump(*engine, settings));
+                refused.or_else(|| bench.lacks_server(*engine, settings.batch))
+            })
             .collect();
         let few = (settings.starts / 10).max(3);
         for nth in 0..settings.starts {
             for ((engine, samples), reason) in settings.engines.iter().zip(&mut samples).zip(&reasons) {
                 // Copies of a large template take long; so do processes that start from nothing.
-                let seldom = matches!(engine, Engine::Cold | Engine::AttachCopy) && nth >= few;
+                let long = [Engine::Cold, Engine::AttachCopy, Engine::Criu, Engine::CriuLazy];
+                let seldom = long.contains(engine) && nth >= few;
                 if reason.is_none() && !seldom {
                     samples.push(bench.start(*engine)?);
                 }
@@ -205,6 +230,8 @@ struct Bench<'a> {
     copy: Prepared,
     served: BTreeMap<Engine, served::Way>,
     zygote: Option<Sandbox>,
+    /// Images for CRIU, or why there are none.
+    dump: Option<Result<Dump, String>>,
     /// A used sandbox.
     used: Option<Sandbox>,
 }
@@ -224,6 +251,7 @@ impl<'a> Bench<'a> {
             copy,
             served: BTreeMap::new(),
             zygote: None,
+            dump: None,
             used: Some(used),
         })
     }
@@ -249,9 +277,29 @@ impl<'a> Bench<'a> {
                 }
                 _ => Some("only CPython with one thread can be forked".into()),
             },
-            Engine::Criu | Engine::CriuLazy => {
-                let state = crate::doctor::lacking(&["criu"]);
-                Some(state.unwrap_or_else(|| "restoring by CRIU inside a sandbox is not built".into()))
+            Engine::Criu | Engine::CriuLazy | Engine::CriuAttach => None,
+        }
+    }
+
+    /// Has the function dumped for an engine that is CRIU, and restores a first one; why it cannot be used.
+    fn lacks_dump(&mut self, engine: Engine, settings: &Settings) -> Option<String> {
+        let way = engine.criu()?;
+        let dump = self.dump.get_or_insert_with(|| {
+            let Base::Image(image) = &settings.config.base else {
+                return Err("it restores functions of the base image only: scripts/setup --functions".into());
+            };
+            if let Some(why) = settings.criu.lacking() {
+                return Err(why);
+            }
+            let dump = Dump::new(&settings.criu, self.subject, image, settings.warm_ups, false);
+            dump.map_err(|error| error.to_string())
+        });
+        match dump {
+            Err(why) => Some(why.clone()),
+            // The first restore rewrites images, or has CRIU find out about the kernel.
+            Ok(dump) => {
+                let first = dump.restore(way).and_then(|mut one| one.call(&self.subject.inputs.base));
+                first.err().map(|error| error.to_string())
             }
         }
     }
@@ -306,8 +354,40 @@ impl<'a> Bench<'a> {
             | Engine::FaultReplay => self.attach(engine),
             Engine::Cold => self.cold(),
             Engine::Zygote => self.fork(),
-            Engine::Criu | Engine::CriuLazy => unreachable!("it was refused before"),
+            Engine::Criu | Engine::CriuLazy | Engine::CriuAttach => self.restore(engine),
         }
+    }
+
+    /// By CRIU: namespaces and a root of its own, and no used sandbox.
+    fn restore(&mut self, engine: Engine) -> Result<Sample, Error> {
+        let (Some(way), Some(Ok(dump))) = (engine.criu(), &self.dump) else {
+            unreachable!("an engine without images was refused before")
+        };
+        let base = &self.subject.inputs.base;
+        let restored = || -> Result<Sample, criu::Error> {
+            let mut restored = dump.restore(way)?;
+            let time = |since| now() - since;
+            let called = now();
+            restored.call(base)?;
+            let reply = time(called);
+            let memory = restored.memory()?;
+            let called = now();
+            restored.call(base)?;
+            let [sandbox, engine] =
+                [restored.sandbox, restored.engine].map(|part| u64::try_from(part.as_nanos()).unwrap_or(0));
+            Ok(Sample {
+                sandbox,
+                engine,
+                ready: sandbox + engine,
+                reply,
+                warm: time(called),
+                private: memory.private_bytes,
+                proportional: memory.proportional_bytes,
+                ..Sample::default()
+            })
+        };
+        let function = || self.subject.name.clone();
+        restored().map_err(|error| Error::Wrong { function: function(), what: error.to_string() })
     }
 
     fn attach(&mut self, engine: Engine) -> Result<Sample, Error> {

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::criu;
-use crate::functions::{self, FunctionSpec, Places};
+use crate::criu::{Criu, Dump, Way};
+use crate::functions::{self, Places};
 use crate::guest::node::EMULATED_BY;
 use crate::pager::source::spec::{OpenSource, SourceSpec};
 use crate::pager::{self, Client, Mode, Options, Server};
@@ -120,14 +120,14 @@ type Failure = Box<dyn std::error::Error>;
 /// If the function is not set up, or cannot be captured.
 pub fn run(settings: &Settings) -> Result<Vec<Row>, Failure> {
     let spec = functions::find(&settings.places, &settings.function)?.locate(&settings.places)?;
-    let subject = Subject::from(spec.clone());
+    let subject = Subject::from(spec);
     let mut config = Config::new(Isolation::New);
     config.base = Base::Image(settings.places.image());
     let manager = Manager::start(config)?;
     let scratch = Scratch::new()?;
     let (sandbox, template) = subject.capture(&manager, scratch.store(), WARM_UPS)?;
     manager.destroy(sandbox);
-    let bench = Bench { settings, spec, subject, manager, template };
+    let bench = Bench { settings, subject, manager, template };
     Ok(settings
         .tiers
         .iter()
@@ -144,7 +144,6 @@ pub fn run(settings: &Settings) -> Result<Vec<Row>, Failure> {
 
 struct Bench<'a> {
     settings: &'a Settings,
-    spec: FunctionSpec,
     subject: Subject,
     manager: Manager,
     template: Template,
@@ -163,8 +162,8 @@ impl Bench<'_> {
                 self.mapped(&template)
             }
             Tier::CxlDevdax => self.served(),
-            Tier::Criu => self.criu(false),
-            Tier::CriuLazy => self.criu(true),
+            Tier::Criu => self.criu(Way::Plain),
+            Tier::CriuLazy => self.criu(Way::Lazy),
         }
     }
 
@@ -212,17 +211,27 @@ impl Bench<'_> {
         Ok((samples, survey.pages))
     }
 
-    fn criu(&self, lazy: bool) -> Result<(Vec<Sample>, u64), Failure> {
-        if let Some(why) = crate::doctor::lacking(&["criu"]) {
+    fn criu(&self, way: Way) -> Result<(Vec<Sample>, u64), Failure> {
+        let criu = Criu::find(&self.settings.places.out);
+        if let Some(why) = criu.lacking() {
             return Err(why.into());
         }
-        let image = self.settings.places.image();
-        let outcome = criu::run(&self.spec, &image, WARM_UPS, self.settings.starts, lazy)?;
-        let sample = |restored: criu::Restored| {
-            let criu::Restored { attach, reply, pages, memory } = restored;
-            Sample { attach, reply, pages, memory }
-        };
-        Ok((outcome.restored.into_iter().map(sample).collect(), outcome.compared))
+        let dump = Dump::new(&criu, &self.subject, &self.settings.places.image(), WARM_UPS, true)?;
+        let compared = dump.compare(dump.restore(way)?.pid())?;
+        let mut samples = Vec::new();
+        for _ in 0..self.settings.starts {
+            let mut restored = dump.restore(way)?;
+            let called = Instant::now();
+            restored.call(&self.subject.inputs.base)?;
+            let reply = called.elapsed();
+            samples.push(Sample {
+                attach: restored.sandbox + restored.engine,
+                reply,
+                pages: restored.handed_over()?.unwrap_or(dump.image_pages),
+                memory: restored.memory()?,
+            });
+        }
+        Ok((samples, compared))
     }
 
     fn first_reply(

@@ -11,7 +11,7 @@ use emu::pager::source::spec::{OpenSource, SourceSpec};
 use emu::pager::source::{PageSource, SourceError};
 use emu::pager::{Client, Options, Prefetch};
 use emu::template::pages::PageTable;
-use pager_common::{MODES, NEEDS, PAGES, Place};
+use pager_common::{MODES, NEEDS, PAGES, Place, eventually, export};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +88,36 @@ fn it_reads_the_same_while_pages_are_filled_in_the_background() {
             let found = served(&client, &place, program, options);
             assert_eq!(found, plain(&place, program, 4), "prefetched, {mode:?}, {program:?}");
         }
+    }
+}
+
+#[test]
+fn it_reads_the_same_over_tcp_and_with_what_was_recorded() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let place = Place::new();
+    let export = export(&place);
+    for source in [format!("tcp:{}", export.address()), "dram,latency=30us".into()] {
+        let (_server, client) = place.serve(&[&source]);
+        for mode in MODES {
+            for program in (30..30 + SEEDS).flat_map(programs) {
+                let expected = plain(&place, program, 4);
+                let found = served(&client, &place, program, Options::new(mode));
+                assert_eq!(found, expected, "{source}, {mode:?}, {program:?}");
+                let record = place.template.join("working-set");
+                let options = Options { record: true, ..Options::new(mode) };
+                assert_eq!(served(&client, &place, program, options), expected, "recorded, {mode:?}");
+                eventually("the working set is written", || record.exists());
+                for prefetch in [Prefetch::WorkingSet, Prefetch::Regions { gap: 4 }] {
+                    let options = Options { prefetch, batch: 4, ..Options::new(mode) };
+                    let found = served(&client, &place, program, options);
+                    assert_eq!(found, expected, "{prefetch:?}, {source}, {mode:?}, {program:?}");
+                }
+                std::fs::remove_file(record).unwrap();
+            }
+        }
+        assert_eq!(client.report().unwrap().counts.ended, 0);
     }
 }
 

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use emu::doctor::skip_without;
 use emu::pager::lab::tasks::{Task, Touch};
-use emu::pager::lab::{Process, fork, random_pages};
+use emu::pager::lab::{Process, random_pages};
 use emu::pager::source::faulty::{Fault, Faulty};
 use emu::pager::source::spec::{OpenSource, SourceSpec};
 use emu::pager::source::{PageSource, SourceError};
 use emu::pager::{Client, ClientError, Config, Fate, Mode, Options, Region, Server};
 use emu::template::pages::{PAGES as PAGES_FILE, PageTable, TABLE};
-use pager_common::{MODES, NEEDS, PAGES, Place, SOON, batch, descriptors, eventually, reaches, touch};
+use pager_common::{
+    MODES, NEEDS, PAGES, Place, SOON, batch, descriptors, eventually, reaches, server_process, touch,
+};
 
 /// The file source with faults.
 #[derive(Debug)]
@@ -31,20 +33,6 @@ fn spoilt(place: &Place, fault: Fault, then: &[&str]) -> Config {
     let mut config = place.config(then);
     config.sources.insert(0, Arc::new(Spoilt(fault)));
     config
-}
-
-/// A server in a process of its own, which can be killed.
-fn server_process(config: Config) -> emu::pager::lab::Child {
-    let path = config.socket.clone();
-    let child = fork(&[], move |_| {
-        let _server = Server::start(config).map_err(|error| error.to_string())?;
-        loop {
-            std::thread::park();
-        }
-    })
-    .unwrap();
-    eventually("the server listens", || Client::connect(&path).is_ok());
-    child
 }
 
 #[test]

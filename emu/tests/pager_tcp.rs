@@ -2,33 +2,22 @@
 
 mod pager_common;
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use emu::doctor::skip_without;
-use emu::pager::export::{Export, Exported};
 use emu::pager::lab::Process;
 use emu::pager::lab::program::Program;
 use emu::pager::lab::tasks::Task;
 use emu::pager::source::PageSource;
-use emu::pager::source::dram::Dram;
 use emu::pager::source::tcp::Tcp;
 use emu::pager::{Fate, Mode};
-use emu::template::pages::{PAGES as PAGES_FILE, PageTable, TABLE};
-use pager_common::{MODES, NEEDS, PAGES, Place, SOON, batch, eventually, touch};
+use emu::template::pages::{PageTable, TABLE};
+use pager_common::{MODES, NEEDS, PAGES, Place, SOON, batch, eventually, export, touch};
 
 fn table(place: &Place) -> PageTable {
     PageTable::read(&place.template.join(TABLE)).unwrap()
-}
-
-fn export(place: &Place) -> Export {
-    let table = table(place);
-    let file = File::open(place.template.join(PAGES_FILE)).unwrap();
-    let source = Arc::new(Dram::open(&file, &table).unwrap());
-    Export::start("127.0.0.1:0", vec![Exported { root: table.root(), source }]).unwrap()
 }
 
 #[test]

@@ -2,11 +2,25 @@
 
 mod template_common;
 
-use emu::bench_template::{Engine, Settings, csv, goals, run, synthetic, table};
+use std::path::Path;
+
+use emu::bench_template::{Engine, Many, Settings, csv, goals, many, run, synthetic, table};
+use emu::criu::Criu;
 use emu::doctor::skip_without;
-use emu::sandbox::{Config, Mode};
+use emu::sandbox::{Base, Config, Mode};
 use template_common::served::SERVED;
 use template_common::{NEEDS, Place, base, lacks};
+
+fn criu() -> Criu {
+    Criu::find(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../out"))
+}
+
+fn criu_is_lacking() -> Option<String> {
+    match base() {
+        Base::Image(_) => criu().lacking(),
+        _ => Some("no base image".into()),
+    }
+}
 
 #[test]
 fn every_row_has_figures_or_a_reason() {
@@ -17,7 +31,7 @@ fn every_row_has_figures_or_a_reason() {
     let launcher = env!("CARGO_BIN_EXE_trenvx-function").into();
     let config = Config { launcher, base: base(), network: false, ..Config::new(Mode::Repurpose) };
     let subjects = vec![synthetic(16, place.folder.path()).unwrap()];
-    let rows = run(&Settings {
+    let settings = Settings {
         config,
         store: place.store.clone(),
         subjects,
@@ -25,8 +39,9 @@ fn every_row_has_figures_or_a_reason() {
         starts: 4,
         warm_ups: 1,
         batch: 16,
-    })
-    .unwrap();
+        criu: criu(),
+    };
+    let rows = run(&settings).unwrap();
     assert_eq!(rows.len(), Engine::ALL.len());
     for row in &rows {
         assert_eq!(row.not_run.is_some(), row.starts == 0, "{row:?}");
@@ -42,13 +57,22 @@ fn every_row_has_figures_or_a_reason() {
         assert!(served.iter().all(|engine| of(*engine).starts == 4), "{rows:#?}");
         assert!(of(Engine::FaultShared).private_bytes * 2 < of(Engine::Fault).private_bytes, "{rows:#?}");
     }
+    // So is what CRIU restores, where one runs: rewritten images share what plain ones copy.
+    let restored = [Engine::Criu, Engine::CriuLazy, Engine::CriuAttach];
+    if criu_is_lacking().is_none() {
+        assert!(restored.iter().all(|engine| of(*engine).starts >= 3), "{rows:#?}");
+        assert!(of(Engine::CriuAttach).private_bytes * 2 < of(Engine::Criu).private_bytes, "{rows:#?}");
+    }
     let held = goals(&rows);
     assert!(held.iter().any(|goal| goal.what.starts_with("attach and resume") && goal.measured.is_some()));
     assert!(held.iter().any(|goal| goal.what.contains("CRIU")), "{held:?}");
+    let many = many(&settings, Many { in_a_row: 5, at_once: 4 }).unwrap();
+    assert!(many.len() == 3 && many.iter().all(|goal| goal.measured.is_some()), "{many:?}");
+    assert!(many.iter().all(|goal| goal.met == Some(true)), "{many:?}");
     // It holds 16 MiB, and a request reads a few pages of them.
     assert!(of(Engine::Attach).private_bytes * 3 < of(Engine::Cold).private_bytes);
     assert!(of(Engine::AttachCopy).private_bytes > of(Engine::Attach).private_bytes);
     assert!(of(Engine::Zygote).not_run.as_ref().unwrap().contains("CPython"));
     assert_eq!(csv(&rows).lines().count(), rows.len() + 1);
-    assert!(table(&rows).contains("NOT-RUN"));
+    assert!(table(&rows).contains("NOT-RUN only CPython"));
 }

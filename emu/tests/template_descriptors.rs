@@ -39,6 +39,20 @@ waiting = socket.socket()
 waiting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 waiting.bind(("127.0.0.1", 0))
 waiting.listen(7)
+sixth = socket.socket(socket.AF_INET6)
+sixth.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+sixth.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 9)
+sixth.bind(("::1", 0))
+sixth.listen(5)
+both = socket.socket(socket.AF_INET6)
+both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+both.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+both.bind(("::", 0))
+both.listen(5)
+path = socket.socket(socket.AF_UNIX)
+path.bind("/tmp/named.socket")
+os.chmod("/tmp/named.socket", 0o640)
+path.listen(2)
 lone = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 null = os.open("/dev/null", os.O_WRONLY)
 chance = os.open("/dev/urandom", os.O_RDONLY)
@@ -52,6 +66,17 @@ def through(listener):
     server, _ = listener.accept()
     client.sendall(b"ping")
     return server.recv(4).decode()
+
+def sixths():
+    # An old client reaches the one for both; the other is for new ones only.
+    client = socket.create_connection(("127.0.0.1", both.getsockname()[1]))
+    server, peer = both.accept()
+    client.sendall(b"four")
+    option = lambda one, name: one.getsockopt(socket.IPPROTO_IPV6, name)
+    return [
+        through(sixth), sixth.getsockname()[0], option(sixth, socket.IPV6_V6ONLY), option(sixth, socket.IPV6_UNICAST_HOPS),
+        server.recv(4).decode(), peer[0], option(both, socket.IPV6_V6ONLY),
+    ]
 
 def timers():
     spec = Spec()
@@ -72,7 +97,8 @@ def look():
         "timers": timers(),
         "signal": int.from_bytes(os.read(signals, 128)[:4], "little"),
         "ready": ready,
-        "unix": through(named), "tcp": through(waiting),
+        "unix": through(named), "tcp": through(waiting), "ipv6": sixths(),
+        "path": [through(path), os.stat("/tmp/named.socket").st_mode & 0o777],
         "lone": lone.fileno() >= 0 and lone.sendto(b"", ("127.0.0.1", 9)) == 0,
         "null": os.write(null, b"x") + os.write(300, b"yy"),
         "chance": len(os.read(chance, 8)),
@@ -96,7 +122,8 @@ fn open_files_of_every_kind_come_back() {
     let template = place.capture(&original, "descriptors").unwrap();
     let expected = json!({
         "hosts": "0.0.1", "own": "world", "pipe": "waiting", "same": true, "event": 41, "timers": [true, true],
-        "signal": 10, "ready": [false, true], "unix": "ping", "tcp": "ping", "lone": true, "null": 3,
+        "signal": 10, "ready": [false, true], "unix": "ping", "tcp": "ping",
+        "ipv6": ["ping", "::1", 1, 9, "four", "::ffff:127.0.0.1", 0], "path": ["ping", 0o640], "lone": true, "null": 3,
         "chance": 8, "folder": true, "inheritable": [true, false], "later": ["more", 0],
     });
     let mut numbers = Vec::new();

@@ -3,142 +3,125 @@
 
 mod template_common;
 
+use std::fs::File;
+use std::sync::Arc;
+
 use emu::doctor::skip_without;
-use emu::template::{Backing, Prepared};
+use emu::pager::export::{Export, Exported};
+use emu::pager::source::dram::Dram;
+use emu::pager::{Options, Prefetch};
+use emu::sandbox::Program;
+use emu::template::pages::{PAGES, PageTable, TABLE};
+use emu::template::{Attached, Backing, Prepared, Template};
 use serde_json::{Value, json};
 use template_common::python::serving;
+use template_common::random::SCRIPT;
 use template_common::served::{PageServer, SERVED};
 use template_common::{NEEDS, Place, ask, lacks};
 
-const SCRIPT: &str = r#"
-import hashlib, random
-PAGE = 4096
-libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
-for call in (libc.munmap, libc.madvise, libc.mprotect):
-    call.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * (call is not libc.munmap)
-FAILED = ctypes.c_void_p(-1).value
-regions = []
+/// Steps of the function, and what the original answers to them.
+struct Steps {
+    place: Place,
+    program: Program,
+    template: Template,
+    calls: Vec<Value>,
+    expected: Vec<Value>,
+}
 
-def new(pages):
-    at = libc.mmap(None, pages * PAGE, 3, 0x22, -1, 0)
-    assert at != FAILED
-    return at
-
-def write(rng):
-    at, pages = rng.choice(regions)
-    page = rng.randrange(pages)
-    data = bytes([rng.randrange(256)]) * rng.randrange(1, PAGE)
-    ctypes.memmove(at + page * PAGE, data, len(data))
-
-def make(rng):
-    if len(regions) < 60:
-        regions.append([new(pages := rng.randrange(1, 65)), pages])
-
-def cut(rng):
-    if len(regions) < 10:
-        return
-    nth = rng.randrange(len(regions))
-    at, pages = regions[nth]
-    keep = rng.randrange(pages)
-    libc.munmap(at + keep * PAGE, (pages - keep) * PAGE)
-    if keep:
-        regions[nth][1] = keep
-    else:
-        regions.pop(nth)
-
-def protect(rng):
-    at, pages = rng.choice(regions)
-    libc.mprotect(at, pages * PAGE, 1)
-    ctypes.string_at(at, PAGE)
-    libc.mprotect(at, pages * PAGE, 3)
-
-def drop(rng):
-    at, pages = rng.choice(regions)
-    first = rng.randrange(pages)
-    count = rng.randrange(1, pages - first + 1)
-    assert libc.madvise(at + first * PAGE, count * PAGE, 4) == 0
-
-def grow(rng):
-    region = rng.choice(regions)
-    at, pages = region
-    more = pages + rng.randrange(1, 20)
-    moved = libc.mremap(at, pages * PAGE, more * PAGE, 1)
-    if moved == FAILED:
-        # As allocators do.
-        moved = new(more)
-        ctypes.memmove(moved, at, pages * PAGE)
-        libc.munmap(at, pages * PAGE)
-    region[:] = [moved, more]
-
-def allocate(rng):
-    blocks = [bytearray(rng.randrange(1, 400_000)) for _ in range(8)]
-    assert not any(block[-1] for block in blocks)
-    libc.malloc_trim(0)
-
-def step(seed, count, traps):
-    rng = random.Random(seed)
-    for _ in range(8 - len(regions)):
-        make(rng)
-    acts = [write] * 6 + [make, cut, protect, allocate] + [drop, grow] * traps
-    for _ in range(count):
-        rng.choice(acts)(rng)
-        if not regions:
-            make(rng)
-    digest = hashlib.sha256()
-    for at, pages in regions:
-        digest.update(ctypes.string_at(at, pages * PAGE))
-    return digest.hexdigest()
-"#;
-
-fn same_answers(backing: Backing, traps: u32) {
-    if skip_without(NEEDS) || lacks("python3") {
-        return;
+impl Steps {
+    /// Nothing if the machine lacks something.
+    fn new(backing: Backing) -> Option<Self> {
+        if skip_without(NEEDS) || lacks("python3") || (backing.is_served() && skip_without(SERVED)) {
+            return None;
+        }
+        let place = Place::new();
+        let program = place.script("differ.py", &serving(SCRIPT));
+        let mut original = place.start(&program);
+        ask(&mut original, &json!("step(1, 400, 1)"));
+        let template = place.capture(&original, "random").unwrap();
+        let calls: Vec<Value> = (0..12).map(|seed| json!(format!("step({seed}, 150, 1)"))).collect();
+        let expected = calls.iter().map(|call| ask(&mut original, call)).collect();
+        Some(Self { place, program, template, calls, expected })
     }
-    if backing.is_served() && skip_without(SERVED) {
-        return;
+
+    /// An attached copy answers as the original did.
+    #[track_caller]
+    fn hold(&self, mut attached: Attached) {
+        let found: Vec<Value> = self.calls.iter().map(|call| ask(&mut attached.sandbox, call)).collect();
+        assert_eq!(found, self.expected);
+        self.place.manager.destroy(attached.sandbox);
     }
-    let place = Place::new();
-    let program = place.script("differ.py", &serving(SCRIPT));
-    let mut original = place.start(&program);
-    ask(&mut original, &json!("step(1, 400, 1)"));
-    let template = place.capture(&original, "random").unwrap();
-    let calls: Vec<Value> = (0..12).map(|seed| json!(format!("step({seed}, 150, {traps})"))).collect();
-    let expected: Vec<Value> = calls.iter().map(|call| ask(&mut original, call)).collect();
-    // A source that takes its time, so that events and faults meet reads that are under way.
-    let server =
-        backing.is_served().then(|| PageServer::start(place.folder.path(), "dram,latency=20us,spread=50%"));
-    let prepared = Prepared::new(&template, backing).unwrap();
-    for batch in [1, 16] {
-        let attached = match &server {
-            Some(server) => {
-                server.attach(&prepared, &template, (&place.manager, &program), batch).map(|both| both.0)
-            }
-            None => prepared.start(&place.manager, None, &program, None),
-        };
-        let mut attached = attached.unwrap_or_else(|error| panic!("{error}"));
-        let found: Vec<Value> = calls.iter().map(|call| ask(&mut attached.sandbox, call)).collect();
-        assert_eq!(found, expected);
+
+    /// By a page server with such a source.
+    #[track_caller]
+    fn served(&self, backing: Backing, source: &str, with: impl Fn(&mut Options)) {
+        let server = PageServer::start(self.place.folder.path(), source);
+        let prepared = Prepared::new(&self.template, backing).unwrap();
+        for batch in [1, 16] {
+            let mut options = server.options(&prepared, batch);
+            with(&mut options);
+            let place = (&self.place.manager, &self.program);
+            let (attached, _) = server.attach_with(&prepared, &self.template, place, options).unwrap();
+            self.hold(attached);
+        }
+    }
+}
+
+/// Sources that take their time, so that events and faults meet reads that are under way, and one that does not.
+const SOURCES: [&str; 3] = ["dram,latency=20us,spread=50%", "file", "dram"];
+
+#[test]
+fn by_private_mappings() {
+    let Some(steps) = Steps::new(Backing::Map) else { return };
+    steps.hold(steps.place.attach(&steps.template, &steps.program));
+}
+
+#[test]
+fn by_copies() {
+    let Some(steps) = Steps::new(Backing::Copy) else { return };
+    steps.hold(steps.place.attach_by(&steps.template, &steps.program, Backing::Copy));
+}
+
+#[test]
+fn by_a_page_server_that_copies() {
+    let Some(steps) = Steps::new(Backing::Fault) else { return };
+    SOURCES.iter().for_each(|source| steps.served(Backing::Fault, source, |_| {}));
+}
+
+#[test]
+fn by_a_page_server_with_a_cache() {
+    let Some(steps) = Steps::new(Backing::FaultShared) else { return };
+    SOURCES.iter().for_each(|source| steps.served(Backing::FaultShared, source, |_| {}));
+}
+
+#[test]
+fn by_a_page_server_over_tcp() {
+    let Some(steps) = Steps::new(Backing::Fault) else { return };
+    let table = PageTable::read(&steps.template.folder().join(TABLE)).unwrap();
+    let file = File::open(steps.template.folder().join(PAGES)).unwrap();
+    let source = Arc::new(Dram::open(&file, &table).unwrap());
+    let export = Export::start("127.0.0.1:0", vec![Exported { root: table.root(), source }]).unwrap();
+    let source = format!("tcp:{}", export.address());
+    for backing in [Backing::Fault, Backing::FaultShared] {
+        steps.served(backing, &source, |_| {});
     }
 }
 
 #[test]
-fn by_private_mappings_with_dropped_and_grown_memory() {
-    same_answers(Backing::Map, 1);
-}
-
-#[test]
-fn by_copies_with_dropped_and_grown_memory() {
-    same_answers(Backing::Copy, 1);
-}
-
-#[test]
-fn by_a_page_server_with_dropped_and_grown_memory() {
-    same_answers(Backing::Fault, 1);
-}
-
-#[test]
-fn by_a_page_server_with_a_cache_with_dropped_and_grown_memory() {
-    same_answers(Backing::FaultShared, 1);
+fn with_pages_that_come_before_they_are_touched() {
+    let Some(steps) = Steps::new(Backing::Fault) else { return };
+    for backing in [Backing::Fault, Backing::FaultShared] {
+        let record = steps.template.folder().join("working-set");
+        steps.served(backing, "dram", |options| options.record = true);
+        let end = std::time::Instant::now() + template_common::WITHIN;
+        while !record.exists() {
+            assert!(std::time::Instant::now() < end, "no working set was recorded");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        for prefetch in [Prefetch::WorkingSet, Prefetch::Regions { gap: 8 }, Prefetch::All] {
+            steps.served(backing, "dram,latency=20us", |options| options.prefetch = prefetch);
+        }
+        steps.served(backing, "dram,latency=20us", |options| options.background = true);
+        std::fs::remove_file(record).unwrap();
+    }
 }

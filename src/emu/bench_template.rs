@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use ::emu::bench_template::{Engine, Settings, csv, goals, run as measure, synthetic, table};
+use ::emu::bench_template::{Engine, Many, Settings, csv, goals, many, run as measure, synthetic, table};
+use ::emu::criu::Criu;
 use ::emu::functions::{self, Places};
 use ::emu::sandbox::{Base, Config, Mode};
 use ::emu::template::{Store, Subject, store};
@@ -25,9 +26,15 @@ pub struct TemplateArgs {
     #[arg(long, value_name = "K", default_value_t = 16)]
     batch: usize,
     /// Only these engines (attach, attach-copy, fault, fault-shared, fault-tcp, fault-replay, cold, zygote, criu,
-    /// criu-lazy); default: all.
+    /// criu-lazy, criu-attach); default: all.
     #[arg(long = "engine", value_name = "NAME", value_parser = engine)]
     engines: Vec<Engine>,
+    /// Attaches of the first function one after the other, each checked; 0: none, and nothing of many at once.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    attaches: usize,
+    /// Processes of the first function that live at once.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    at_once: usize,
     /// Folder of templates; default: in memory.
     #[arg(long, value_name = "DIR", default_value = store::DRAM)]
     store: PathBuf,
@@ -79,7 +86,7 @@ pub fn run(folders: &Folders, args: &TemplateArgs) -> anyhow::Result<()> {
     let mut config = Config::new(Mode::Repurpose);
     config.base = Base::Image(places.image());
     let engines = if args.engines.is_empty() { Engine::ALL.to_vec() } else { args.engines.clone() };
-    let rows = measure(&Settings {
+    let settings = Settings {
         config,
         store: Store::open(&args.store)?,
         subjects,
@@ -87,12 +94,18 @@ pub fn run(folders: &Folders, args: &TemplateArgs) -> anyhow::Result<()> {
         starts: args.starts,
         warm_ups: args.warmups,
         batch: args.batch,
-    })?;
+        criu: Criu::find(&folders.out),
+    };
+    let rows = measure(&settings)?;
+    let mut held = goals(&rows);
+    if args.attaches > 0 {
+        held.extend(many(&settings, Many { in_a_row: args.attaches, at_once: args.at_once })?);
+    }
     match args.format {
-        Format::Table => print!("{}\n{}", table(&rows), ::emu::goal::table(&goals(&rows))),
+        Format::Table => print!("{}\n{}", table(&rows), ::emu::goal::table(&held)),
         Format::Csv => print!("{}", csv(&rows)),
         Format::Json => {
-            let all = serde_json::json!({ "rows": rows, "goals": goals(&rows) });
+            let all = serde_json::json!({ "rows": rows, "goals": held });
             println!("{}", serde_json::to_string_pretty(&all)?);
         }
     }

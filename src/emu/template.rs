@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use ::emu::criu::{Criu, Dump, Way};
 use ::emu::functions::{self, Places};
 use ::emu::pager::{Client, Mode, Options, Prefetch};
 use ::emu::sandbox::{Base, Config, Manager, Mode as Isolation};
@@ -38,7 +39,7 @@ enum Command {
     },
     /// Attach a template in a sandbox, call it, and print replies and times.
     Attach {
-        /// The template, or how its name begins.
+        /// The template, or how its name begins; with `--by criu` also a function.
         id: String,
         /// Calls.
         #[arg(long, value_name = "N", default_value_t = 2)]
@@ -168,6 +169,9 @@ enum By {
     Fault,
     /// A page server fills a cache that all processes share.
     FaultShared,
+    /// CRIU restores a process that it has dumped, from images whose memory is mapped: without a template, and so
+    /// for functions, too, that cannot be captured.
+    Criu,
 }
 
 /// Runs `trenvx emu template`.
@@ -180,6 +184,8 @@ pub fn run(folders: &Folders, args: TemplateArgs) -> anyhow::Result<()> {
         Command::Capture { function, warmups } => capture(folders, &store, &function, warmups),
         Command::Attach { id, calls, input, by, server, serving } => {
             let by = match by {
+                By::Criu if server.is_some() => bail!("--server is for --by fault and --by fault-shared"),
+                By::Criu => return restore(folders, &store, &id, calls, input.as_deref()),
                 By::Map => Backing::Map,
                 By::Copy => Backing::Copy,
                 By::Fault => Backing::Fault,
@@ -290,6 +296,46 @@ fn attach(
     if let Some(pid) = attached.function().pid() {
         println!("{}", json!({ "memory": template::usage::of(pid)? }));
     }
+    Ok(())
+}
+
+/// The function of a template, or of this name, by CRIU.
+fn restore(
+    folders: &Folders,
+    store: &Store,
+    id: &str,
+    calls: u32,
+    input: Option<&str>,
+) -> anyhow::Result<()> {
+    let (name, warm_ups) = match store.find(id) {
+        Ok(template) => (template.manifest().function.clone(), template.manifest().warm_ups),
+        Err(_) => (id.to_owned(), 3),
+    };
+    let places = Places::here(&folders.out)?;
+    let subject = subject(&places, &name)?;
+    let stated: Option<Value> =
+        input.map(|text| serde_json::from_str(text).context("the input is not JSON")).transpose()?;
+    let criu = Criu::find(&places.out);
+    if let Some(why) = criu.lacking() {
+        return Err(Ended { code: 3, message: why }.into());
+    }
+    let dump = Dump::new(&criu, &subject, &places.image(), warm_ups, false)?;
+    // The first one has the images rewritten.
+    drop(dump.restore(Way::Attach)?);
+    let began = Instant::now();
+    let mut one = dump.restore(Way::Attach)?;
+    let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
+    let steps = json!({ "sandbox": one.sandbox, "criu": one.engine });
+    println!("{}", json!({ "attached_ms": ms(began), "steps": steps }));
+    for _ in 0..calls {
+        let called = Instant::now();
+        let output = match &stated {
+            None => one.call(&subject.inputs.base)?,
+            Some(input) => one.ask(input)?,
+        };
+        println!("{}", json!({ "reply_ms": ms(called), "since_start_ms": ms(began), "output": output }));
+    }
+    println!("{}", json!({ "memory": one.memory()? }));
     Ok(())
 }
 

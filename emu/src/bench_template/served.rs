@@ -88,6 +88,11 @@ impl Way {
         self.server.pid()
     }
 
+    /// What the server has counted.
+    pub(super) fn report(&self) -> Result<Report, Error> {
+        self.client.report().map_err(Error::Server)
+    }
+
     /// Waits until nothing is attached any more; what the server has counted.
     pub(crate) fn settle(&self, within: Duration) -> Result<Report, Error> {
         let end = Instant::now() + within;

@@ -15,7 +15,7 @@ size = MIB << 20
 memory = bytearray(os.urandom(4096) * (size >> 12))
 for at in range(0, size, 4096):
     memory[at] = 1
-os.write(1, b'{"ready":true}\n')
+os.write(1, b'{"ready":true,"function":"sized-MIB","pid":1,"threads":1}\n')
 rest = b""
 while piece := os.read(0, 65536):
     *whole, rest = (rest + piece).split(b"\n")

@@ -81,7 +81,7 @@ impl Process {
             Place::Host => spawn(spec, theirs, &stderr, None)?,
             Place::Image(image) => std::thread::scope(|scope| {
                 let thread = scope.spawn(|| {
-                    let root = enter(spec, image)?;
+                    let root = enter(&spec.name, &spec.layers, image)?;
                     spawn(spec, theirs, &stderr, Some(&root))
                 });
                 thread.join().expect("the thread that starts a process does not panic")
@@ -200,15 +200,15 @@ fn spawn(
 }
 
 /// Gives this thread a mount namespace in which the function's layers lie over the image; returns their root.
-pub(crate) fn enter(spec: &FunctionSpec, image: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn enter(name: &str, layers: &[PathBuf], image: &Path) -> Result<PathBuf, Error> {
     if !image.join("usr").is_dir() {
-        let (function, path) = (spec.name.clone(), image.to_owned());
+        let (function, path) = (name.to_owned(), image.to_owned());
         return Err(Error::NotSetUp { function, what: "base image", path });
     }
     // SAFETY: a new mount namespace, and with it an own root and current folder, for this thread alone; it was
     // made for this and ends after the spawn. No descriptor or memory changes.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
-        .map_err(Error::io("get a mount namespace (which needs root) for", &spec.name))?;
+        .map_err(Error::io("get a mount namespace (which needs root) for", name))?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).map_err(Error::io("make private the mounts of", "/"))?;
 
@@ -221,7 +221,7 @@ pub(crate) fn enter(spec: &FunctionSpec, image: &Path) -> Result<PathBuf, Error>
     for folder in [&upper, &work, &root] {
         std::fs::create_dir(folder).map_err(Error::io("make", folder))?;
     }
-    let options = overlay_options(&spec.layers, image, &upper, &work)?;
+    let options = overlay_options(layers, image, &upper, &work)?;
     rustix::mount::mount("overlay", &root, "overlay", MountFlags::NOSUID, Some(options.as_c_str()))
         .map_err(Error::io("lay layers over the image at", &root))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;

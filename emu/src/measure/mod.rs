@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use configs::Measure;
 use runs::{Chart, MeasuredRow};
 
+use crate::criu::Criu;
 use crate::functions::Places;
 
 /// Version of what is measured and how; moves when earlier figures no longer mean the same.
@@ -98,6 +99,10 @@ pub fn made_with(measure: &Measure, places: &Places) -> Result<BTreeMap<String, 
     match measure {
         Measure::VmStarts { .. } | Measure::PageCache { .. } => vms::made_with(places),
         Measure::Agents { .. } | Measure::Browsers { .. } => Ok(agents::made_with()),
+        Measure::Instances { .. } | Measure::Starts { .. } | Measure::Pools { .. } => {
+            let version = Criu::find(&places.out).version();
+            Ok([("CRIU".to_owned(), version.unwrap_or_else(|| "none".to_owned()))].into())
+        }
         _ => Ok(BTreeMap::new()),
     }
 }

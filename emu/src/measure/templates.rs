@@ -6,6 +6,7 @@ use super::functions::names;
 use super::{Error, Outcome, of_this_machine};
 use crate::bench_sandbox::Quantiles;
 use crate::bench_template::{Engine, Row, Settings, run as bench};
+use crate::criu::{self, Criu, Dump, Way};
 use crate::functions::{self, Places, Usage};
 use crate::sandbox::{Base, Config, Manager, Mode, Sandbox};
 use crate::template::{Backing, Prepared, Scratch, Store, Subject, Template, groups};
@@ -148,50 +149,55 @@ fn groups_of(
 pub(super) fn instances(places: &Places, wanted: &[String], count: u32) -> Result<Outcome, Error> {
     let scratch = Scratch::new()?;
     let manager = Manager::start(config(places))?;
+    let criu = Criu::find(&places.out);
     let mut rows = Vec::new();
     for name in names(places, wanted)? {
         eprintln!("{count} instances of {name}");
         let subject = match subject(places, &name) {
             Ok(subject) => subject,
             Err(error) => {
-                rows.extend(["boot", "attach"].map(|engine| MeasuredRow {
+                rows.extend(["boot", "attach", "criu"].map(|engine| MeasuredRow {
                     panel: name.clone(),
                     ..not_run(engine, "memory", &error.to_string())
                 }));
                 continue;
             }
         };
-        // One that cannot be captured can still be booted.
-        let captured = captured(&manager, scratch.store(), &subject);
-        let held = captured.as_ref().map_or(0, |(template, _)| template.manifest().pages.present);
-        let held = held as f64 * 4096.0 / MIB;
-        for (engine, template) in
-            [("boot", Ok(None)), ("attach", captured.as_ref().map(|(_, prepared)| Some(prepared)))]
-        {
-            let found = match template {
-                Ok(template) => together(&manager, &subject, template, count).map(|found| (found, template)),
-                Err(why) => {
-                    rows.push(MeasuredRow { panel: name.clone(), ..not_run(engine, "memory", why) });
-                    continue;
-                }
-            };
-            match found {
-                Ok(((own, shared), template)) => {
-                    let of = |part: &str, mib| MeasuredRow {
-                        panel: name.clone(),
-                        ..row(engine, "memory", part, "MiB", count.into(), mib)
-                    };
-                    rows.push(of("their own", own));
-                    rows.push(of("files, shared", shared));
-                    if template.is_some() {
-                        rows.push(of("template", held));
-                    }
-                }
-                Err(error) => {
-                    let row = not_run(engine, "memory", &error.to_string());
-                    rows.push(MeasuredRow { panel: name.clone(), ..row });
-                }
+        let mut add = |engine: &str, found: Result<Held, String>| match found {
+            Ok(Held { own, files, template }) => {
+                let of = |part: &str, mib| MeasuredRow {
+                    panel: name.clone(),
+                    ..row(engine, "memory", part, "MiB", count.into(), mib)
+                };
+                rows.push(of("their own", own));
+                rows.push(of("files, shared", files));
+                rows.extend(template.map(|mib| of("template", mib)));
             }
+            Err(why) => {
+                rows.push(MeasuredRow { panel: name.clone(), ..not_run(engine, "memory", &why) });
+            }
+        };
+        // One that cannot be captured can still be booted, or restored by CRIU.
+        let booted = together(&manager, &subject, None, count);
+        add("boot", booted.map_err(|error| error.to_string()));
+        let attached = captured(&manager, scratch.store(), &subject).and_then(|(template, prepared)| {
+            let held = together(&manager, &subject, Some(&prepared), count);
+            let held = held.map_err(|error| error.to_string())?;
+            let pages = template.manifest().pages.present;
+            Ok(Held { template: Some(pages as f64 * 4096.0 / MIB), ..held })
+        });
+        add("attach", attached);
+        let dump = match criu.lacking() {
+            Some(why) => Err(why),
+            None => Dump::new(&criu, &subject, &places.image(), WARM_UPS, false)
+                .map_err(|error| error.to_string()),
+        };
+        for (engine, way) in [("criu", Way::Plain), ("criu-lazy", Way::Lazy), ("criu-attach", Way::Attach)] {
+            let held = match &dump {
+                Ok(dump) => restored(dump, &subject, way, count).map_err(|error| error.to_string()),
+                Err(why) => Err(why.clone()),
+            };
+            add(engine, held);
         }
     }
     Ok(Outcome {
@@ -219,13 +225,35 @@ fn captured(manager: &Manager, store: &Store, subject: &Subject) -> Result<(Temp
     make().map_err(|error| error.to_string())
 }
 
-/// Memory of `count` instances together after one call of each, MiB: their own, and of files by their shares.
+/// What instances hold together, MiB.
+#[derive(Default)]
+struct Held {
+    /// Their own memory.
+    own: f64,
+    /// Their shares of files.
+    files: f64,
+    /// The template that all of them have mapped.
+    template: Option<f64>,
+}
+
+impl Held {
+    /// With one more process. One that has ended holds nothing; pages of a template count once, as part of the
+    /// template.
+    fn add(&mut self, pid: i32) {
+        if let Ok(usage) = Usage::of(pid.unsigned_abs()) {
+            self.own += usage.anonymous_bytes as f64 / MIB;
+            self.files += usage.pss_file_bytes as f64 / MIB;
+        }
+    }
+}
+
+/// Memory of `count` instances after one call of each.
 fn together(
     manager: &Manager,
     subject: &Subject,
     template: Option<&Prepared>,
     count: u32,
-) -> Result<(f64, f64), Error> {
+) -> Result<Held, Error> {
     let mut living: Vec<Sandbox> = Vec::new();
     for _ in 0..count {
         let mut sandbox = match template {
@@ -235,18 +263,29 @@ fn together(
         subject.call(&mut sandbox, &subject.inputs.base)?;
         living.push(sandbox);
     }
-    let (mut own, mut shared) = (0.0, 0.0);
-    for sandbox in &living {
-        let Some(pid) = sandbox.function().and_then(crate::sandbox::Function::pid) else { continue };
-        // One that has ended holds nothing; pages of a template count once, as part of the template.
-        let Ok(usage) = Usage::of(pid.unsigned_abs()) else { continue };
-        own += usage.anonymous_bytes as f64 / MIB;
-        shared += usage.pss_file_bytes as f64 / MIB;
-    }
+    let mut held = Held::default();
+    let pids = living.iter().filter_map(|sandbox| sandbox.function()?.pid());
+    pids.for_each(|pid| held.add(pid));
     for sandbox in living {
         manager.destroy(sandbox);
     }
-    Ok((own, shared))
+    Ok(held)
+}
+
+/// The same of instances that CRIU has restored.
+fn restored(dump: &Dump, subject: &Subject, way: Way, count: u32) -> Result<Held, criu::Error> {
+    let mut living = Vec::new();
+    for _ in 0..count {
+        let mut one = dump.restore(way)?;
+        one.call(&subject.inputs.base)?;
+        living.push(one);
+    }
+    let mut held = Held::default();
+    living.iter().for_each(|one| held.add(one.pid()));
+    if way == Way::Attach {
+        held.template = dump.template_bytes().map(|bytes| bytes as f64 / MIB);
+    }
+    Ok(held)
 }
 
 /// What the starts of each function are made of, by each engine in the same run.
@@ -271,6 +310,7 @@ pub(super) fn starts(places: &Places, wanted: &[String], starts: u32) -> Result<
             starts: starts as usize,
             warm_ups: WARM_UPS,
             batch: BATCH,
+            criu: Criu::find(&places.out),
         };
         match bench(&settings) {
             Ok(measured) => rows.extend(measured.iter().flat_map(start_rows)),

@@ -2,15 +2,19 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use emu::pager::export::{Export, Exported};
 use emu::pager::lab::tasks::{Task, Touch, touch_hash};
-use emu::pager::lab::{random_pages, template_page, write_template};
+use emu::pager::lab::{Child, fork, random_pages, template_page, write_template};
 use emu::pager::memory::Page;
+use emu::pager::source::dram::Dram;
 use emu::pager::source::spec::{OpenSource, SourceSpec};
 use emu::pager::{Client, Config, Mode, Options, Placement, Server};
+use emu::template::pages::{PAGES as PAGES_FILE, PageTable, TABLE};
 use tempfile::TempDir;
 
 /// What the page server needs of a machine.
@@ -111,4 +115,26 @@ pub fn reaches<T: PartialEq + std::fmt::Debug>(expected: &T, mut count: impl FnM
         assert!(std::time::Instant::now() < end, "expected {expected:?}, and it stays {found:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Gives the template away at a port of the loopback interface.
+pub fn export(place: &Place) -> Export {
+    let table = PageTable::read(&place.template.join(TABLE)).unwrap();
+    let file = File::open(place.template.join(PAGES_FILE)).unwrap();
+    let source = Arc::new(Dram::open(&file, &table).unwrap());
+    Export::start("127.0.0.1:0", vec![Exported { root: table.root(), source }]).unwrap()
+}
+
+/// A server in a process of its own, which can be killed.
+pub fn server_process(config: Config) -> Child {
+    let path = config.socket.clone();
+    let child = fork(&[], move |_| {
+        let _server = Server::start(config).map_err(|error| error.to_string())?;
+        loop {
+            std::thread::park();
+        }
+    })
+    .unwrap();
+    eventually("the server listens", || Client::connect(&path).is_ok());
+    child
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub mod python;
+pub mod random;
 pub mod served;
 
 use std::path::{Path, PathBuf};

@@ -51,8 +51,23 @@ impl PageServer {
         (manager, program): (&Manager, &Program),
         batch: usize,
     ) -> Result<(Attached, Attachment), Error> {
+        self.attach_with(prepared, template, (manager, program), self.options(prepared, batch))
+    }
+
+    /// How a template's processes are served: so many pages at a fault, and nothing else.
+    pub fn options(&self, prepared: &Prepared, batch: usize) -> Options {
         let mode = if prepared.backing() == Backing::FaultShared { Mode::Shared } else { Mode::Private };
-        let options = Options { batch, ..Options::new(mode) };
+        Options { batch, ..Options::new(mode) }
+    }
+
+    /// The same, served as these options say.
+    pub fn attach_with(
+        &self,
+        prepared: &Prepared,
+        template: &Template,
+        (manager, program): (&Manager, &Program),
+        options: Options,
+    ) -> Result<(Attached, Attachment), Error> {
         let served =
             Served { client: &self.client, folder: template.folder(), options, device: self.device.as_fd() };
         prepared.start_served(manager, None, program, &served)

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use super::{Finding, Host};
+use super::{Finding, Host, OUT};
 use crate::guest::FOLDER;
 use crate::guest::image::{Image, ImageError};
 
-/// The image lies with the outputs, so it is looked for where commands put those by default.
-const OUT: &str = "out";
 const SETUP: &str = "run scripts/setup --guest";
 
 /// The guest kernel and its initial file system.

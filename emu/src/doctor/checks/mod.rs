@@ -27,6 +27,9 @@ mod userfaultfd;
 use super::report::{Check, Group, Status};
 use super::{Host, child, private, tool};
 
+/// What the set-up makes lies with the outputs, so it is looked for where commands put those by default.
+const OUT: &str = "out";
+
 /// What a check found: an answer and what was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {

@@ -1,7 +1,11 @@
 //! Programs of others that experiments run.
 
+use std::path::Path;
+
 use super::tool::{numbers, version};
 use super::{Finding, Host};
+use crate::criu::Criu;
+use crate::criu::program::can_read;
 
 /// The machine emulator.
 pub(super) fn qemu(host: &Host) -> Finding {
@@ -61,14 +65,17 @@ pub(super) fn python_venv(host: &Host) -> Finding {
     }
 }
 
-/// Checkpoint and restore of others. Versions before 4 fail on newer kernels ("Unexpected rt vDSO area bounds").
+/// Checkpoint and restore of others: the one of the set-up, else the installed one.
 pub(super) fn criu(host: &Host) -> Finding {
+    if let Some(version) = Criu::unpacked(Path::new(super::OUT)).and_then(|criu| criu.version()) {
+        return Finding::ok(format!("{version}, in {}/{}", super::OUT, crate::criu::program::FOLDER));
+    }
     let found = simple(host, &["criu"], "CRIU", "criu");
     let kernel = host.read("proc/sys/kernel/osrelease").unwrap_or_default();
-    let (version, kernel) = (numbers(&found.detail), numbers(kernel.trim()));
-    if !version.is_empty() && version < vec![4] && kernel >= vec![6, 13] {
+    if !numbers(&found.detail).is_empty() && !can_read(&found.detail, kernel.trim()) {
         let detail = format!("{} cannot read this kernel's vDSO (6.13 and later)", found.detail);
-        return Finding::degraded(detail, "the CRIU baseline is NOT RUN; install CRIU 4.1 or later");
+        let fallback = "CRIU's rows are NOT RUN; scripts/setup --with-criu unpacks one that can";
+        return Finding::degraded(detail, fallback);
     }
     found
 }

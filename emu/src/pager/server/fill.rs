@@ -42,6 +42,8 @@ pub(super) enum Filled {
     Pending(usize),
     /// Not now: an event is unread, a page is being filled by another thread, or a queue is full.
     Later,
+    /// There is no memory for it now.
+    NoRoom,
     /// The process has no memory any more.
     Gone,
     /// It cannot be done.
@@ -395,7 +397,7 @@ impl Handler {
                     return (Filled::Done(done + 1), done as u64);
                 }
                 Some(Stop::Gone) => Filled::Gone,
-                Some(Stop::Other(rustix::io::Errno::NOMEM)) => Filled::Later,
+                Some(Stop::Other(rustix::io::Errno::NOMEM)) => Filled::NoRoom,
                 Some(Stop::Source) => Filled::Failed(format!("the page for {at:#x} cannot be read")),
                 Some(Stop::Other(errno)) => {
                     Filled::Failed(format!("cannot install a page at {at:#x}: {errno}"))

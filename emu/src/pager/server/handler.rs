@@ -266,7 +266,10 @@ impl Handler {
             }
             // Counted when it comes.
             Filled::Pending(_) => self.record(attached, address),
-            Filled::Later => {
+            Filled::NoRoom if started.elapsed() > self.patience() => {
+                self.end(attached, format!("no memory for the page at {address:#x}"));
+            }
+            Filled::Later | Filled::NoRoom => {
                 self.stats.counts.deferred.add(1);
                 self.deferred.push_back(Deferred { key: attached.key, address, write, started });
             }

@@ -53,7 +53,7 @@ impl Handler {
             let filled = self.fill(&mut attached, address, most, Why::Job(number), since);
             let (step, new) = match filled {
                 Filled::Done(done) | Filled::Pending(done) => (done, done as u64),
-                Filled::Later => (0, 0),
+                Filled::Later | Filled::NoRoom => (0, 0),
                 // Whoever needs the page will ask for it and hear the reason.
                 Filled::Failed(_) => (1, 0),
                 Filled::Gone => (pages as usize, 0),

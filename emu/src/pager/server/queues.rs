@@ -117,7 +117,8 @@ impl Handler {
                 self.stats.counts.faults.add(1);
                 self.stats.faults.add(read.started.elapsed());
             }
-            Filled::Later => {
+            // It is looked at again, and ends there if there is no memory for long.
+            Filled::Later | Filled::NoRoom => {
                 let ReadFor { key, address, write, started, .. } = *read;
                 self.stats.counts.deferred.add(1);
                 self.deferred.push_back(Deferred { key, address, write, started });

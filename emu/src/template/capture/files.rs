@@ -16,8 +16,9 @@ use crate::template::manifest::{Descriptor, File, Lock, LockKind, to_hex};
 
 /// Flags that only count when a file is opened.
 const AT_OPEN: u32 = (libc::O_CLOEXEC | libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC | libc::O_NOCTTY) as u32;
-/// `struct tcp_info`: where the length of the queue is, for a socket that listens.
-const QUEUE: usize = 28;
+/// `struct tcp_info`: for a socket that listens, where the connections that wait are counted (`tcpi_unacked`), and
+/// behind that how many may (`tcpi_sacked`).
+const QUEUE: usize = 24;
 /// A queue as long as the kernel allows, where it does not tell.
 const LONG_QUEUE: u32 = 4096;
 
@@ -304,13 +305,17 @@ impl Seen {
             {
                 return Err(self.refuse("listens at a path that depends on a working folder"));
             }
+            let queue = queue(&ours);
+            if queue.is_some_and(|queue| queue.waiting > 0) {
+                return Err(self.refuse("listens, and a connection waits to be accepted"));
+            }
             return Ok(File::Listener {
                 family,
                 kind,
                 protocol,
                 flags,
                 address: to_hex(&address),
-                backlog: queue(&ours).unwrap_or(LONG_QUEUE),
+                backlog: queue.map_or(LONG_QUEUE, |queue| queue.room),
                 options: options()?,
             });
         }
@@ -384,8 +389,15 @@ fn peer(socket: &OwnedFd) -> bool {
     unsafe { libc::getpeername(socket.as_raw_fd(), bytes.as_mut_ptr().cast(), &raw mut length) == 0 }
 }
 
-/// How many connections may wait for a TCP socket.
-fn queue(socket: &OwnedFd) -> Option<u32> {
+/// Connections of a TCP socket that nobody has accepted yet.
+#[derive(Clone, Copy)]
+struct Queue {
+    waiting: u32,
+    /// How many may wait.
+    room: u32,
+}
+
+fn queue(socket: &OwnedFd) -> Option<Queue> {
     let mut bytes = [0_u8; 256];
     let mut length = bytes.len() as u32;
     // SAFETY: room for as many bytes as its length says.
@@ -398,6 +410,9 @@ fn queue(socket: &OwnedFd) -> Option<u32> {
             &raw mut length,
         )
     };
-    let word = bytes.get(QUEUE..QUEUE + 4)?;
-    (got == 0).then(|| u32::from_le_bytes(word.try_into().expect("four bytes")))
+    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    if got < 0 {
+        return None;
+    }
+    Some(Queue { waiting: word(QUEUE)?, room: word(QUEUE + 4)? })
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 const TCP: i32 = libc::IPPROTO_TCP;
 const SOCKET: i32 = libc::SOL_SOCKET;
 /// Options that are set again.
-const CARRIED: [(i32, i32); 18] = [
+const CARRIED: [(i32, i32); 20] = [
     (SOCKET, libc::SO_REUSEADDR),
     (SOCKET, libc::SO_REUSEPORT),
     (SOCKET, libc::SO_KEEPALIVE),
@@ -17,6 +17,8 @@ const CARRIED: [(i32, i32); 18] = [
     (SOCKET, libc::SO_PASSCRED),
     (SOCKET, libc::SO_TIMESTAMP),
     (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+    (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
     (libc::IPPROTO_IP, libc::IP_TTL),
     (libc::IPPROTO_IP, libc::IP_TOS),
     (TCP, libc::TCP_NODELAY),
