@@ -53,7 +53,7 @@ pub fn lacking(folders: &Folders, measure: Option<&Measure>) -> Option<String> {
     match measure {
         Some(Measure::Sandboxes { .. }) => None,
         Some(Measure::VmStarts { .. } | Measure::PageCache { .. }) => missing(&places.out.join("vm"), "--vm"),
-        Some(Measure::Pools { .. }) => emu::doctor::lacking(&["qemu", "guest-kernel", "guest-cxl"])
+        Some(Measure::Pools { .. }) => emu::doctor::lacking(&["qemu", "guest-kernel", "guest-cxl", "guest-rdma"])
             .or_else(|| missing(&places.image(), "--functions")),
         Some(Measure::Agents { .. } | Measure::Browsers { .. }) => emu::agents::browser::program()
             .is_none()

@@ -47,6 +47,7 @@ impl House {
         let folder = root.path().to_owned();
         synthetic(&folder.join("template"), PAGES, 1).expect("a template");
         synthetic(&folder.join("other"), 512, 2).expect("a template");
+        synthetic(&folder.join("third"), PAGES, 3).expect("a template");
         fs::write(folder.join("key"), "00112233445566778899aabbccddeeff").expect("a key");
         fs::write(folder.join("wrong-key"), "00112233445566778899aabbccddeef0").expect("a key");
         let program = Path::new(env!("CARGO_BIN_EXE_trenvx"));
@@ -162,6 +163,14 @@ fn pages_come_right_from_cxl_and_rdma_whatever_fails() {
     done("peers");
     a_pool_answers_only_what_it_registered(&house);
     done("hostile client");
+    processes_are_served_by_rdma(&house);
+    done("page faults by RDMA");
+    processes_get_their_pages_through_failures(&house);
+    done("page faults with new keys, failing queue pairs, link down");
+    processes_go_on_without_the_pool_or_end_with_a_reason(&house);
+    done("page faults without a pool");
+    a_page_that_was_overwritten_in_the_pool_is_never_used(&house);
+    done("page faults from an overwritten pool");
     readers_survive_what_can_be_survived(&house);
     done("new keys, failing queue pairs, link down");
     readers_of_a_dead_pool_end_with_a_named_error(&house);
@@ -256,9 +265,9 @@ fn a_pool_lets_in_only_who_may(house: &House) {
 }
 
 fn a_pool_answers_only_what_it_registered(house: &House) {
-    let _daemon = house.serve("");
-    let attempts = house.pool(2, "attempt --from 192.0.2.1:7471 --key @key --table @template");
-    assert_eq!(attempts.lines().filter(|line| line.ends_with(": refused")).count(), 5, "{attempts}");
+    let _daemon = house.serve("@other");
+    let attempts = house.pool(2, "attempt --from 192.0.2.1:7471 --key @key --table @template --other @other");
+    assert_eq!(attempts.lines().filter(|line| line.ends_with(": refused")).count(), 7, "{attempts}");
     house.pool(2, &format!("{READ} --batch 64"));
     house.refused(1, "serve --listen 192.0.2.77:7471 --key @key @template", "no address of an RDMA device");
 }
@@ -304,10 +313,185 @@ fn readers_of_a_dead_pool_end_with_a_named_error(house: &House) {
     house.pool(2, READ);
 }
 
+/// A line of `touch`: a process that has seen the template's pages, and which source gave how many.
+struct Visit(serde_json::Value);
+
+impl Visit {
+    fn of(line: &str) -> Self {
+        Self(serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+    }
+
+    fn all(output: &str) -> Vec<Self> {
+        output.lines().map(Self::of).collect()
+    }
+
+    /// A count of the sources of this kind.
+    fn count(&self, kind: &str, what: &str) -> u64 {
+        let sources = self.0["sources"].as_array().expect("sources");
+        let of_kind = sources.iter().filter(|source| source["source"].as_str().unwrap().starts_with(kind));
+        of_kind.map(|source| source[what].as_u64().expect("a count")).sum()
+    }
+}
+
+/// Visits by processes that go on until this is dropped.
+struct Visits<'a> {
+    job: Job<'a>,
+    seen: usize,
+}
+
+impl<'a> Visits<'a> {
+    /// Starts them in guest 2, and waits for the first.
+    fn start(house: &'a House, line: &str) -> Self {
+        let job = house.start(2, &house.touch(&format!("--times 10000 {line}")));
+        let mut visits = Self { job, seen: 0 };
+        visits.next();
+        visits
+    }
+
+    /// The next that ends; each has seen the right pages, or the command would end.
+    fn next(&mut self) -> Visit {
+        self.seen += 1;
+        let mark = format!(r#"{{"process":{},"#, self.seen);
+        let output = self.job.wait_for(&mark, MINUTE).expect("a process that sees the right pages");
+        Visit::of(output.lines().find(|line| line.starts_with(&mark)).expect("its line"))
+    }
+
+    /// The next of which something is so.
+    fn until(&mut self, what: &str, is_so: impl Fn(&Visit) -> bool) -> Visit {
+        let end = Instant::now() + MINUTE;
+        loop {
+            let visit = self.next();
+            if is_so(&visit) {
+                return visit;
+            }
+            assert!(Instant::now() < end, "still not so: {what}: {}", visit.0);
+        }
+    }
+}
+
+/// Pages of the template that are not zeros.
+const PRESENT: u64 = PAGES / 8 * 7;
+
+impl House {
+    /// The words of `touch` with the pool as the first source.
+    fn touch(&self, line: &str) -> String {
+        format!("touch --source rdma:{POOL},key={} {line} @template", self.path("key"))
+    }
+
+    fn touched(&self, line: &str) -> Vec<Visit> {
+        Visit::all(&self.pool(2, &self.touch(line)))
+    }
+}
+
+fn processes_are_served_by_rdma(house: &House) {
+    let _daemon = house.serve("");
+    for line in ["--batch 1", "--batch 512 --times 2"] {
+        for visit in house.touched(line) {
+            assert_eq!(
+                (visit.count("rdma", "pages"), visit.count("rdma", "failures")),
+                (PRESENT, 0),
+                "{}",
+                visit.0
+            );
+        }
+    }
+    let polling =
+        format!("touch --source rdma:{POOL},key={},completions=polling @template", house.path("key"));
+    let visit = Visit::of(&house.pool(2, &polling));
+    assert_eq!(visit.count("rdma", "pages"), PRESENT, "{}", visit.0);
+    // What one process has fetched, the next has.
+    let shared = house.touched("--shared --times 3");
+    let pages: Vec<u64> = shared.iter().map(|visit| visit.count("rdma", "pages")).collect();
+    assert_eq!(pages, [PRESENT, 0, 0]);
+}
+
+fn processes_get_their_pages_through_failures(house: &House) {
+    let daemon = house.serve("");
+    let failing = format!("touch --source rdma:{POOL},key={},fail-every=40 ", house.path("key"));
+    // Nobody else has the pages: it connects again and again.
+    let visit = Visit::of(&house.pool(2, &format!("{failing} --patience 10000 @template")));
+    assert!(visit.count("rdma", "failures") > 0 && visit.count("rdma", "pages") >= PRESENT, "{}", visit.0);
+    // Meanwhile, the next source is asked.
+    let visit = Visit::of(&house.pool(2, &format!("{failing} --source file @template")));
+    assert!(visit.count("file", "pages") > 0 && visit.count("rdma", "failures") > 0, "{}", visit.0);
+
+    let mut visits = Visits::start(house, "--patience 10000");
+    daemon.signal(libc::SIGUSR1).expect("a guest that lives");
+    visits.until("old keys are refused", |visit| visit.count("rdma", "failures") > 0);
+    let visit = visits.next();
+    assert_eq!(visit.count("rdma", "pages"), PRESENT, "{}", visit.0);
+    drop(visits);
+
+    let plug = house.lab.plug(1).expect("a wire");
+    let down = |seconds| {
+        plug.set_in(false);
+        thread::sleep(Duration::from_secs(seconds));
+        plug.set_in(true);
+    };
+    let mut visits = Visits::start(house, "--patience 20000");
+    down(5);
+    visits.until("pages come again", |visit| visit.count("rdma", "pages") == PRESENT);
+    drop(visits);
+    let mut visits = Visits::start(house, "--source file --patience 200");
+    down(5);
+    visits.until("pages came from the file", |visit| visit.count("file", "pages") > 0);
+    visits.until("pages come by RDMA again", |visit| visit.count("rdma", "pages") == PRESENT);
+}
+
+fn processes_go_on_without_the_pool_or_end_with_a_reason(house: &House) {
+    let daemon = house.serve("");
+    let mut with_file = Visits::start(house, "--source file");
+    daemon.signal(libc::SIGKILL).expect("a guest that lives");
+    with_file.until("all pages come from the file", |visit| visit.count("file", "pages") == PRESENT);
+    drop(daemon);
+    let daemon = house.serve("");
+    with_file.until("pages come by RDMA again", |visit| visit.count("rdma", "pages") == PRESENT);
+    drop(with_file);
+
+    let alone = Visits::start(house, "--patience 2000");
+    let begin = Instant::now();
+    daemon.signal(libc::SIGKILL).expect("a guest that lives");
+    let ended = alone.job.wait(MINUTE).expect("an end");
+    assert!(!ended.is_success() && ended.errors.contains("was ended: page "), "{ended:?}");
+    assert!(ended.errors.contains(&format!("rdma {POOL} said last: the connection failed")), "{ended:?}");
+    assert!(begin.elapsed() < Duration::from_secs(25), "it took {:?}", begin.elapsed());
+    drop(daemon);
+
+    // A template that did not get into the pool.
+    let _daemon = house.serve("");
+    let key = house.path("key");
+    let visit =
+        Visit::of(&house.pool(2, &format!("touch --source rdma:{POOL},key={key} --source file @other")));
+    assert_eq!(visit.count("file", "pages"), 512 / 8 * 7, "{}", visit.0);
+    house.refused(2, &format!("touch --source rdma:{POOL},key={key} @other"), "no such template");
+    let wrong = house.path("wrong-key");
+    house.refused(2, &format!("touch --source rdma:{POOL},key={wrong} @template"), "has another key");
+}
+
+fn a_page_that_was_overwritten_in_the_pool_is_never_used(house: &House) {
+    // The pool is the CXL device, where it lies; guest 2 may change what is on it.
+    let serve = format!("serve --listen {POOL} --key @key --device /dev/dax0.0");
+    let mut daemon = house.start(1, &serve);
+    daemon.wait_for("serving on", MINUTE).expect("a daemon");
+    let visit = &house.touched("")[0];
+    assert_eq!(visit.count("rdma", "pages"), PRESENT, "{}", visit.0);
+    let listed = house.pool(2, "list --device /dev/dax0.0");
+    for name in listed.lines().filter_map(|line| line.split_whitespace().next()) {
+        house.pool(2, &format!("remove --device /dev/dax0.0 {name}"));
+    }
+    house.pool(2, "fill --device /dev/dax0.0 --name intruder @third");
+    let visit = &house.touched("--source file")[0];
+    assert!(visit.count("rdma", "wrong_pages") > 0, "{}", visit.0);
+    assert_eq!(visit.count("file", "pages"), PRESENT, "{}", visit.0);
+    house.refused(2, &house.touch(""), "has another hash than the template's table");
+}
+
 fn a_pool_survives_a_guest_that_dies_while_it_reads(house: &House) {
     let mut daemon = house.serve("");
+    let visits = Visits::start(house, "--batch 64");
     let reader = house.read(10_000, 20);
     house.node(2).kill();
+    assert!(visits.job.wait(MINUTE).is_err(), "the guest is dead");
     let gone = reader.wait(MINUTE).expect_err("the guest is dead");
     assert!(gone.to_string().starts_with("guest 2 is gone"), "{gone}");
     house.pool(1, READ);
@@ -347,7 +531,7 @@ fn e11_measures_tiers_in_a_guest() {
     let text = fs::read_to_string(own.path().join("measurements/e11-kick.json")).expect("what was measured");
     let measured: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let rows = measured["rows"].as_array().expect("rows");
-    for tier in ["dram", "cxl-fsdax", "cxl-devdax", "criu"] {
+    for tier in ["dram", "cxl-fsdax", "rdma-batch", "criu"] {
         let of = |metric: &str| {
             let row = rows.iter().find(|row| row["subject"] == tier && row["metric"] == metric);
             let row = row.unwrap_or_else(|| panic!("{tier}, {metric}: {rows:?}"));

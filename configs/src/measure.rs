@@ -65,6 +65,8 @@ pub enum Measure {
         tiers: Vec<String>,
         /// Starts from each tier.
         starts: u32,
+        /// Guests: with 2, the pool that is read by RDMA is a guest of its own.
+        guests: u32,
     },
     /// All kinds of agents at once, with a browser each and with shared ones.
     Agents {
@@ -91,7 +93,8 @@ impl Measure {
     pub const VM_METHODS: &'static [&'static str] =
         &["vanilla-ch", "e2b", "e2b+", "trenvx-vm-guest-cache", "trenvx-vm"];
     /// Tiers of [`Measure::Pools`].
-    pub const TIERS: &'static [&'static str] = &["dram", "cxl-fsdax", "cxl-devdax", "criu", "criu-lazy"];
+    pub const TIERS: &'static [&'static str] =
+        &["dram", "cxl-fsdax", "cxl-devdax", "rdma-lazy", "rdma-batch", "rdma-private", "criu", "criu-lazy"];
     /// Most microVMs at a time: more would wait for each other on a small machine instead of showing anything.
     pub const MOST_VMS: u32 = 3;
 

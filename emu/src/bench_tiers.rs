@@ -5,10 +5,12 @@
 //! tier is done, every page that it holds is compared with the template's table: what functions wrote has not
 //! reached it.
 
+use std::cell::Cell;
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,11 +23,15 @@ use crate::pager::source::spec::{OpenSource, SourceSpec};
 use crate::pager::{self, Client, Mode, Options, Server};
 use crate::pool::device::Device;
 use crate::pool::folder::{self, Folder};
+use crate::pool::rdma::{self, Key, Remote};
 use crate::pool::survey::survey;
 use crate::sandbox::{Base, Config, Manager, Mode as Isolation, Sandbox};
+use crate::template::pages::{PageTable, TABLE};
 use crate::template::{Backing, Prepared, Scratch, Served, Store, Subject, Template, usage};
 
 const PAGE: u64 = 4096;
+/// How long the page server waits for a pool. An emulated host takes its time, above all to connect.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Calls before a function is captured or dumped.
 const WARM_UPS: u32 = 3;
 
@@ -37,8 +43,14 @@ pub enum Tier {
     Dram,
     /// Files on a CXL device, mapped without a page cache.
     CxlFsdax,
-    /// A CXL device as a whole, by a page server: a page at each fault.
+    /// A CXL device as a whole, by a page server: copies.
     CxlDevdax,
+    /// A pool on another host by RDMA, by a page server: a page at each fault, into a cache that all processes share.
+    RdmaLazy,
+    /// The same, sixteen pages at a fault.
+    RdmaBatch,
+    /// The same sixteen, copied into each process, as published.
+    RdmaPrivate,
     /// CRIU's images, read at the restore.
     Criu,
     /// CRIU's images, read when pages are touched.
@@ -47,7 +59,16 @@ pub enum Tier {
 
 impl Tier {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Dram, Self::CxlFsdax, Self::CxlDevdax, Self::Criu, Self::CriuLazy];
+    pub const ALL: [Self; 8] = [
+        Self::Dram,
+        Self::CxlFsdax,
+        Self::CxlDevdax,
+        Self::RdmaLazy,
+        Self::RdmaBatch,
+        Self::RdmaPrivate,
+        Self::Criu,
+        Self::CriuLazy,
+    ];
 
     /// Its name.
     #[must_use]
@@ -56,6 +77,9 @@ impl Tier {
             Self::Dram => "dram",
             Self::CxlFsdax => "cxl-fsdax",
             Self::CxlDevdax => "cxl-devdax",
+            Self::RdmaLazy => "rdma-lazy",
+            Self::RdmaBatch => "rdma-batch",
+            Self::RdmaPrivate => "rdma-private",
             Self::Criu => "criu",
             Self::CriuLazy => "criu-lazy",
         }
@@ -77,6 +101,8 @@ pub struct Settings {
     pub fsdax: Option<PathBuf>,
     /// A CXL device as a whole, formatted.
     pub devdax: Option<PathBuf>,
+    /// A pool that serves the templates on that device by RDMA, and the file with its key.
+    pub rdma: Option<(SocketAddr, PathBuf)>,
 }
 
 /// What one tier gave: medians over its starts.
@@ -94,6 +120,8 @@ pub struct Row {
     pub reply_ms: f64,
     /// Pages that came from the tier until then.
     pub pages: u64,
+    /// The same of the first start, which finds no page that an earlier one has fetched.
+    pub first_pages: u64,
     /// After the reply: memory of its own, bytes.
     pub private_bytes: u64,
     /// After the reply: its share of all memory, bytes.
@@ -127,7 +155,7 @@ pub fn run(settings: &Settings) -> Result<Vec<Row>, Failure> {
     let scratch = Scratch::new()?;
     let (sandbox, template) = subject.capture(&manager, scratch.store(), WARM_UPS)?;
     manager.destroy(sandbox);
-    let bench = Bench { settings, subject, manager, template };
+    let bench = Bench { settings, subject, manager, template, filled: Cell::new(false) };
     Ok(settings
         .tiers
         .iter()
@@ -147,6 +175,8 @@ struct Bench<'a> {
     subject: Subject,
     manager: Manager,
     template: Template,
+    /// The template is on the device.
+    filled: Cell<bool>,
 }
 
 impl Bench<'_> {
@@ -161,7 +191,10 @@ impl Bench<'_> {
                 drop(Folder::open(template.folder())?);
                 self.mapped(&template)
             }
-            Tier::CxlDevdax => self.served(),
+            Tier::CxlDevdax => self.devdax(),
+            Tier::RdmaLazy => self.rdma(Mode::Shared, 1),
+            Tier::RdmaBatch => self.rdma(Mode::Shared, 16),
+            Tier::RdmaPrivate => self.rdma(Mode::Private, 16),
             Tier::Criu => self.criu(Way::Plain),
             Tier::CriuLazy => self.criu(Way::Lazy),
         }
@@ -182,22 +215,48 @@ impl Bench<'_> {
         Ok((samples, template.manifest().pages.present))
     }
 
-    fn served(&self) -> Result<(Vec<Sample>, u64), Failure> {
+    /// The device, with the template on it.
+    fn device(&self) -> Result<&Path, Failure> {
         let device = self.settings.devdax.as_ref().ok_or("no CXL device was named")?;
-        Device::open_mut(device)?.fill(self.template.id(), self.template.folder())?;
-        let source: SourceSpec = format!("devdax:{}", device.display()).parse()?;
+        if !self.filled.replace(true) {
+            Device::open_mut(device)?.fill(self.template.id(), self.template.folder())?;
+        }
+        Ok(device)
+    }
+
+    fn devdax(&self) -> Result<(Vec<Sample>, u64), Failure> {
+        let device = self.device()?;
+        let samples = self.served(&format!("devdax:{}", device.display()), Options::new(Mode::Private))?;
+        let survey = survey(&mut Device::open(device)?.template(self.template.id())?, 64)?;
+        Ok((samples, survey.pages))
+    }
+
+    fn rdma(&self, mode: Mode, batch: usize) -> Result<(Vec<Sample>, u64), Failure> {
+        let (address, key) = self.settings.rdma.as_ref().ok_or("no pool was named")?;
+        self.device()?;
+        let source = format!("rdma:{address},key={}", key.display());
+        let samples = self.served(&source, Options { batch, ..Options::new(mode) })?;
+        let table = PageTable::read(&self.template.folder().join(TABLE))?;
+        let (key, root) = (Key::read(key)?, *table.root().as_bytes());
+        let remote = Remote { address: *address, key, root, patience: Duration::from_secs(20) };
+        let survey = survey(&mut rdma::Client::connect(remote)?, 16)?;
+        Ok((samples, survey.pages))
+    }
+
+    /// Starts that a page server serves from this source.
+    fn served(&self, source: &str, options: Options) -> Result<Vec<Sample>, Failure> {
+        let source: SourceSpec = source.parse()?;
         let socket = std::env::temp_dir().join(format!("trenvx-tiers-{}", std::process::id()));
         let sources = vec![Arc::new(source) as Arc<dyn OpenSource>];
-        let server = Server::start(pager::Config::new(socket.clone(), sources))?;
+        let mut config = pager::Config::new(socket.clone(), sources);
+        config.patience = PATIENCE;
+        let server = Server::start(config)?;
         let client = Client::connect(&socket)?;
         let faults = File::options().read(true).write(true).open("/dev/userfaultfd")?;
-        let served = Served {
-            client: &client,
-            folder: self.template.folder(),
-            options: Options::new(Mode::Private),
-            device: faults.as_fd(),
-        };
-        let prepared = Prepared::new(&self.template, Backing::Fault)?;
+        let served =
+            Served { client: &client, folder: self.template.folder(), options, device: faults.as_fd() };
+        let backing = if options.mode == Mode::Shared { Backing::FaultShared } else { Backing::Fault };
+        let prepared = Prepared::new(&self.template, backing)?;
         let fetched = || server.report().sources.iter().map(|source| source.counts.pages).sum::<u64>();
         let mut samples = Vec::new();
         for _ in 0..self.settings.starts {
@@ -207,8 +266,7 @@ impl Bench<'_> {
             let attach = began.elapsed();
             samples.push(self.first_reply(attached.sandbox, attach, |_| Ok(fetched() - before))?);
         }
-        let survey = survey(&mut Device::open(device)?.template(self.template.id())?, 64)?;
-        Ok((samples, survey.pages))
+        Ok(samples)
     }
 
     fn criu(&self, way: Way) -> Result<(Vec<Sample>, u64), Failure> {
@@ -285,6 +343,7 @@ fn row(tier: Tier, not_run: Option<String>, samples: &[Sample], verified: u64) -
         attach_ms: of(|sample| sample.attach.as_secs_f64() * 1e3),
         reply_ms: of(|sample| sample.reply.as_secs_f64() * 1e3),
         pages: of(|sample| sample.pages as f64) as u64,
+        first_pages: samples.first().map_or(0, |sample| sample.pages),
         private_bytes: of(|sample| sample.memory.private_bytes as f64) as u64,
         proportional_bytes: of(|sample| sample.memory.proportional_bytes as f64) as u64,
         verified,

@@ -1,5 +1,6 @@
 //! `trenvx emu bench tiers`: attach and first reply from each tier.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ::emu::bench_tiers::{Settings, Tier, run as measure};
@@ -13,7 +14,8 @@ pub struct TiersArgs {
     /// The function.
     #[arg(value_name = "NAME", default_value = "json-serde")]
     function: String,
-    /// Only these tiers (dram, cxl-fsdax, cxl-devdax, criu, criu-lazy); default: all.
+    /// Only these tiers (dram, cxl-fsdax, cxl-devdax, rdma-lazy, rdma-batch, rdma-private, criu, criu-lazy); default:
+    /// all.
     #[arg(long = "tier", value_name = "NAME", value_parser = tier)]
     tiers: Vec<Tier>,
     /// Starts from each tier.
@@ -25,6 +27,12 @@ pub struct TiersArgs {
     /// A CXL device as a whole (`emu pool device --mode devdax`, then `emu pool format`).
     #[arg(long, value_name = "DEVICE")]
     devdax: Option<PathBuf>,
+    /// A pool that serves the templates on that device by RDMA (`emu pool serve --device`).
+    #[arg(long, value_name = "HOST:PORT", requires = "key", requires = "devdax")]
+    rdma: Option<SocketAddr>,
+    /// File with that pool's key.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 fn tier(name: &str) -> Result<Tier, String> {
@@ -39,10 +47,11 @@ fn tier(name: &str) -> Result<Tier, String> {
 /// # Errors
 /// If the function is not set up or cannot be captured.
 pub fn run(folders: &Folders, args: TiersArgs) -> anyhow::Result<()> {
-    let TiersArgs { function, tiers, starts, fsdax, devdax } = args;
+    let TiersArgs { function, tiers, starts, fsdax, devdax, rdma, key } = args;
     let tiers = if tiers.is_empty() { Tier::ALL.to_vec() } else { tiers };
     let places = Places::here(&folders.out)?;
-    let settings = Settings { places, function, tiers, starts, fsdax, devdax };
+    let rdma = rdma.zip(key);
+    let settings = Settings { places, function, tiers, starts, fsdax, devdax, rdma };
     for row in measure(&settings).map_err(|error| anyhow::anyhow!("{error}"))? {
         println!("{}", serde_json::to_string(&row)?);
     }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
+use emu::pager::source::spec::{SYNTAX, SourceSpec};
+use emu::pager::{self, lab::visit};
 use emu::pool::device::Device;
 use emu::pool::folder::{self, Folder};
 use emu::pool::namespace::{self, Mode};
@@ -41,6 +43,8 @@ enum Command {
     Serve(ServeArgs),
     /// Read a template from end to end, compare every page with its hash, and say how fast that was.
     Read(ReadArgs),
+    /// Have processes touch all of a template, served from these sources, and compare everything that they saw.
+    Touch(TouchArgs),
     /// Try what a pool must refuse.
     Attempt(AttemptArgs),
     /// Make a template of random pages.
@@ -117,8 +121,11 @@ struct ServeArgs {
     #[arg(long = "allow", value_name = "ADDRESS")]
     allowed: Vec<IpAddr>,
     /// Folders of templates.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "device")]
     templates: Vec<PathBuf>,
+    /// A device that is mapped as a whole: the templates on it are registered where they lie, when they are asked for.
+    #[arg(long, value_name = "FILE")]
+    device: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +163,30 @@ struct ReadArgs {
 }
 
 #[derive(Debug, Args)]
+struct TouchArgs {
+    /// Where pages come from (repeat for those that are asked when one fails).
+    #[arg(long = "source", value_name = "SOURCE", required = true, help = SYNTAX)]
+    sources: Vec<SourceSpec>,
+    /// One cache for all processes instead of copies.
+    #[arg(long)]
+    shared: bool,
+    /// Pages that are installed for one fault.
+    #[arg(long, value_name = "K", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=512))]
+    batch: u16,
+    /// Random reads and writes of each process before it reads everything.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    steps: usize,
+    /// So many processes, one after another.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    times: u32,
+    /// How long a source may take to answer before the next is asked, ms.
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    patience: u64,
+    /// Folder of the template.
+    template: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct AttemptArgs {
     /// The pool.
     #[arg(long, value_name = "HOST:PORT")]
@@ -166,6 +197,9 @@ struct AttemptArgs {
     /// Table of a template in it, or the template's folder.
     #[arg(long, value_name = "FILE")]
     table: PathBuf,
+    /// Table of another template in it, or that template's folder: must not be reached on a connection for the first.
+    #[arg(long, value_name = "FILE")]
+    other: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -203,6 +237,7 @@ pub fn run(args: PoolArgs) -> anyhow::Result<()> {
         }
         Command::Serve(args) => serve(args),
         Command::Read(args) => read(&args),
+        Command::Touch(args) => touch(args),
         Command::Attempt(args) => attempt(&args),
         Command::Synthetic(args) => {
             let table = synthetic(&args.folder, args.pages, args.seed)
@@ -277,7 +312,7 @@ fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let key = Key::read_or_make(&args.key).with_context(|| format!("{}", args.key.display()))?;
     let orders = orders::Orders::new().context("cannot watch for signals")?;
-    let mut server = Server::start(args.listen, key, args.allowed, &args.templates)?;
+    let mut server = Server::start(args.listen, key, args.allowed, &args.templates, args.device)?;
     for (root, pages) in server.templates() {
         let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
         println!("template {root}, {pages} pages");
@@ -332,11 +367,25 @@ fn repeat<R: PageReader>(
     Ok(())
 }
 
+fn touch(args: TouchArgs) -> anyhow::Result<()> {
+    let mode = if args.shared { pager::Mode::Shared } else { pager::Mode::Private };
+    let settings = visit::Settings {
+        template: args.template,
+        sources: args.sources,
+        options: pager::Options { batch: args.batch.into(), ..pager::Options::new(mode) },
+        patience: Duration::from_millis(args.patience),
+        steps: args.steps,
+    };
+    let tell = |visit: &visit::Visit| println!("{}", serde_json::to_string(visit).expect("plain data"));
+    Ok(visit::run(&settings, args.times, tell)?)
+}
+
 fn attempt(args: &AttemptArgs) -> anyhow::Result<()> {
     let remote = remote(args.from, &args.key, &args.table, 20.0)?;
+    let other = args.other.as_deref().map(root).transpose()?;
     let mut allowed = 0;
-    for attempt in Attempt::ALL {
-        let refused = attempt.is_refused(&remote)?;
+    for attempt in Attempt::ALL.into_iter().filter(|attempt| other.is_some() || !attempt.needs_other()) {
+        let refused = attempt.is_refused(&remote, other)?;
         println!("{attempt:?}: {}", if refused { "refused" } else { "ALLOWED" });
         allowed += usize::from(!refused);
     }

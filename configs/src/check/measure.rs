@@ -38,6 +38,7 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
             function: section.get("function", values::text),
             tiers: known(&section, "tiers", "tier", Measure::TIERS),
             starts: section.get("starts", values::count),
+            guests: section.get("guests", one_or_two),
         },
         "agents" => Measure::Agents {
             count: section.get("count", values::count),
@@ -113,6 +114,13 @@ fn guest_memory(value: &Value) -> Result<u32, String> {
         return Ok(mib);
     }
     Err(format!("{} is no guest memory: write whole MiB from 192 MiB to 16 GiB", value.written()))
+}
+
+fn one_or_two(value: &Value) -> Result<u32, String> {
+    match values::count(value)? {
+        guests @ 1..=2 => Ok(guests),
+        guests => Err(format!("{guests} guests cannot be: write 1, or 2 for a pool in a guest of its own")),
+    }
 }
 
 fn few_vms(value: &Value) -> Result<u32, String> {

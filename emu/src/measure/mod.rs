@@ -83,7 +83,9 @@ pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
             vms::starts(places, methods, memory_mib, *starts)
         }
         Measure::PageCache { vms, memory_mib } => vms::page_cache(places, *vms, *memory_mib),
-        Measure::Pools { function, tiers, starts } => pools::run(places, function, tiers, *starts),
+        Measure::Pools { function, tiers, starts, guests } => {
+            pools::run(places, function, tiers, *starts, *guests)
+        }
         Measure::Agents { count, rounds, per_browser, speed } => {
             agents::run(*count, *rounds, *per_browser, *speed)
         }

@@ -1,4 +1,4 @@
-//! Attach and first reply from each tier, in a guest of the lab that has a CXL device.
+//! Attach and first reply from each tier, in a guest of the lab that has a CXL device and reads another by RDMA.
 //!
 //! The guest runs the same program (`emu bench tiers`) and sends its rows back. Devices are emulated: what is counted
 //! and compared is true, times say nothing of such devices, and every row says so.
@@ -11,7 +11,8 @@ use runs::{Chart, MeasuredRow};
 use super::{Error, Outcome};
 use crate::bench_tiers::Row;
 use crate::functions::{self, Places};
-use crate::guest::{self, Backing, Lab, LabError, Spec};
+use crate::guest::{self, Backing, Ended, Job, Lab, LabError, Node, Spec};
+use crate::pool::rdma::Key;
 
 const MIB: f64 = (1 << 20) as f64;
 /// How long the guest may take for everything after it is up.
@@ -20,17 +21,27 @@ const WITHIN: Duration = Duration::from_secs(600);
 const MEMORY_MIB: u64 = 2048;
 const CXL_MIB: u64 = 1024;
 
-/// Prepares the devices and measures: the folder of all outputs, the function, starts, then words for each tier.
-const SCRIPT: &str = r#"set -e
-out=$1 function=$2 starts=$3; shift 3
+/// Prepares the devices; prints the one that is used as a whole.
+const PREPARE: &str = "set -e
 dax=$(trenvx emu pool device --mode devdax --mib 512)
-trenvx emu pool format --device "$dax" >&2
+trenvx emu pool format --device $dax >&2
 trenvx emu pool device --mode fsdax --mount /mnt/pool >&2
-exec trenvx --out "$out" emu bench tiers "$function" --starts "$starts" --devdax "$dax" --fsdax /mnt/pool "$@"
-"#;
+echo $dax
+";
+/// How long that may take, and a pool to be up.
+const PREPARED_WITHIN: Duration = Duration::from_secs(120);
+/// Port of the pool.
+const PORT: u16 = 7471;
 
-/// Boots a guest, measures in it, and ends it.
-pub(super) fn run(places: &Places, function: &str, tiers: &[String], starts: u32) -> Result<Outcome, Error> {
+/// Boots guests, measures in the first, and ends them. What is read by RDMA lies in the second, or in the same if there
+/// is no other: either way on the CXL device, which all have, and into which the first has put it.
+pub(super) fn run(
+    places: &Places,
+    function: &str,
+    tiers: &[String],
+    starts: u32,
+    guests: u32,
+) -> Result<Outcome, Error> {
     // Its code is laid out here: the guest sees this machine's files read-only.
     functions::find(places, function)?.locate(places)?;
     let program =
@@ -39,22 +50,44 @@ pub(super) fn run(places: &Places, function: &str, tiers: &[String], starts: u32
     let mut spec = Spec::new(&places.out.join(guest::FOLDER), &program, &logs);
     spec.cpus = 2;
     spec.memory_mib = MEMORY_MIB;
-    spec.cxl = Some((CXL_MIB, Backing::Fresh));
+    let rdma = tiers.iter().any(|tier| tier.starts_with("rdma"));
+    spec.nodes = if rdma { guests as usize } else { 1 };
+    spec.cxl = Some((CXL_MIB, if spec.nodes > 1 { Backing::Shared } else { Backing::Fresh }));
+    spec.rdma = rdma;
     spec.criu = true;
     spec.sandboxes = true;
-    eprintln!("booting a guest with CXL memory");
+    eprintln!("booting {} with CXL memory", if spec.nodes > 1 { "guests" } else { "a guest" });
     let lab = Lab::boot(&spec)?;
     let label = label(lab.accelerator().name());
+    let nothing =
+        |ended: &Ended| Error::Nothing(format!("{}; logs are in {}", ended.errors.trim(), logs.display()));
+    let prepared = lab.node(0).run(["sh", "-c", PREPARE], PREPARED_WITHIN)?;
+    if !prepared.is_success() {
+        return Err(nothing(&prepared));
+    }
+    let device = prepared.output.trim();
     let path = |path: &std::path::Path| path.display().to_string();
     let functions = format!("{}={}", functions::FUNCTIONS_VARIABLE, path(&places.functions));
-    let mut words = vec!["env".to_owned(), functions, "sh".into(), "-c".into(), SCRIPT.into(), "sh".into()];
-    words.extend([path(&places.out), function.to_owned(), starts.to_string()]);
+    let mut words = ["env", &functions, "trenvx", "--out", &path(&places.out)].map(str::to_owned).to_vec();
+    words.extend(["emu", "bench", "tiers", function, "--starts", &starts.to_string()].map(str::to_owned));
+    words.extend(["--devdax", device, "--fsdax", "/mnt/pool"].map(str::to_owned));
     words.extend(tiers.iter().flat_map(|tier| ["--tier".to_owned(), tier.clone()]));
+    let pool = if rdma {
+        let key = logs.join("key");
+        Key::read_or_make(&key).map_err(|why| LabError::Step { step: "make a key".into(), why })?;
+        let node = lab.node(spec.nodes - 1);
+        let address = format!("{}:{PORT}", Lab::address(node.number()));
+        words.extend(["--rdma", &address, "--key", &path(&key)].map(str::to_owned));
+        Some(serve(node, device, &address, &path(&key))?)
+    } else {
+        None
+    };
     let ended = lab.node(0).run(words, WITHIN)?;
+    drop(pool);
     drop(lab);
     let rows: Vec<Row> = ended.output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     if !ended.is_success() || rows.len() != tiers.len() {
-        return Err(Error::Nothing(format!("{}; logs are in {}", ended.errors.trim(), logs.display())));
+        return Err(nothing(&ended));
     }
     let _ = fs::remove_dir_all(&logs);
     Ok(Outcome {
@@ -65,6 +98,12 @@ pub(super) fn run(places: &Places, function: &str, tiers: &[String], starts: u32
                 "pools-pages",
                 "Pages that came from the tier until the first reply",
                 "pages",
+                "Pages",
+            ),
+            Chart::wholes(
+                "pools-first-pages",
+                "The same of the first start, which finds none that an earlier one has fetched",
+                "pages of the first start",
                 "Pages",
             ),
             Chart::wholes("pools-memory", "Memory of its own after the first reply", "private memory", "MiB"),
@@ -78,6 +117,20 @@ pub(super) fn run(places: &Places, function: &str, tiers: &[String], starts: u32
         wrong: Vec::new(),
         stand_ins: vec![format!("{CXL_MIB} MiB of this machine's DRAM stand for a CXL device in a guest")],
     })
+}
+
+/// Starts the pool daemon in a guest: it serves what is on the device, where it lies.
+fn serve<'a>(node: &'a Node, device: &str, address: &str, key: &str) -> Result<Job<'a>, Error> {
+    let found = ["trenvx", "emu", "pool", "device", "--mode", "devdax", "--read-only"];
+    let found = node.run(found, PREPARED_WITHIN)?;
+    if !found.is_success() || found.output.trim() != device {
+        let (wrong, number) = (found.errors.trim(), node.number() + 1);
+        return Err(Error::Nothing(format!("guest {number} does not find {device}: {wrong}")));
+    }
+    let words = ["trenvx", "emu", "pool", "serve", "--device", device, "--listen", address, "--key", key];
+    let mut daemon = node.start(words)?;
+    daemon.wait_for("serving on", PREPARED_WITHIN)?;
+    Ok(daemon)
 }
 
 /// What has to be read with each row.
@@ -110,6 +163,7 @@ fn measured(row: &Row, label: &str) -> Vec<MeasuredRow> {
         of("start", "attach", "ms", row.attach_ms),
         of("start", "first reply", "ms", row.reply_ms),
         of("pages", "", "", row.pages as f64),
+        of("pages of the first start", "", "", row.first_pages as f64),
         of("bytes", "", "MiB", row.pages as f64 * 4096.0 / MIB),
         of("private memory", "", "MiB", row.private_bytes as f64 / MIB),
         of("proportional memory", "", "MiB", row.proportional_bytes as f64 / MIB),

@@ -274,9 +274,7 @@ impl Uffd {
             Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
         };
         let user_mode_only = 1;
-        let made = Self(make(0).or_else(|_| make(user_mode_only))?);
-        made.call(IOCTL_API, &mut [API, features, 0])?;
-        Ok(made)
+        Self(make(0).or_else(|_| make(user_mode_only))?).agreed(features)
     }
 
     /// The same by `/dev/userfaultfd`, which no privilege is needed for; of what a page server needs, on older kernels
@@ -292,15 +290,18 @@ impl Uffd {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the device has just made it.
-        let made = Self(unsafe { OwnedFd::from_raw_fd(fd) });
-        match made.call(IOCTL_API, &mut [API, features, 0]) {
+        Self(unsafe { OwnedFd::from_raw_fd(fd) }).agreed(features)
+    }
+
+    fn agreed(self, features: u64) -> io::Result<Self> {
+        match self.call(IOCTL_API, &mut [API, features, 0]) {
             // A feature that the kernel does not know: nothing is agreed on then, and one may ask for less.
             Err(Errno::INVAL) if features == feature::SERVED => {
-                made.call(IOCTL_API, &mut [API, feature::SERVED_BEFORE_POISON, 0])?;
+                self.call(IOCTL_API, &mut [API, feature::SERVED_BEFORE_POISON, 0])?;
             }
             agreed => agreed?,
         }
-        Ok(made)
+        Ok(self)
     }
 
     /// A descriptor that somebody has made and agreed on.

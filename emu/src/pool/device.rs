@@ -250,6 +250,19 @@ impl OnDevice {
         self.entry.pages
     }
 
+    /// The address of byte `at` of its pages, with the table behind them; `length` bytes follow.
+    ///
+    /// # Panics
+    /// If they do not.
+    pub(super) fn at(&self, at: usize, length: usize) -> *mut u8 {
+        let own = self.entry.pages as usize * (PAGE + size_of::<PageHash>());
+        assert!(
+            at.checked_add(length).is_some_and(|end| end <= own.max(1)),
+            "pages and table of the template"
+        );
+        self.device.memory.at(self.entry.start as usize + at, length)
+    }
+
     /// Copies consecutive pages out, as they are on the device now.
     ///
     /// # Panics

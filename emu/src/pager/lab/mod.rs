@@ -9,6 +9,7 @@ pub mod program;
 pub mod soak;
 pub mod tasks;
 mod templates;
+pub mod visit;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -238,10 +238,14 @@ impl Handler {
             let failed = match self.queue_of(&template, read.attempt.tier) {
                 Ok(true) => match self.submit(&read) {
                     Ok(()) => return Filled::Pending(read.count),
-                    // A queue that stays full is one that does not answer.
-                    Err(SourceError::Full) if read.started.elapsed() < self.patience() => {
-                        self.unclaim(&read);
-                        return Filled::Later;
+                    Err(error) if template.tiers.is_to_wait(read.attempt, &error) => {
+                        if read.started.elapsed() < self.patience() {
+                            self.unclaim(&read);
+                            return Filled::Later;
+                        }
+                        // A queue that stays full is one that does not answer.
+                        self.silence(&read);
+                        error
                     }
                     Err(error) => error,
                 },

@@ -135,15 +135,20 @@ impl Handler {
         while let Some(token) = self.reads.older(before) {
             let Some(mut read) = self.reads.take(token) else { return };
             let late = SourceError::Late(patience.as_millis() as u64);
-            let (name, until) =
-                ((read.template.number, read.attempt.tier), Instant::now() + patience * SILENT);
-            self.silent.retain(|(other, until)| *other != name && Instant::now() < *until);
-            self.silent.push((name, until));
+            self.silence(&read);
             match self.fall(&mut read, &late) {
                 Ok(()) => self.retries.push(read),
                 Err(reason) => self.settle_alone(&read, Filled::Failed(reason)),
             }
         }
+    }
+
+    /// Does not ask the source of a read first for a while.
+    pub(super) fn silence(&mut self, read: &ReadFor) {
+        let name = (read.template.number, read.attempt.tier);
+        let until = Instant::now() + self.shared.config.patience * SILENT;
+        self.silent.retain(|(other, until)| *other != name && Instant::now() < *until);
+        self.silent.push((name, until));
     }
 
     pub(super) fn read_again(&mut self, read: &ReadFor) {

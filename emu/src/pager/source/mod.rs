@@ -14,6 +14,7 @@ pub mod devdax;
 pub mod dram;
 pub mod faulty;
 pub mod file;
+pub mod rdma;
 pub mod spec;
 pub mod tcp;
 pub mod tiers;
@@ -50,6 +51,12 @@ pub enum SourceError {
     /// No more reads can be outstanding; try again when one is complete.
     #[error("its queue is full")]
     Full,
+    /// A connection is being made for the first time; try again soon.
+    #[error("it is still being connected to")]
+    Connecting,
+    /// The connection broke or could not be made. It is being made again meanwhile.
+    #[error("the connection failed: {0}")]
+    Down(String),
     /// No answer came in time.
     #[error("no answer within {0} ms")]
     Late(u64),
@@ -112,7 +119,8 @@ pub trait ReadQueue: Send {
     /// Starts to read up to [`MOST_PAGES`] consecutive pages. Every accepted token is completed exactly once.
     ///
     /// # Errors
-    /// [`SourceError::Full`] when it must be tried again later; others fail this read at once.
+    /// [`SourceError::Full`] and [`SourceError::Connecting`] when it must be tried again later, and
+    /// [`SourceError::Down`] when that may help; others fail this read at once.
     fn submit(&mut self, token: u64, first: u64, count: usize) -> Result<(), SourceError>;
 
     /// Readable when [`ReadQueue::complete`] has something to say.

@@ -1,5 +1,5 @@
-//! Sources by name, as they are typed: `dram`, `file`, `direct`, `tcp:HOST:PORT`, `devdax:FILE`, each
-//! perhaps with a stated delay.
+//! Sources by name, as they are typed: `dram`, `file`, `direct`, `tcp:HOST:PORT`, `devdax:FILE`, `rdma:HOST:PORT`,
+//! each perhaps with a stated delay.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,10 @@ use super::delayed::{Delay, Delayed};
 use super::devdax::DevDax;
 use super::dram::Dram;
 use super::file::FilePages;
+use super::rdma::Rdma;
 use super::tcp::Tcp;
 use super::{PageSource, SourceError};
+use crate::pool::rdma::line::{Completions, Manner};
 use crate::template::pages::{PAGES, PageTable};
 
 /// Opens a source for a template. One for each tier of a server.
@@ -37,10 +39,12 @@ enum Kind {
     File { direct: bool },
     Tcp(String),
     DevDax(PathBuf),
+    Rdma { address: String, key: PathBuf, manner: Manner },
 }
 
 /// How sources are typed.
-pub const SYNTAX: &str = "dram | file | direct | tcp:HOST:PORT | devdax:/dev/dax0.0, then perhaps \
+pub const SYNTAX: &str = "dram | file | direct | tcp:HOST:PORT | devdax:/dev/dax0.0 | \
+    rdma:HOST:PORT,key=FILE[,completions=events|polling][,fail-every=N], then perhaps \
     ,latency=6us ,spread=20% ,seed=1 ,bandwidth=10GB/s ,iops=1000000";
 
 /// Why a source was not understood.
@@ -57,7 +61,7 @@ impl FromStr for SourceSpec {
     fn from_str(given: &str) -> Result<Self, SpecError> {
         let wrong = |wrong: String| SpecError { given: given.to_owned(), wrong };
         let mut parts = given.split(',');
-        let kind = match parts.next().unwrap_or_default() {
+        let mut kind = match parts.next().unwrap_or_default() {
             "dram" => Kind::Dram,
             "file" => Kind::File { direct: false },
             "direct" => Kind::File { direct: true },
@@ -66,6 +70,10 @@ impl FromStr for SourceSpec {
                 Some(("tcp", _)) => return Err(wrong("an address has a host and a port".into())),
                 Some(("devdax", path)) if !path.is_empty() => Kind::DevDax(path.into()),
                 Some(("devdax", _)) => return Err(wrong("a device has a path".into())),
+                Some(("rdma", address)) if address.contains(':') => {
+                    Kind::Rdma { address: address.to_owned(), key: PathBuf::new(), manner: Manner::default() }
+                }
+                Some(("rdma", _)) => return Err(wrong("a pool has a host and a port".into())),
                 _ => return Err(wrong(format!("there is no source `{other}`"))),
             },
         };
@@ -73,6 +81,19 @@ impl FromStr for SourceSpec {
         for part in parts {
             let (key, value) = part.split_once('=').ok_or_else(|| wrong(format!("`{part}` has no value")))?;
             let bad = || wrong(format!("`{value}` is no {key}"));
+            if let Kind::Rdma { key: file, manner, .. } = &mut kind {
+                match key {
+                    "key" => *file = value.into(),
+                    "completions" if value == "events" => manner.completions = Completions::Events,
+                    "completions" if value == "polling" => manner.completions = Completions::Polling,
+                    "completions" => return Err(bad()),
+                    "fail-every" => manner.fail_every = value.parse().map_err(|_| bad())?,
+                    _ => {}
+                }
+                if matches!(key, "key" | "completions" | "fail-every") {
+                    continue;
+                }
+            }
             let delay = delay.get_or_insert(Delay::latency(Duration::ZERO));
             match key {
                 "latency" => delay.latency = duration(value).ok_or_else(bad)?,
@@ -88,6 +109,9 @@ impl FromStr for SourceSpec {
                 }
                 _ => return Err(wrong(format!("there is no setting `{key}`"))),
             }
+        }
+        if matches!(&kind, Kind::Rdma { key, .. } if key.as_os_str().is_empty()) {
+            return Err(wrong("a pool has a key: `,key=FILE`".into()));
         }
         Ok(Self { kind, delay })
     }
@@ -120,6 +144,7 @@ impl OpenSource for SourceSpec {
             Kind::File { direct } => Arc::new(FilePages::open(&path, count, *direct)?),
             Kind::Tcp(address) => Arc::new(Tcp::new(address, table.root(), count)),
             Kind::DevDax(device) => Arc::new(DevDax::open(device, table)?),
+            Kind::Rdma { address, key, manner } => Arc::new(Rdma::open(address, key, *manner, table)?),
         };
         Ok(match self.delay {
             Some(delay) => Arc::new(Delayed::new(source, delay)),
@@ -148,6 +173,10 @@ mod tests {
         assert_eq!(tcp, SourceSpec { kind: Kind::Tcp("pool:7000".into()), delay: None });
         let device: SourceSpec = "devdax:/dev/dax0.0".parse().unwrap();
         assert_eq!(device, SourceSpec { kind: Kind::DevDax("/dev/dax0.0".into()), delay: None });
+        let pool: SourceSpec = "rdma:pool:7471,key=/k,completions=polling,fail-every=9".parse().unwrap();
+        let manner = Manner { completions: Completions::Polling, fail_every: 9 };
+        let kind = Kind::Rdma { address: "pool:7471".into(), key: "/k".into(), manner };
+        assert_eq!(pool, SourceSpec { kind, delay: None });
     }
 
     #[test]
@@ -158,6 +187,10 @@ mod tests {
             "tcp:pool",
             "devdax:",
             "devdax",
+            "rdma:pool,key=k",
+            "rdma:pool:1",
+            "rdma:pool:1,key=k,completions=never",
+            "dram,key=k",
             "dram,latency",
             "dram,latency=6",
             "dram,speed=3",

@@ -65,14 +65,33 @@ impl Tiers {
     }
 
     /// Where to try after a failure; `None` when there is nothing left. Who did not answer in time is not asked
-    /// again.
+    /// again; who has lost its connection, only if nobody else is left.
     #[must_use]
     pub fn next(&self, attempt: Attempt, error: &SourceError) -> Option<Attempt> {
-        let silent = matches!(error, SourceError::Late(_) | SourceError::Full);
-        if attempt.tries + 1 < TRIES && !silent {
+        let last = self.is_last(attempt);
+        let again = match error {
+            SourceError::Late(_) | SourceError::Full | SourceError::Connecting => false,
+            SourceError::Down(_) => last,
+            _ => true,
+        };
+        if attempt.tries + 1 < TRIES && again {
             return Some(Attempt { tries: attempt.tries + 1, ..attempt });
         }
-        (attempt.tier + 1 < self.tiers.len()).then(|| Attempt::at(attempt.tier + 1))
+        (!last).then(|| Attempt::at(attempt.tier + 1))
+    }
+
+    /// Whether a source that could not take a read may take it soon, and nobody else is to be asked meanwhile.
+    #[must_use]
+    pub fn is_to_wait(&self, attempt: Attempt, error: &SourceError) -> bool {
+        match error {
+            SourceError::Full | SourceError::Connecting => true,
+            SourceError::Down(_) => self.is_last(attempt),
+            _ => false,
+        }
+    }
+
+    fn is_last(&self, attempt: Attempt) -> bool {
+        attempt.tier + 1 == self.tiers.len()
     }
 }
 

@@ -5,13 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::hello::Key;
-use super::session::{Broken, Session};
+use super::session::{Broken, Session, Shape};
 use super::verbs::{RDMA_READ, RDMA_WRITE};
 use crate::pool::source::{PageReader, ReadError, index};
 use crate::template::pages::{PAGE, PageHash, PageTable};
 
 /// Between two attempts to connect.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 
 /// Which template to read, and where.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,13 @@ pub struct Remote {
     pub root: [u8; 32],
     /// How long a read may take together with all that it needs: connecting again, old keys, a link that is down.
     pub patience: Duration,
+}
+
+impl Remote {
+    /// Connects.
+    pub(super) fn open(&self, shape: Shape, until: Instant) -> Result<Session, Broken> {
+        Session::open(self.address, self.key, &self.root, shape, until)
+    }
 }
 
 /// A template in a pool.
@@ -80,21 +87,18 @@ impl Client {
         loop {
             let done = match &mut self.session {
                 Some(session) => work(session),
-                None => Session::open(self.remote.address, self.remote.key, &self.remote.root, until)
-                    .and_then(|session| {
-                        self.connections += 1;
-                        work(self.session.insert(session))
-                    }),
+                None => self.remote.open(Shape::SMALL, until).and_then(|session| {
+                    self.connections += 1;
+                    work(self.session.insert(session))
+                }),
             };
             let reason = match done {
                 Ok(()) => return Ok(()),
-                Err(Broken::Refused(refusal)) => {
+                Err(broken @ Broken::Refused(_)) => {
                     self.session = None;
-                    let reason = refusal.reason().to_owned();
-                    return Err(ReadError::Refused { from: self.name(), reason });
+                    return Err(ReadError::Refused { from: self.name(), reason: broken.reason() });
                 }
-                Err(Broken::Access) => "its memory has other keys now".to_owned(),
-                Err(Broken::Failed(reason)) => reason,
+                Err(broken) => broken.reason(),
             };
             self.session = None;
             if Instant::now() + PAUSE > until {
@@ -177,33 +181,38 @@ pub enum Attempt {
     OtherKey,
     /// Write to a page.
     Write,
+    /// Read a page of another template, with its good key, on a connection for this one.
+    OtherPages,
+    /// Read the table of another template so.
+    OtherTable,
 }
 
 impl Attempt {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Beyond, Self::Before, Self::WrongKey, Self::OtherKey, Self::Write];
+    pub const ALL: [Self; 7] = [
+        Self::Beyond,
+        Self::Before,
+        Self::WrongKey,
+        Self::OtherKey,
+        Self::Write,
+        Self::OtherPages,
+        Self::OtherTable,
+    ];
 
-    /// Tries it on a connection of its own. Returns whether the pool's card refused.
+    /// Whether it takes another template in the same pool.
+    #[must_use]
+    pub fn needs_other(self) -> bool {
+        matches!(self, Self::OtherPages | Self::OtherTable)
+    }
+
+    /// Tries it on a connection of its own; `other` is the root hash of another template in the same pool. Returns
+    /// whether the pool's card refused.
     ///
     /// # Errors
     /// If the outcome is neither a refusal nor a success.
-    pub fn is_refused(self, remote: &Remote) -> Result<bool, ReadError> {
+    pub fn is_refused(self, remote: &Remote, other: Option<[u8; 32]>) -> Result<bool, ReadError> {
         let from = || format!("pool {}", remote.address);
-        let until = Instant::now() + remote.patience;
-        let outcome =
-            Session::open(remote.address, remote.key, &remote.root, until).and_then(|mut session| {
-                let offer = session.offer;
-                let end = offer.pages_at + offer.pages * PAGE as u64;
-                let (opcode, addr, key) = match self {
-                    Self::Beyond => (RDMA_READ, end, offer.pages_key),
-                    Self::Before => (RDMA_READ, offer.pages_at - PAGE as u64, offer.pages_key),
-                    Self::WrongKey => (RDMA_READ, offer.pages_at, offer.pages_key ^ 0x0001_0000),
-                    Self::OtherKey => (RDMA_READ, offer.pages_at, offer.table_key),
-                    Self::Write => (RDMA_WRITE, offer.pages_at, offer.pages_key),
-                };
-                session.attempt(opcode, addr, key)
-            });
-        match outcome {
+        match self.outcome(remote, other) {
             Ok(()) => Ok(false),
             Err(Broken::Access) => Ok(true),
             Err(Broken::Refused(refusal)) => {
@@ -211,5 +220,29 @@ impl Attempt {
             }
             Err(Broken::Failed(reason)) => Err(ReadError::Lost { from: from(), reason }),
         }
+    }
+
+    fn outcome(self, remote: &Remote, other: Option<[u8; 32]>) -> Result<(), Broken> {
+        let until = Instant::now() + remote.patience;
+        let mut session = remote.open(Shape::SMALL, until)?;
+        let offer = session.offer;
+        let end = offer.pages_at + offer.pages * PAGE as u64;
+        // Kept open meanwhile: its keys are good, and are not this connection's.
+        let other = match other.filter(|_| self.needs_other()) {
+            Some(root) => Some(Remote { root, ..*remote }.open(Shape::SMALL, until)?),
+            None if self.needs_other() => return Err(Broken::Failed("no other template was named".into())),
+            None => None,
+        };
+        let others = other.as_ref().map_or(offer, |other| other.offer);
+        let (opcode, addr, key) = match self {
+            Self::Beyond => (RDMA_READ, end, offer.pages_key),
+            Self::Before => (RDMA_READ, offer.pages_at - PAGE as u64, offer.pages_key),
+            Self::WrongKey => (RDMA_READ, offer.pages_at, offer.pages_key ^ 0x0001_0000),
+            Self::OtherKey => (RDMA_READ, offer.pages_at, offer.table_key),
+            Self::Write => (RDMA_WRITE, offer.pages_at, offer.pages_key),
+            Self::OtherPages => (RDMA_READ, others.pages_at, others.pages_key),
+            Self::OtherTable => (RDMA_READ, others.table_at, others.table_key),
+        };
+        session.attempt(opcode, addr, key)
     }
 }

@@ -21,9 +21,11 @@ use super::verbs::{
     CmId, Completion, ConnParam, Cq, Mr, PORT_SPACE_TCP, Pd, RDMA_WRITE, REMOTE_READ, SUCCESS, SendWork,
     Verbs, checked, event, made, poll_cq, post_send, verbs,
 };
+use crate::pool::device::{Device, DeviceError, OnDevice};
 use crate::pool::folder::{FolderError, open_template};
 use crate::pool::mapping::Mapping;
-use crate::template::pages::PAGE;
+use crate::pool::source::PageReader;
+use crate::template::pages::{PAGE, PageTable};
 
 /// Clients at a time.
 const MOST: usize = 256;
@@ -38,6 +40,9 @@ pub enum ServerError {
     /// A template cannot be used.
     #[error(transparent)]
     Template(#[from] FolderError),
+    /// The device whose templates are to be served.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A page is not what its table says.
     #[error("{template}: page {page} is not what its table says: it was not registered", template = .template.display())]
     Wrong {
@@ -65,19 +70,52 @@ fn step(step: &'static str) -> impl FnOnce(io::Error) -> ServerError {
     move |why| ServerError::Step { step, why }
 }
 
-/// A template in memory, registered.
+/// A template in memory, registered in a protection domain of its own: a connection for one template reaches no
+/// other, whatever keys its client has come by.
 #[derive(Debug)]
 struct Held {
     /// Pages, and behind them the table.
-    memory: Mapping,
+    memory: Memory,
     pages: u64,
     table_length: usize,
     root: [u8; 32],
+    pd: *mut Pd,
     pages_mr: *mut Mr,
     table_mr: *mut Mr,
 }
 
+/// Where a template lies.
+#[derive(Debug)]
+enum Memory {
+    /// In memory of our own.
+    Own(Mapping),
+    /// On a device that is mapped as a whole: clients read it there.
+    Device(OnDevice),
+}
+
+impl Memory {
+    /// The address of byte `at` of pages and table, of which `length` follow.
+    fn at(&self, at: usize, length: usize) -> *mut u8 {
+        match self {
+            Self::Own(memory) => memory.at(at, length),
+            Self::Device(on) => on.at(at, length),
+        }
+    }
+}
+
 impl Held {
+    fn new(memory: Memory, table: &PageTable) -> Self {
+        Self {
+            memory,
+            pages: table.hashes().len() as u64,
+            table_length: size_of_val(table.hashes()),
+            root: *table.root().as_bytes(),
+            pd: ptr::null_mut(),
+            pages_mr: ptr::null_mut(),
+            table_mr: ptr::null_mut(),
+        }
+    }
+
     fn load(folder: &Path) -> Result<Self, ServerError> {
         let (table, mut file, path) = open_template(folder)?;
         let count = table.hashes().len();
@@ -93,14 +131,34 @@ impl Held {
             memory.write(number * PAGE, &page);
         }
         memory.write(count * PAGE, table_bytes);
-        Ok(Self {
-            memory,
-            pages: count as u64,
-            table_length: table_bytes.len(),
-            root: *table.root().as_bytes(),
-            pages_mr: ptr::null_mut(),
-            table_mr: ptr::null_mut(),
-        })
+        Ok(Self::new(Memory::Own(memory), &table))
+    }
+
+    /// Registers pages and table, which gives them new keys.
+    fn register(&mut self, verbs: &Verbs) -> Result<(), ServerError> {
+        let (pages, table) = ((self.pages as usize * PAGE).max(1), self.table_length.max(1));
+        // SAFETY: the memory lives as long as its registration: the drop takes that back first. Clients may only
+        // read it. Memory of no pages has one byte at least.
+        unsafe {
+            let at = self.memory.at(0, pages);
+            self.pages_mr = made((verbs.ibv_reg_mr)(self.pd, at.cast(), pages, REMOTE_READ))
+                .map_err(step("register a template's pages (is the limit of locked memory high enough?)"))?;
+            let at = self.memory.at(self.pages as usize * PAGE, table);
+            self.table_mr = made((verbs.ibv_reg_mr)(self.pd, at.cast(), table, REMOTE_READ))
+                .map_err(step("register a template's table"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes back the keys: who uses one of them after this is cut off.
+    fn deregister(&mut self, verbs: &Verbs) {
+        for mr in [&mut self.pages_mr, &mut self.table_mr] {
+            if !mr.is_null() {
+                // SAFETY: registered and not taken back yet.
+                unsafe { (verbs.ibv_dereg_mr)(*mr) };
+                *mr = ptr::null_mut();
+            }
+        }
     }
 
     fn offer(&self) -> Offer {
@@ -123,9 +181,10 @@ pub struct Server {
     verbs: &'static Verbs,
     events: Option<Events>,
     listener: *mut CmId,
-    pd: *mut Pd,
     cq: *mut Cq,
     held: Vec<Held>,
+    /// Whose templates are registered when somebody asks for them.
+    device: Option<PathBuf>,
     key: Key,
     allowed: Vec<IpAddr>,
     /// By id.
@@ -181,7 +240,8 @@ pub enum Order {
 
 impl Server {
     /// Loads templates, registers them and listens. `allowed` are the addresses of clients; empty: all who know
-    /// the key.
+    /// the key. Templates on `device`, which is mapped as a whole, are registered where they lie, when somebody
+    /// asks for them first.
     ///
     /// # Errors
     /// If a template is damaged, there is no such device, or memory cannot be registered.
@@ -190,7 +250,11 @@ impl Server {
         key: Key,
         allowed: Vec<IpAddr>,
         templates: &[PathBuf],
+        device: Option<PathBuf>,
     ) -> Result<Self, ServerError> {
+        if let Some(path) = &device {
+            Device::open(path)?.list()?;
+        }
         let held = templates.iter().map(|folder| Held::load(folder)).collect::<Result<Vec<_>, _>>()?;
         let verbs = verbs().map_err(step("load the libraries for RDMA"))?;
         let events =
@@ -199,9 +263,9 @@ impl Server {
             verbs,
             events: Some(events),
             listener: ptr::null_mut(),
-            pd: ptr::null_mut(),
             cq: ptr::null_mut(),
-            held,
+            held: Vec::new(),
+            device,
             key,
             allowed,
             clients: HashMap::new(),
@@ -229,12 +293,13 @@ impl Server {
             if context.is_null() {
                 return Err(ServerError::NoDevice(address));
             }
-            server.pd = made((verbs.ibv_alloc_pd)(context)).map_err(step("make a protection domain"))?;
             server.cq =
                 made((verbs.ibv_create_cq)(context, MOST as i32 * 2, ptr::null_mut(), ptr::null_mut(), 0))
                     .map_err(step("make a completion queue"))?;
         }
-        server.register()?;
+        for held in held {
+            server.hold(held)?;
+        }
         // SAFETY: made above.
         checked(unsafe { (verbs.rdma_listen)(server.listener, 64) }).map_err(step("listen"))?;
         Ok(server)
@@ -249,39 +314,36 @@ impl Server {
         self.events.as_ref().expect("there until the drop")
     }
 
-    fn register(&mut self) -> Result<(), ServerError> {
-        for held in &mut self.held {
-            let pages = (held.pages as usize * PAGE).max(1);
-            let table = held.table_length.max(1);
-            // SAFETY: the memory lives as long as its registration: the drop takes that back first. Clients may
-            // only read it.
-            unsafe {
-                let at = held.memory.at(0, pages);
-                held.pages_mr = made((self.verbs.ibv_reg_mr)(self.pd, at.cast(), pages, REMOTE_READ))
-                    .map_err(step(
-                        "register a template's pages (is the limit of locked memory high enough?)",
-                    ))?;
-                let at = held
-                    .memory
-                    .at(held.pages as usize * PAGE, held.table_length.max(1).min(held.memory.len()));
-                held.table_mr = made((self.verbs.ibv_reg_mr)(self.pd, at.cast(), table, REMOTE_READ))
-                    .map_err(step("register a template's table"))?;
-            }
-        }
-        Ok(())
+    /// Registers a template.
+    fn hold(&mut self, mut held: Held) -> Result<(), ServerError> {
+        // SAFETY: the listener has a device.
+        held.pd = made(unsafe { (self.verbs.ibv_alloc_pd)((*self.listener).verbs) })
+            .map_err(step("make a protection domain"))?;
+        let registered = held.register(self.verbs);
+        // Kept in any case: the drop takes back what was made.
+        self.held.push(held);
+        registered
     }
 
-    /// Takes back every key for memory: who uses one of them after this is cut off.
-    fn deregister(&mut self) {
-        for held in &mut self.held {
-            for mr in [&mut held.pages_mr, &mut held.table_mr] {
-                if !mr.is_null() {
-                    // SAFETY: registered and not taken back yet.
-                    unsafe { (self.verbs.ibv_dereg_mr)(*mr) };
-                    *mr = ptr::null_mut();
-                }
-            }
+    /// The number of the template whose root hash begins so; one on the device is registered now if need be.
+    fn find(&mut self, half: [u8; 16]) -> Result<usize, Refusal> {
+        if let Some(place) = self.held.iter().position(|held| held.root[..16] == half) {
+            return Ok(place);
         }
+        let path = self.device.as_ref().ok_or(Refusal::Template)?;
+        let open = || -> Result<OnDevice, DeviceError> {
+            let (entries, _) = Device::open(path)?.list()?;
+            let entry = entries.into_iter().find(|entry| entry.is_ready && entry.root[..16] == half);
+            let root = entry.map_or([0; 32], |entry| entry.root);
+            Device::open(path)?.template_of(&blake3::Hash::from_bytes(root))
+        };
+        let on = open().map_err(|_| Refusal::Template)?;
+        let table = on.table().clone();
+        self.hold(Held::new(Memory::Device(on), &table)).map_err(|error| {
+            eprintln!("trenvx: {error}");
+            Refusal::Template
+        })?;
+        Ok(self.held.len() - 1)
     }
 
     /// Serves until it is told to end. `orders` is a descriptor that can be read when `next` has an order; `notice`
@@ -313,8 +375,10 @@ impl Server {
                 match order {
                     Order::End => return Ok(()),
                     Order::Rekey => {
-                        self.deregister();
-                        self.register()?;
+                        for held in &mut self.held {
+                            held.deregister(self.verbs);
+                            held.register(self.verbs)?;
+                        }
                     }
                 }
             }
@@ -362,11 +426,11 @@ impl Server {
             return Err(Refusal::Peer);
         }
         let wanted = check_request(&seen.data, self.key)?;
-        let held = self.held.iter().find(|held| held.root[..16] == wanted).ok_or(Refusal::Template)?;
         if self.clients.len() >= MOST {
             return Err(Refusal::Full);
         }
-        let offer = held.offer().bytes();
+        let place = self.find(wanted)?;
+        let (offer, pd) = (self.held[place].offer().bytes(), self.held[place].pd);
         let mut parameters = ConnParam {
             private_data: offer.as_ptr().cast(),
             private_data_len: offer.len() as u8,
@@ -382,7 +446,7 @@ impl Server {
         // SAFETY: domain and queue live as long as the server; the parameters are copied.
         let accepted = unsafe {
             set_patience(self.verbs, seen.id);
-            checked((self.verbs.rdma_create_qp)(seen.id, self.pd, &raw mut wanted))
+            checked((self.verbs.rdma_create_qp)(seen.id, pd, &raw mut wanted))
                 .and_then(|()| checked((self.verbs.rdma_accept)(seen.id, &raw mut parameters)))
         };
         if accepted.is_err() {
@@ -455,15 +519,15 @@ impl Drop for Server {
         for id in clients {
             self.dismiss(id);
         }
-        self.deregister();
         let v = self.verbs;
         // SAFETY: each was made and is destroyed once, users before what they use.
         unsafe {
+            for held in &mut self.held {
+                held.deregister(v);
+                (v.ibv_dealloc_pd)(held.pd);
+            }
             if !self.cq.is_null() {
                 (v.ibv_destroy_cq)(self.cq);
-            }
-            if !self.pd.is_null() {
-                (v.ibv_dealloc_pd)(self.pd);
             }
             if !self.listener.is_null() {
                 (v.rdma_destroy_id)(self.listener);

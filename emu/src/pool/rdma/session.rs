@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::verbs::{
 use crate::pool::mapping::Mapping;
 use crate::template::pages::PAGE;
 
-/// Reads under way at a time. Cards promise 16 for one queue pair.
+/// Reads that the pool's card answers at a time. Cards promise 16 for one queue pair; more wait in our own.
 pub(super) const DEPTH: usize = 16;
 /// The time without an answer after which a packet is sent again is 4.096 us x 2^17 = 0.54 s; so a connection
 /// is given up 3.8 s after the last answer.
@@ -39,6 +40,17 @@ pub(super) enum Broken {
     Failed(String),
 }
 
+impl Broken {
+    /// For people.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Self::Refused(refusal) => refusal.reason().to_owned(),
+            Self::Access => "its memory has other keys now".to_owned(),
+            Self::Failed(reason) => reason,
+        }
+    }
+}
+
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
         Self::Failed(error.to_string())
@@ -55,9 +67,24 @@ pub(super) struct Session {
     cq: *mut Cq,
     mr: *mut Mr,
     has_queue: bool,
+    shape: Shape,
     landing: Mapping,
     events: Option<Events>,
     pub(super) offer: Offer,
+}
+
+/// How much a connection can have under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Reads.
+    pub(super) reads: usize,
+    /// Pages of the landing place.
+    pub(super) pages: usize,
+}
+
+impl Shape {
+    /// For a client that reads page by page and waits.
+    pub(super) const SMALL: Self = Self { reads: DEPTH, pages: DEPTH };
 }
 
 // SAFETY: the libraries' objects belong to no thread; `&mut self` keeps two from using them at once.
@@ -69,6 +96,7 @@ impl Session {
         address: SocketAddr,
         key: Key,
         root: &[u8; 32],
+        shape: Shape,
         until: Instant,
     ) -> Result<Self, Broken> {
         let verbs = verbs()?;
@@ -82,7 +110,8 @@ impl Session {
             cq: ptr::null_mut(),
             mr: ptr::null_mut(),
             has_queue: false,
-            landing: Mapping::anonymous(DEPTH * PAGE)?,
+            shape,
+            landing: Mapping::anonymous(shape.pages * PAGE)?,
             events: Some(events),
             offer: nothing,
         };
@@ -141,10 +170,11 @@ impl Session {
             self.pd = made((v.ibv_alloc_pd)(context))?;
             self.channel = made((v.ibv_create_comp_channel)(context))?;
             set_nonblocking((*self.channel).fd)?;
-            self.cq = made((v.ibv_create_cq)(context, 2 * DEPTH as i32, ptr::null_mut(), self.channel, 0))?;
-            let at = self.landing.at(0, DEPTH * PAGE);
-            self.mr = made((v.ibv_reg_mr)(self.pd, at.cast(), DEPTH * PAGE, LOCAL_WRITE))?;
-            let mut wanted = queue(self.cq, DEPTH as u32);
+            let room = 2 * self.shape.reads as i32;
+            self.cq = made((v.ibv_create_cq)(context, room, ptr::null_mut(), self.channel, 0))?;
+            let length = self.landing.len();
+            self.mr = made((v.ibv_reg_mr)(self.pd, self.landing.at(0, length).cast(), length, LOCAL_WRITE))?;
+            let mut wanted = queue(self.cq, self.shape.reads as u32);
             checked((v.rdma_create_qp)(self.id, self.pd, &raw mut wanted))?;
         }
         self.has_queue = true;
@@ -188,7 +218,7 @@ impl Session {
         let (mut posted, mut done) = (0, 0);
         while posted < wanted.len().min(DEPTH) {
             slots[posted] = posted;
-            self.post(posted, RDMA_READ, wanted[posted], key)?;
+            self.post_page(posted, RDMA_READ, wanted[posted], key)?;
             posted += 1;
         }
         let mut completions = [Completion::default(); DEPTH];
@@ -205,7 +235,7 @@ impl Session {
                 done += 1;
                 if posted < wanted.len() {
                     slots[slot] = posted;
-                    self.post(slot, RDMA_READ, wanted[posted], key)?;
+                    self.post_page(slot, RDMA_READ, wanted[posted], key)?;
                     posted += 1;
                 }
             }
@@ -215,58 +245,116 @@ impl Session {
 
     /// Does one thing that a pool must refuse.
     pub(super) fn attempt(&mut self, opcode: i32, addr: u64, key: u32) -> Result<(), Broken> {
-        self.post(0, opcode, (addr, PAGE as u32), key)?;
+        self.post_page(0, opcode, (addr, PAGE as u32), key)?;
         let mut completions = [Completion::default(); DEPTH];
         let count = self.wait(&mut completions)?;
         completions[..count].iter().try_for_each(|completion| self.check(completion))
     }
 
-    fn post(&mut self, slot: usize, opcode: i32, (addr, length): (u64, u32), key: u32) -> io::Result<()> {
-        assert!(slot < DEPTH && length as usize <= PAGE, "within the landing place");
-        let at = self.landing.at(slot * PAGE, PAGE) as u64;
+    /// One page or less, to the slot's page of the landing place.
+    fn post_page(
+        &mut self,
+        slot: usize,
+        opcode: i32,
+        (addr, length): (u64, u32),
+        key: u32,
+    ) -> io::Result<()> {
+        assert!(slot < DEPTH && length as usize <= PAGE, "a page of the landing place");
+        self.post(slot as u64, opcode, slot * PAGE, (addr, length), key)
+    }
+
+    /// Begins a read of so many bytes at an address of the pool, to byte `at` of the landing place; its completion
+    /// carries the number `id`.
+    pub(super) fn start_read(&mut self, id: u64, at: usize, from: (u64, u32), key: u32) -> io::Result<()> {
+        self.post(id, RDMA_READ, at, from, key)
+    }
+
+    fn post(
+        &mut self,
+        id: u64,
+        opcode: i32,
+        at: usize,
+        (addr, length): (u64, u32),
+        key: u32,
+    ) -> io::Result<()> {
+        let at = self.landing.at(at, length as usize) as u64;
         // SAFETY: registered in `make_queue`.
         let lkey = unsafe { (*self.mr).lkey };
         let mut piece = Piece { addr: at, length, lkey };
-        let mut work = SendWork::signaled(slot as u64, opcode, Some(&mut piece), addr, key);
+        let mut work = SendWork::signaled(id, opcode, Some(&mut piece), addr, key);
         // SAFETY: the queue pair lives until the drop, which destroys it before the landing place; the list of
         // pieces is copied by the call.
         unsafe { post_send((*self.id).qp, &mut work) }
+    }
+
+    /// Pages of the landing place. Only for reads that are complete: nothing writes there any more.
+    pub(super) fn landed(&self, first: usize, count: usize) -> &[[u8; PAGE]] {
+        let start = self.landing.at(first * PAGE, count * PAGE);
+        // SAFETY: within the mapping, which lives as long as this value; `&mut self` is needed for a new read.
+        unsafe { std::slice::from_raw_parts(start.cast(), count) }
+    }
+
+    /// Takes completions that are there.
+    pub(super) fn poll(&mut self, into: &mut [Completion]) -> io::Result<usize> {
+        // SAFETY: the completion queue lives until the drop.
+        unsafe { poll_cq(self.cq, into) }
+    }
+
+    /// Takes the event that [`Session::channel`] shows, if there is one, and asks for one with the next completion.
+    /// What was complete before is to be polled for once more after this.
+    pub(super) fn arm(&mut self) -> io::Result<()> {
+        let (mut cq, mut context) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: channel and queue live until the drop; each event that was got is acknowledged once.
+        unsafe {
+            if (self.verbs.ibv_get_cq_event)(self.channel, &raw mut cq, &raw mut context) == 0 {
+                (self.verbs.ibv_ack_cq_events)(cq, 1);
+            }
+            notify_cq(self.cq)
+        }
+    }
+
+    /// Can be read when a completion has come since [`Session::arm`].
+    pub(super) fn channel(&self) -> BorrowedFd<'_> {
+        // SAFETY: the channel lives until the drop.
+        unsafe { BorrowedFd::borrow_raw((*self.channel).fd) }
+    }
+
+    /// Can be read when [`Session::hung_up`] has something to say.
+    pub(super) fn manager(&self) -> BorrowedFd<'_> {
+        // SAFETY: the events live until the drop.
+        unsafe { BorrowedFd::borrow_raw(self.events().fd()) }
+    }
+
+    /// What has happened to the connection, if it is no more.
+    pub(super) fn hung_up(&self) -> Option<String> {
+        match self.events().next(Instant::now()) {
+            Ok(None) => None,
+            Ok(Some(seen)) => Some(format!("the pool hung up: {}", self.events().word(&seen))),
+            Err(error) => Some(error.to_string()),
+        }
     }
 
     /// Waits for completions: at least one.
     fn wait(&mut self, into: &mut [Completion]) -> Result<usize, Broken> {
         let until = Instant::now() + READ;
         loop {
-            // SAFETY: the completion queue lives until the drop. One look before asking for an event and one after,
-            // or a completion in between would be slept over.
-            let got = unsafe {
-                match poll_cq(self.cq, into)? {
-                    0 => {
-                        notify_cq(self.cq)?;
-                        poll_cq(self.cq, into)?
-                    }
-                    got => got,
-                }
-            };
+            // One look before asking for an event and one after, or a completion in between would be slept over.
+            let mut got = self.poll(into)?;
+            if got == 0 {
+                self.arm()?;
+                got = self.poll(into)?;
+            }
             if got > 0 {
                 return Ok(got);
             }
-            // SAFETY: the channel lives until the drop.
-            let fd = unsafe { (*self.channel).fd };
-            if !readable(fd, until)? {
+            if !readable(self.channel().as_raw_fd(), until)? {
                 return Err(Broken::Failed(format!("no answer to a read for {READ:?}")));
-            }
-            let (mut cq, mut context) = (ptr::null_mut(), ptr::null_mut());
-            // SAFETY: as above; each event that was got is acknowledged once.
-            unsafe {
-                if (self.verbs.ibv_get_cq_event)(self.channel, &raw mut cq, &raw mut context) == 0 {
-                    (self.verbs.ibv_ack_cq_events)(cq, 1);
-                }
             }
         }
     }
 
-    fn check(&self, completion: &Completion) -> Result<(), Broken> {
+    /// What a completion says.
+    pub(super) fn check(&self, completion: &Completion) -> Result<(), Broken> {
         match completion.status {
             SUCCESS => Ok(()),
             REMOTE_ACCESS => Err(Broken::Access),
