@@ -66,10 +66,13 @@ pub enum Measure {
         /// Starts from each tier.
         starts: u32,
     },
-    /// All kinds of agents at once, with a browser each and with shared ones.
+    /// Agents at once, with a browser each and with shared ones: all kinds in sandboxes, and some in microVMs, started
+    /// E2B's way and TrEnv-X's.
     Agents {
-        /// Agents at once, of all kinds in turn.
+        /// Agents at once in sandboxes, of all kinds in turn.
         count: u32,
+        /// Kinds of agents that run at once in microVMs, one of each mention; none for no VMs.
+        in_vms: Vec<String>,
         /// How often, each time with other recordings.
         rounds: u32,
         /// Agents to a shared browser.
@@ -94,6 +97,10 @@ impl Measure {
     pub const TIERS: &'static [&'static str] = &["dram", "cxl-fsdax", "cxl-devdax", "criu", "criu-lazy"];
     /// Most microVMs at a time: more would wait for each other on a small machine instead of showing anything.
     pub const MOST_VMS: u32 = 3;
+
+    /// Agents of [`Measure::Agents`].
+    pub const AGENTS: &'static [&'static str] =
+        &["blackjack", "blog-summary", "bug-fixer", "game-design", "map-reduce", "shop-assistant"];
 
     /// Words of the alternatives, as in files.
     pub(crate) const KINDS: &'static [&'static str] = &[

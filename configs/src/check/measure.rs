@@ -41,6 +41,7 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
         },
         "agents" => Measure::Agents {
             count: section.get("count", values::count),
+            in_vms: known(&section, "in_vms", "agent", Measure::AGENTS),
             rounds: section.get("rounds", values::count),
             per_browser: section.get("per_browser", values::count),
             speed: section.get("speed", values::count),
@@ -70,6 +71,12 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
             section
                 .problem("memory", "sizes of guest memory are missing: write a list such as [\"512 MiB\"]");
         }
+    }
+    if let Measure::Agents { in_vms, .. } = &measure
+        && in_vms.len() > Measure::MOST_VMS as usize
+    {
+        let most = Measure::MOST_VMS;
+        section.problem("in_vms", format!("{} VMs at a time are too many: name {most} at most", in_vms.len()));
     }
     if let Measure::Browsers { agents, per_browser } = &measure {
         match per_browser.iter().max() {

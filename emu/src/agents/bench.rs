@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Error;
 use super::browser::{Broker, Failure, Limits, Session, program};
+use super::http::ANY;
 use super::site::Site;
 use super::ward::Ward;
 
@@ -56,7 +57,7 @@ pub fn browsers(agents: usize, ways: &[usize]) -> Result<Vec<Row>, Error> {
     if agents == 0 {
         return Err(Error::Setting { what: "agents", found: "0".to_owned(), expected: "at least 1" });
     }
-    let site = Site::start(0)?;
+    let site = Site::start(ANY)?;
     let alone = measure(&program, &site, 1, 1)?.per_agent_bytes;
     let mut rows: Vec<Row> = Vec::new();
     for &per_browser in ways {
@@ -86,7 +87,7 @@ fn same(first: Option<&Row>, row: &Row) -> Result<(), Error> {
 /// One row, whose shares are of itself.
 fn measure(program: &Path, site: &Site, agents: usize, per_browser: usize) -> Result<Row, Error> {
     let ward = Ward::new()?;
-    let broker = Broker::start(&ward, program, agents, per_browser, Limits::default())?;
+    let broker = Broker::start(&ward, program, agents, per_browser, Limits::default(), ANY.0)?;
     let failed = |failure: Failure| Error::Browser {
         program: program.display().to_string(),
         reason: failure.to_string(),

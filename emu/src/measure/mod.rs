@@ -18,7 +18,7 @@ use runs::{Chart, MeasuredRow};
 use crate::functions::Places;
 
 /// Version of what is measured and how; moves when earlier figures no longer mean the same.
-pub const MEASURE_VERSION: u32 = 2;
+pub const MEASURE_VERSION: u32 = 3;
 
 /// What came out.
 #[derive(Clone, Debug, Default)]
@@ -81,8 +81,8 @@ pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
         }
         Measure::PageCache { vms, memory_mib } => vms::page_cache(places, *vms, *memory_mib),
         Measure::Pools { function, tiers, starts } => pools::run(places, function, tiers, *starts),
-        Measure::Agents { count, rounds, per_browser, speed } => {
-            agents::run(*count, *rounds, *per_browser, *speed)
+        Measure::Agents { count, in_vms, rounds, per_browser, speed } => {
+            agents::run(places, *count, in_vms, *rounds, *per_browser, *speed)
         }
         Measure::Browsers { agents, per_browser } => agents::browsers(*agents, per_browser),
     }
@@ -95,7 +95,15 @@ pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
 pub fn made_with(measure: &Measure, places: &Places) -> Result<BTreeMap<String, String>, Error> {
     match measure {
         Measure::VmStarts { .. } | Measure::PageCache { .. } => vms::made_with(places),
-        Measure::Agents { .. } | Measure::Browsers { .. } => Ok(agents::made_with()),
+        Measure::Agents { in_vms, .. } => {
+            let mut with = agents::made_with();
+            if !in_vms.is_empty() {
+                // Without an image only those rows are not there.
+                with.extend(vms::made_with(places).unwrap_or_default());
+            }
+            Ok(with)
+        }
+        Measure::Browsers { .. } => Ok(agents::made_with()),
         _ => Ok(BTreeMap::new()),
     }
 }

@@ -33,6 +33,26 @@ pub struct Vm {
     private: bool,
 }
 
+/// Tells a VMM's memory.
+#[derive(Debug)]
+pub struct Watcher {
+    pid: u32,
+    memory: File,
+    root: Option<File>,
+    private: bool,
+}
+
+impl Watcher {
+    /// Whose memory the VMM has, by what it is for.
+    ///
+    /// # Errors
+    /// If the VMM is gone.
+    pub fn memory(&self) -> Result<account::Memory, Error> {
+        account::Memory::of(self.pid, &self.memory, self.root.as_ref(), self.private)
+            .map_err(Error::at(format!("read the memory of process {}", self.pid)))
+    }
+}
+
 /// What a VMM is started from.
 pub(super) struct Parts<'a> {
     pub(super) machine: &'a Machine,
@@ -141,11 +161,24 @@ impl Vm {
     /// # Errors
     /// If the VMM is gone.
     pub fn memory(&self) -> Result<account::Memory, Error> {
-        let gone = || io::Error::from(io::ErrorKind::NotFound);
-        let pid = self.pid().ok_or_else(gone).map_err(Error::at("find the VMM"))?;
-        let root = (self.machine.root == RootDevice::Pmem).then_some(&self.root);
-        account::Memory::of(pid, &self.memory, root, self.private)
-            .map_err(Error::at(format!("read the memory of process {pid}")))
+        let gone = || Error::at("find the VMM")(io::ErrorKind::NotFound.into());
+        self.watcher()?.ok_or_else(gone)?.memory()
+    }
+
+    /// What tells the VMM's memory while the guest is being asked; `None` if the VMM is gone.
+    ///
+    /// # Errors
+    /// If this process has no descriptor left.
+    pub fn watcher(&self) -> Result<Option<Watcher>, Error> {
+        let Some(pid) = self.pid() else { return Ok(None) };
+        let at = || Error::at("hold the guest's memory");
+        let root = (self.machine.root == RootDevice::Pmem).then(|| self.root.try_clone());
+        Ok(Some(Watcher {
+            pid,
+            memory: self.memory.try_clone().map_err(at())?,
+            root: root.transpose().map_err(at())?,
+            private: self.private,
+        }))
     }
 
     /// The end of what the guest's console showed.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -169,6 +170,12 @@ impl Host {
         &self.image
     }
 
+    /// This machine's address, as guests reach it.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.manager.gateway()
+    }
+
     /// What runs its guests.
     #[must_use]
     pub fn accelerator(&self) -> &Accelerator {
@@ -180,10 +187,18 @@ impl Host {
     /// # Errors
     /// If a sandbox cannot be made.
     pub fn prepare(&self, machine: &Machine) -> Result<(), Error> {
+        self.prepare_many(machine, 1)
+    }
+
+    /// The same for `count` VMs that are to be started at once.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub fn prepare_many(&self, machine: &Machine, count: usize) -> Result<(), Error> {
         let program = self.program(machine)?;
         self.manager.prepare(&program);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.method.repurposes() && idle.is_empty() {
+        while self.method.repurposes() && idle.len() < count {
             idle.push(self.manager.vacate(self.manager.create(&program)?)?);
         }
         drop(idle);

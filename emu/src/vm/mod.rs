@@ -13,7 +13,8 @@
 //!
 //! The VMM is QEMU, in the same sandbox as a container's function: namespaces, cgroup, no capabilities, the filter for
 //! system calls. Whatever it needs comes to it as open descriptors, so its sandbox holds no file of the machine
-//! but the installed programs. The guest has no network device; its agent answers over a virtio port.
+//! but the installed programs. The guest's agent answers over a virtio port; its network device ends in the VMM, which
+//! makes the guest's connections in its sandbox's network namespace.
 //!
 //! # Architecture invariants
 //! * No clone can change a template: its memory is sealed against writing before the first clone gets it.
@@ -43,7 +44,7 @@ pub mod template;
 
 pub use accelerator::Accelerator;
 pub use error::Error;
-pub use guest::Vm;
+pub use guest::{Vm, Watcher};
 pub use host::{Host, Method, Started, Steps};
 pub use image::Image;
 pub use launch::ROUTINE;
