@@ -52,10 +52,12 @@ pub enum Measure {
     },
     /// Page caches of microVMs that read the same file, by each root device.
     PageCache {
-        /// VMs at most; measured with one, two, … of them.
+        /// VMs at most; measured with one, two, four … of them.
         vms: u32,
         /// Guest memory, MiB.
         memory_mib: u32,
+        /// How much of the file they read, MiB, one panel each.
+        files_mib: Vec<u32>,
     },
     /// Attach and first reply of a function from each tier, in a guest that has a CXL device.
     Pools {
@@ -92,11 +94,13 @@ pub enum Measure {
 impl Measure {
     /// Methods of [`Measure::VmStarts`].
     pub const VM_METHODS: &'static [&'static str] =
-        &["vanilla-ch", "e2b", "e2b+", "trenvx-vm-guest-cache", "trenvx-vm"];
+        &["vanilla-ch", "reap+", "e2b", "e2b+", "trenvx-vm-guest-cache", "trenvx-vm"];
     /// Tiers of [`Measure::Pools`].
     pub const TIERS: &'static [&'static str] = &["dram", "cxl-fsdax", "cxl-devdax", "criu", "criu-lazy"];
     /// Most microVMs at a time: more would wait for each other on a small machine instead of showing anything.
-    pub const MOST_VMS: u32 = 3;
+    pub const MOST_VMS: u32 = 4;
+    /// The largest file of [`Measure::PageCache`], MiB: what the image holds.
+    pub const MOST_FILE_MIB: u32 = 100;
 
     /// Agents of [`Measure::Agents`].
     pub const AGENTS: &'static [&'static str] =

@@ -40,8 +40,8 @@ enum Command {
 /// What to run.
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Where they run: process, sandbox, or in microVMs started by vanilla-ch, e2b, e2b+, trenvx-vm-guest-cache or
-    /// trenvx-vm. VMs take a template, which is booted the first time.
+    /// Where they run: process, sandbox, or in microVMs started by vanilla-ch, reap+, e2b, e2b+, trenvx-vm-guest-cache
+    /// or trenvx-vm. VMs take a template, which is booted the first time.
     #[arg(long, value_name = "NAME", default_value = "process", value_parser = system)]
     system: System,
     /// How many agents at once; default: one of each kind.
@@ -139,7 +139,10 @@ pub fn run(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
         Command::Run(args) => agents(folders, &args),
         Command::Bench(BenchArgs { command: BenchCommand::Browser { agents, per_browser, format } }) => {
             let rows = bench::browsers(agents, &per_browser)?;
-            print(format, || serde_json::to_string_pretty(&rows), || bench::table(&rows))
+            let goals = bench::goals(&rows);
+            let all = serde_json::json!({ "rows": rows, "goals": goals });
+            let text = || format!("{}\n{}", bench::table(&rows), ::emu::goal::table(&goals));
+            print(format, || serde_json::to_string_pretty(&all), text)
         }
         Command::Serve(args) => serve(&args),
         Command::Record(args) => {

@@ -79,7 +79,9 @@ pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
         Measure::VmStarts { methods, memory_mib, starts } => {
             vms::starts(places, methods, memory_mib, *starts)
         }
-        Measure::PageCache { vms, memory_mib } => vms::page_cache(places, *vms, *memory_mib),
+        Measure::PageCache { vms, memory_mib, files_mib } => {
+            vms::page_cache(places, *vms, *memory_mib, files_mib)
+        }
         Measure::Pools { function, tiers, starts } => pools::run(places, function, tiers, *starts),
         Measure::Agents { count, in_vms, rounds, per_browser, speed } => {
             agents::run(places, *count, in_vms, *rounds, *per_browser, *speed)

@@ -4,13 +4,16 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::machine::{Origin, arguments, descriptor};
+use super::lazy::{self, Lazily};
 use super::qmp::Qmp;
 use super::{Accelerator, Error, Image, Machine, RootDevice, account, launch, memory};
+use crate::pager::source::PageSource;
 use crate::sandbox::channel::{Channel, Failure};
 use crate::sandbox::{Function, Sandbox};
 
@@ -31,6 +34,8 @@ pub struct Vm {
     state: File,
     root: File,
     private: bool,
+    /// What serves its memory, where that is served. After the sandbox: it is gone first.
+    pages: Option<lazy::Server>,
 }
 
 /// Tells a VMM's memory.
@@ -66,12 +71,14 @@ pub(super) struct Parts<'a> {
     pub(super) state: File,
     /// The kernel, or its beginning.
     pub(super) kernel: &'a File,
+    /// The userfaultfd device, if its memory will be served.
+    pub(super) faults: Option<File>,
 }
 
 impl Vm {
     /// Makes the waiting routine of a sandbox the VMM, and waits until it is there. The guest does not run yet.
     pub(super) fn launch(sandbox: Sandbox, parts: Parts<'_>) -> Result<Self, Error> {
-        let Parts { machine, origin, accelerator, kind, image, memory, state, kernel } = parts;
+        let Parts { machine, origin, accelerator, kind, image, memory, state, kernel, faults } = parts;
         let root = image.open("root.img")?;
         let root_bytes = root.metadata().map_err(Error::at("look at the root image"))?.len();
         let initramfs = match origin {
@@ -93,6 +100,9 @@ impl Vm {
         if let Some(initramfs) = &initramfs {
             descriptors.push((descriptor::INITRAMFS, initramfs.as_fd()));
         }
+        if let Some(faults) = &faults {
+            descriptors.push((descriptor::FAULTS, faults.as_fd()));
+        }
         let line = arguments(machine, origin, accelerator, kind, root_bytes);
         let function = sandbox.function().expect("its routine was just started");
         launch::order(function, line, &descriptors)?;
@@ -100,9 +110,17 @@ impl Vm {
         close(their_qmp, their_agent);
         let private = origin == Origin::State { private: true };
         let mut vm =
-            Self { sandbox, qmp, agent, console, machine: machine.clone(), memory, state, root, private };
+            Self { sandbox, qmp, agent, console, machine: machine.clone(), memory, state, root, private, pages: None };
         vm.qmp.greet().map_err(|error| vm.explain(error, "before it was there"))?;
         Ok(vm)
+    }
+
+    /// Has the memory, which is empty, served from now on. The guest must not run yet.
+    pub(super) fn serve(&mut self, source: Arc<dyn PageSource>, how: &Lazily) -> Result<(), Error> {
+        let gone = || Error::at("find the VMM")(io::ErrorKind::NotFound.into());
+        let pid = self.pid().ok_or_else(gone)?;
+        self.pages = Some(lazy::Server::start(pid, &self.memory, source, how)?);
+        Ok(())
     }
 
     /// Waits for the line that a booted guest's agent writes when it is ready: the version of its runtime.
@@ -191,9 +209,9 @@ impl Vm {
         String::from_utf8_lossy(&bytes[..got]).replace('\r', "").trim().to_owned()
     }
 
-    /// Gives the sandbox back with the VMM still in it, for whoever takes it apart.
-    pub(super) fn into_sandbox(self) -> Sandbox {
-        self.sandbox
+    /// Gives the sandbox back with the VMM still in it, for whoever takes it apart, and what serves its memory until then.
+    pub(super) fn into_sandbox(self) -> (Sandbox, Option<lazy::Server>) {
+        (self.sandbox, self.pages)
     }
 
     /// Gives the VMM the place of its devices' state, as `state`.

@@ -76,6 +76,8 @@ pub(super) mod descriptor {
     pub(in crate::vm) const KERNEL: RawFd = FIRST + 6;
     /// Only to boot.
     pub(in crate::vm) const INITRAMFS: RawFd = FIRST + 7;
+    /// The userfaultfd device, only where guest memory is served.
+    pub(in crate::vm) const FAULTS: RawFd = FIRST + 8;
 }
 
 /// Where a guest's memory comes from.

@@ -24,6 +24,7 @@
 //! # Files
 //! * `image`, `accelerator`, `machine`: what a guest consists of; `launch`: how the VMM comes into its sandbox.
 //! * `qmp`: the VMM's own channel; `guest`: one guest and how it may end; `guest/` is what runs inside.
+//! * `lazy`: guest memory that comes when it is touched.
 //! * [`template`], `host`: templates, and starts by each of the rows; `manifest`: what is known of a template.
 //! * [`account`]: whose memory is what. [`mod@bench`]: the measurements. [`clean`]: what killed makers left.
 
@@ -36,6 +37,7 @@ mod guest;
 mod host;
 mod image;
 mod launch;
+mod lazy;
 mod machine;
 mod manifest;
 mod memory;
@@ -48,6 +50,7 @@ pub use guest::{Vm, Watcher};
 pub use host::{Host, Method, Started, Steps};
 pub use image::Image;
 pub use launch::ROUTINE;
+pub use lazy::{Lazily, Served};
 pub use machine::{Machine, RootDevice};
 pub use manifest::Manifest;
 pub use template::Template;

@@ -169,11 +169,11 @@ def read(path, at=0, most=PIECE):
         return base64.b64encode(file.read(most)).decode()
 
 
-def scan(path):
-    """Reads a whole file through one small buffer and tells its length and checksum."""
+def scan(path, most=1 << 62):
+    """Reads a file, from its beginning, through one small buffer and tells how much that was and its checksum."""
     buffer, total, checksum = bytearray(PIECE), 0, 0
     with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
+        while count := file.readinto(memoryview(buffer)[:min(PIECE, most - total)]):
             total += count
             checksum = zlib.crc32(memoryview(buffer)[:count], checksum)
     return {"bytes": total, "crc32": checksum}
