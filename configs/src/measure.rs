@@ -52,10 +52,12 @@ pub enum Measure {
     },
     /// Page caches of microVMs that read the same file, by each root device.
     PageCache {
-        /// VMs at most; measured with one, two, … of them.
+        /// VMs at most; measured with one, two, four … of them.
         vms: u32,
         /// Guest memory, MiB.
         memory_mib: u32,
+        /// How much of the file they read, MiB, one panel each.
+        files_mib: Vec<u32>,
     },
     /// Attach and first reply of a function from each tier, in a guest that has a CXL device.
     Pools {
@@ -68,10 +70,13 @@ pub enum Measure {
         /// Guests: with 2, the pool that is read by RDMA is a guest of its own.
         guests: u32,
     },
-    /// All kinds of agents at once, with a browser each and with shared ones.
+    /// Agents at once, with a browser each and with shared ones: all kinds in sandboxes, and some in microVMs, started
+    /// E2B's way and TrEnv-X's.
     Agents {
-        /// Agents at once, of all kinds in turn.
+        /// Agents at once in sandboxes, of all kinds in turn.
         count: u32,
+        /// Kinds of agents that run at once in microVMs, one of each mention; none for no VMs.
+        in_vms: Vec<String>,
         /// How often, each time with other recordings.
         rounds: u32,
         /// Agents to a shared browser.
@@ -91,12 +96,18 @@ pub enum Measure {
 impl Measure {
     /// Methods of [`Measure::VmStarts`].
     pub const VM_METHODS: &'static [&'static str] =
-        &["vanilla-ch", "e2b", "e2b+", "trenvx-vm-guest-cache", "trenvx-vm"];
+        &["vanilla-ch", "reap+", "e2b", "e2b+", "trenvx-vm-guest-cache", "trenvx-vm"];
     /// Tiers of [`Measure::Pools`].
     pub const TIERS: &'static [&'static str] =
         &["dram", "cxl-fsdax", "cxl-devdax", "rdma-lazy", "rdma-batch", "rdma-private", "criu", "criu-lazy"];
     /// Most microVMs at a time: more would wait for each other on a small machine instead of showing anything.
-    pub const MOST_VMS: u32 = 3;
+    pub const MOST_VMS: u32 = 4;
+    /// The largest file of [`Measure::PageCache`], MiB: what the image holds.
+    pub const MOST_FILE_MIB: u32 = 100;
+
+    /// Agents of [`Measure::Agents`].
+    pub const AGENTS: &'static [&'static str] =
+        &["blackjack", "blog-summary", "bug-fixer", "game-design", "map-reduce", "shop-assistant"];
 
     /// Words of the alternatives, as in files.
     pub(crate) const KINDS: &'static [&'static str] = &[

@@ -127,8 +127,12 @@ fn the_broker_speaks_lines_and_names_what_is_wrong() {
         lines.ask(&json!({ "do": "open", "url": visit.url("/shop") }))["error"]["name"],
         "bad-request"
     );
-    assert_eq!(lines.ask(&json!({ "do": "hello", "agent": 5 }))["error"]["name"], "bad-request");
-    assert_eq!(lines.ask(&json!({ "do": "hello", "agent": 0 })), json!({ "ok": null }));
+    let key = visit.broker.key(0).unwrap();
+    for (agent, key) in [(5, key), (0, "of somebody else")] {
+        let answer = lines.ask(&json!({ "do": "hello", "agent": agent, "key": key }));
+        assert_eq!(answer["error"]["name"], "bad-request", "{answer}");
+    }
+    assert_eq!(lines.ask(&json!({ "do": "hello", "agent": 0, "key": key })), json!({ "ok": null }));
     let opened = lines.ask(&json!({ "do": "open", "url": visit.url("/shop") }));
     assert_eq!(opened, json!({ "ok": { "page": 1, "title": "Shop" } }));
     assert_eq!(lines.ask(&json!({ "do": "dance" }))["error"]["name"], "bad-request");

@@ -3,7 +3,10 @@
 
 mod vm_common;
 
-use emu::vm::Method;
+use std::sync::Arc;
+
+use emu::doctor::skip_without;
+use emu::vm::{Lazily, Method};
 use serde_json::json;
 use vm_common::{WITHIN, bed, clone, left_of, run};
 
@@ -53,6 +56,37 @@ fn clones_are_warm_apart_and_leave_their_template_alone() {
         json!([41, false])
     );
     host.end(third).unwrap();
+    drop(host);
+    assert_eq!(left_of(std::process::id()), [""; 0]);
+}
+
+#[test]
+fn memory_that_comes_when_it_is_touched_is_the_same_memory() {
+    if skip_without(&["userfaultfd-device"]) {
+        return;
+    }
+    let Some(bed) = bed() else { return };
+    let template = bed.template();
+    let host = bed.host(Method::TrenvxVm);
+    let none = Lazily { working_set: None, record: false, latency: None };
+    let mut cold = host.clone_lazily(&template, &none).unwrap().vm;
+    assert_eq!(run(&mut cold, "counter += 1; result = counter"), 42);
+    let memory = cold.memory().unwrap();
+    assert!(memory.guest_shared_bytes() == 0 && memory.guest_own_bytes() > 0, "{memory:?}");
+    let of_cold = host.end_served(cold).unwrap().unwrap();
+    assert!(of_cold.faults > 0 && of_cold.prefetched == 0 && of_cold.touched.is_none(), "{of_cold:?}");
+
+    let working_set = host.working_set(&template).unwrap();
+    assert!(!working_set.pages.is_empty());
+    template.save_working_set(&bed.out).unwrap();
+    assert_eq!(bed.load("tests").unwrap().working_set(), Some(Arc::clone(&working_set)));
+    let warmed = Lazily { working_set: Some(Arc::clone(&working_set)), ..none };
+    let mut warm = host.clone_lazily(&template, &warmed).unwrap().vm;
+    assert_eq!(run(&mut warm, "result = counter"), 41);
+    let of_warm = host.end_served(warm).unwrap().unwrap();
+    assert_eq!(of_warm.prefetched, working_set.pages.len() as u64);
+    assert!(of_warm.faults < of_cold.faults / 2, "{of_warm:?} after {of_cold:?}");
+    assert!(template.is_unchanged().unwrap());
     drop(host);
     assert_eq!(left_of(std::process::id()), [""; 0]);
 }

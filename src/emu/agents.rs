@@ -1,11 +1,14 @@
 //! `trenvx emu agents`: agents, their mock model, their web site, their browsers.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::emu::agents::harness::{Lab, Settings, record};
 use ::emu::agents::llm::Llm;
 use ::emu::agents::pace::Rates;
+use ::emu::agents::place::{Guests, System};
 use ::emu::agents::site::Site;
 use ::emu::agents::{bench, catalog, profile};
 use anyhow::Context;
@@ -37,12 +40,16 @@ enum Command {
 /// What to run.
 #[derive(Debug, Args)]
 struct RunArgs {
+    /// Where they run: process, sandbox, or in microVMs started by vanilla-ch, reap+, e2b, e2b+, trenvx-vm-guest-cache
+    /// or trenvx-vm. VMs take a template, which is booted the first time.
+    #[arg(long, value_name = "NAME", default_value = "process", value_parser = system)]
+    system: System,
     /// How many agents at once; default: one of each kind.
     #[arg(long, value_name = "N")]
     agents: Option<usize>,
-    /// Agents that share a browser.
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    per_browser: usize,
+    /// Agents that share a browser; default: as many as the system of that name, and 1 for those without one.
+    #[arg(long, value_name = "K")]
+    per_browser: Option<usize>,
     /// Kinds of agents, taken in turn; default: all.
     #[arg(long = "agent", value_name = "NAME", num_args = 1..)]
     names: Vec<String>,
@@ -132,7 +139,10 @@ pub fn run(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
         Command::Run(args) => agents(folders, &args),
         Command::Bench(BenchArgs { command: BenchCommand::Browser { agents, per_browser, format } }) => {
             let rows = bench::browsers(agents, &per_browser)?;
-            print(format, || serde_json::to_string_pretty(&rows), || bench::table(&rows))
+            let goals = bench::goals(&rows);
+            let all = serde_json::json!({ "rows": rows, "goals": goals });
+            let text = || format!("{}\n{}", bench::table(&rows), ::emu::goal::table(&goals));
+            print(format, || serde_json::to_string_pretty(&all), text)
         }
         Command::Serve(args) => serve(&args),
         Command::Record(args) => {
@@ -152,6 +162,11 @@ pub fn run(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
     }
 }
 
+fn system(name: &str) -> Result<System, String> {
+    let names = || System::all().into_iter().map(System::name).collect::<Vec<_>>().join(", ");
+    System::parse(name).ok_or_else(|| format!("the systems are {}", names()))
+}
+
 fn list() -> anyhow::Result<()> {
     for one in catalog::list(&catalog::here()?)? {
         let browser = if one.browser { "browser" } else { "-" };
@@ -163,7 +178,16 @@ fn list() -> anyhow::Result<()> {
 fn agents(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
     let mut settings = Settings::new(catalog::find(&catalog::here()?, &args.names)?);
     settings.count = args.agents.unwrap_or(settings.count);
-    settings.per_browser = args.per_browser;
+    settings.system = args.system;
+    settings.per_browser = args.per_browser.unwrap_or_else(|| args.system.per_browser());
+    match args.system {
+        System::Process => {}
+        System::Sandbox => {
+            let base = folders.out.join("images/base");
+            settings.base = base.join("usr").is_dir().then_some(base);
+        }
+        System::Vm(_) => settings.guests = Some(Arc::new(Guests::find(&folders.out)?)),
+    }
     settings.rates.speed = args.speed;
     settings.seed = args.seed;
     settings.deadline = Duration::from_secs(args.deadline);
@@ -186,8 +210,8 @@ fn agents(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
 
 fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let rates = Rates { speed: args.speed, ..Rates::default() };
-    let llm = Llm::start(&catalog::list(&catalog::here()?)?, rates, args.llm_port)?;
-    let site = Site::start(args.site_port)?;
+    let llm = Llm::start(&catalog::list(&catalog::here()?)?, rates, (Ipv4Addr::LOCALHOST, args.llm_port))?;
+    let site = Site::start((Ipv4Addr::LOCALHOST, args.site_port))?;
     println!("model http://{}/v1/chat/completions", llm.address());
     println!("site  http://{}/", site.address());
     loop {

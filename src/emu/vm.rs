@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use ::emu::goal::Goal;
 use ::emu::vm::bench::{self, Setting};
-use ::emu::vm::{Accelerator, Host, Image, Machine, Method, RootDevice, Template, template};
+use ::emu::vm::{Accelerator, Host, Image, Lazily, Machine, Method, RootDevice, Template, template};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use runs::MeasuredRow;
@@ -59,9 +60,19 @@ struct TemplateArgs {
 struct CloneArgs {
     /// The template.
     name: String,
-    /// How: vanilla-ch, e2b, e2b+, trenvx-vm-guest-cache, trenvx-vm; default: what its root is for.
+    /// How: vanilla-ch, reap+, e2b, e2b+, trenvx-vm-guest-cache, trenvx-vm; default: what its root is for.
     #[arg(long, value_parser = method)]
     method: Option<Method>,
+    /// Guest memory comes when it is touched, through userfaultfd; what clones touch up to their first reply is recorded
+    /// the first time, and installed before they run.
+    #[arg(long)]
+    lazy: bool,
+    /// With --lazy: install nothing beforehand.
+    #[arg(long, requires = "lazy")]
+    no_prefetch: bool,
+    /// With --lazy: a stated latency of the pages' source, us.
+    #[arg(long, requires = "lazy", value_name = "US")]
+    latency: Option<u64>,
     /// How many, one after the other.
     #[arg(short, long, default_value_t = 1)]
     n: u32,
@@ -74,7 +85,7 @@ struct CloneArgs {
 struct BenchArgs {
     #[command(subcommand)]
     what: What,
-    /// Print JSON instead of a table.
+    /// Print JSON instead of tables: accelerator, rows, goals.
     #[arg(long, global = true)]
     json: bool,
 }
@@ -96,11 +107,14 @@ enum What {
     /// Page caches of guests that read the same file.
     PageCache {
         /// Guests at most.
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=3))]
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4))]
         vms: u32,
         /// Guest memory, MiB.
         #[arg(long, value_name = "MIB", default_value_t = 512)]
         memory: u32,
+        /// How much of the file they read, MiB.
+        #[arg(long, value_name = "MIB", value_delimiter = ',', default_value = "100", value_parser = clap::value_parser!(u32).range(1..=100))]
+        files: Vec<u32>,
     },
 }
 
@@ -173,9 +187,13 @@ fn clone(folders: &Folders, args: &CloneArgs) -> anyhow::Result<()> {
     let machine = &template.manifest().machine;
     let method = args.method.unwrap_or_else(|| usual(machine.root));
     let host = Host::start(method, &image, accelerator, None)?;
+    let lazily = lazily(folders, args, &host, &template)?;
     for _ in 0..args.n {
         host.prepare(machine)?;
-        let mut started = host.clone(&template)?;
+        let mut started = match &lazily {
+            Some(how) => host.clone_lazily(&template, how)?,
+            None => host.clone(&template)?,
+        };
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let steps = started.steps.done.iter().map(|(step, time)| format!("{step} {:.1}", ms(*time)));
         let steps: Vec<String> = steps.collect();
@@ -197,24 +215,58 @@ fn clone(folders: &Folders, args: &CloneArgs) -> anyhow::Result<()> {
             mib(memory.guest_shared_bytes()),
             mib(memory.own_bytes() - memory.guest_own_bytes())
         );
-        host.end(started.vm)?;
+        if let Some(served) = host.end_served(started.vm)? {
+            println!(
+                "served: {} pages before it ran, {} faults, {} pages by faults",
+                served.prefetched, served.faults, served.pages
+            );
+        }
     }
     Ok(())
 }
 
+/// How memory is served, if it is to be; records what clones touch where nobody has yet.
+fn lazily(
+    folders: &Folders,
+    args: &CloneArgs,
+    host: &Host,
+    template: &Template,
+) -> anyhow::Result<Option<Lazily>> {
+    if !args.lazy {
+        return Ok(None);
+    }
+    let working_set = if args.no_prefetch {
+        None
+    } else {
+        let set = host.working_set(template)?;
+        template.save_working_set(&folders.out)?;
+        Some(set)
+    };
+    Ok(Some(Lazily { working_set, record: false, latency: args.latency.map(Duration::from_micros) }))
+}
+
 fn measure(folders: &Folders, args: BenchArgs) -> anyhow::Result<()> {
     let setting = setting(folders)?;
-    let rows: Vec<MeasuredRow> = match args.what {
+    let (rows, goals): (Vec<MeasuredRow>, Vec<Goal>) = match args.what {
         What::Starts { methods, memory, starts } => {
             let methods = if methods.is_empty() { Method::ALL.to_vec() } else { methods };
-            bench::starts(&setting, &methods, &memory, starts)?
+            let rows = bench::starts(&setting, &methods, &memory, starts)?;
+            let goals = bench::goals_of_starts(&rows);
+            (rows, goals)
         }
-        What::PageCache { vms, memory } => bench::page_cache(&setting, memory, vms)?,
+        What::PageCache { vms, memory, files } => {
+            let rows = bench::page_cache(&setting, memory, vms, &files)?;
+            let goals = bench::goals_of_page_cache(&rows);
+            (rows, goals)
+        }
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        let accelerator = &setting.accelerator;
+        let all = json!({ "accelerator": accelerator.name(), "stand_in": accelerator.stand_in(), "rows": rows, "goals": goals });
+        println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         table(&rows);
+        print!("\n{}", ::emu::goal::table(&goals));
     }
     Ok(())
 }

@@ -33,6 +33,7 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
         "page-cache" => Measure::PageCache {
             vms: section.get("vms", few_vms),
             memory_mib: section.get("memory", guest_memory),
+            files_mib: section.list("files", file_of_image).into_iter().map(|(mib, _)| mib).collect(),
         },
         "pools" => Measure::Pools {
             function: section.get("function", values::text),
@@ -42,6 +43,7 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
         },
         "agents" => Measure::Agents {
             count: section.get("count", values::count),
+            in_vms: known(&section, "in_vms", "agent", Measure::AGENTS),
             rounds: section.get("rounds", values::count),
             per_browser: section.get("per_browser", values::count),
             speed: section.get("speed", values::count),
@@ -71,6 +73,15 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
             section
                 .problem("memory", "sizes of guest memory are missing: write a list such as [\"512 MiB\"]");
         }
+    }
+    if let Measure::Agents { in_vms, .. } = &measure
+        && in_vms.len() > Measure::MOST_VMS as usize
+    {
+        let most = Measure::MOST_VMS;
+        section.problem("in_vms", format!("{} VMs at a time are too many: name {most} at most", in_vms.len()));
+    }
+    if matches!(&measure, Measure::PageCache { files_mib, .. } if files_mib.is_empty()) {
+        section.problem("files", "sizes of the file are missing: write a list such as [\"100 MiB\"]");
     }
     if let Measure::Browsers { agents, per_browser } = &measure {
         match per_browser.iter().max() {
@@ -121,6 +132,17 @@ fn one_or_two(value: &Value) -> Result<u32, String> {
         guests @ 1..=2 => Ok(guests),
         guests => Err(format!("{guests} guests cannot be: write 1, or 2 for a pool in a guest of its own")),
     }
+}
+
+/// Size of a file that guests read, MiB: no more than the image has.
+fn file_of_image(value: &Value) -> Result<u32, String> {
+    let bytes = values::positive_size(value)?.0;
+    let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    if bytes % (1 << 20) == 0 && (1..=Measure::MOST_FILE_MIB).contains(&mib) {
+        return Ok(mib);
+    }
+    let most = Measure::MOST_FILE_MIB;
+    Err(format!("{} is no size of the file: write whole MiB, {most} MiB at most", value.written()))
 }
 
 fn few_vms(value: &Value) -> Result<u32, String> {

@@ -10,8 +10,9 @@ An agent is a program that is told everything by its environment and prints one 
     TRENVX_NUMBER    its number in this run
     TRENVX_LLM       host:port of the model
     TRENVX_SITE      host:port of the web site
-    TRENVX_BROWSER   socket of the browser broker; not for agents without a browser
+    TRENVX_BROWSER   host:port of the browser broker; not for agents without a browser
     TRENVX_PLACE     its number among those with a browser
+    TRENVX_KEY       what it proves that with
     TRENVX_RECORD    set when a recording is made: the replies then come from model.py beside the agent
 
 Only the standard library is used. The model is asked as OpenAI's chat completions are, streamed.
@@ -128,10 +129,11 @@ class Browser:
 
     def __init__(self, agent):
         self.agent = agent
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(agent.browser_path)
+        host, port = agent.broker.rsplit(":", 1)
+        self.socket = socket.create_connection((host, int(port)))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.lines = self.socket.makefile("r", encoding="utf-8")
-        self.do("hello", agent=agent.place)
+        self.do("hello", agent=agent.place, key=agent.key)
 
     def do(self, what, **arguments):
         begun = time.monotonic()
@@ -177,8 +179,9 @@ class Agent:
         self.number = int(os.environ["TRENVX_NUMBER"])
         self.llm = os.environ["TRENVX_LLM"]
         self.site = os.environ.get("TRENVX_SITE", "")
-        self.browser_path = os.environ.get("TRENVX_BROWSER", "")
+        self.broker = os.environ.get("TRENVX_BROWSER", "")
         self.place = int(os.environ.get("TRENVX_PLACE", "0"))
+        self.key = os.environ.get("TRENVX_KEY", "")
         # What the interpreter took to start is not the work's.
         self.begun_cpu_s = time.process_time()
         self.player = None

@@ -11,11 +11,17 @@ use serde::Serialize;
 
 use super::Error;
 use super::browser::{Broker, Failure, Limits, Session, program};
+use super::http::ANY;
 use super::site::Site;
 use super::ward::Ward;
+use crate::goal::Goal;
 
 /// How long a browser is left alone before its memory is looked at: it gives some back after loading.
 const SETTLE: Duration = Duration::from_millis(500);
+/// Agents to a browser from which on memory is held against that of agents apart.
+const ENOUGH: usize = 8;
+/// The most of it that they may take, %.
+const SHARE: f64 = 40.0;
 /// Product pages are taken in turn.
 const PRODUCTS: usize = 60;
 
@@ -56,7 +62,7 @@ pub fn browsers(agents: usize, ways: &[usize]) -> Result<Vec<Row>, Error> {
     if agents == 0 {
         return Err(Error::Setting { what: "agents", found: "0".to_owned(), expected: "at least 1" });
     }
-    let site = Site::start(0)?;
+    let site = Site::start(ANY)?;
     let alone = measure(&program, &site, 1, 1)?.per_agent_bytes;
     let mut rows: Vec<Row> = Vec::new();
     for &per_browser in ways {
@@ -86,7 +92,7 @@ fn same(first: Option<&Row>, row: &Row) -> Result<(), Error> {
 /// One row, whose shares are of itself.
 fn measure(program: &Path, site: &Site, agents: usize, per_browser: usize) -> Result<Row, Error> {
     let ward = Ward::new()?;
-    let broker = Broker::start(&ward, program, agents, per_browser, Limits::default())?;
+    let broker = Broker::start(&ward, program, agents, per_browser, Limits::default(), ANY.0)?;
     let failed = |failure: Failure| Error::Browser {
         program: program.display().to_string(),
         reason: failure.to_string(),
@@ -123,6 +129,20 @@ fn measure(program: &Path, site: &Site, agents: usize, per_browser: usize) -> Re
         cpu_ms: usages.iter().map(|usage| usage.cpu_ms).sum(),
         read: read.finalize().to_hex().as_str()[..16].to_owned(),
     })
+}
+
+/// What sharing is held against: eight agents to a browser or more, as far as they were measured.
+#[must_use]
+pub fn goals(rows: &[Row]) -> Vec<Goal> {
+    let shared = rows.iter().filter(|row| row.per_browser >= ENOUGH && row.agents >= row.per_browser);
+    let of = |row: &Row| {
+        let of = format!("{} to a browser", row.per_browser);
+        let against = [("one browser each, here", row.share), ("one agent alone", row.share_of_alone)];
+        against.map(|(what, share)| {
+            Goal::at_most(&format!("memory per agent, of {what}"), &of, 100.0 * share, SHARE, "%")
+        })
+    };
+    shared.flat_map(of).collect()
 }
 
 /// A table for people.

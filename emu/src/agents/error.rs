@@ -60,6 +60,12 @@ pub enum Error {
         /// Digest of what those read.
         expected: String,
     },
+    /// No sandbox for an agent.
+    #[error(transparent)]
+    Sandbox(#[from] crate::sandbox::Error),
+    /// No microVM for an agent.
+    #[error(transparent)]
+    Vm(#[from] crate::vm::Error),
     /// A step of the operating system failed.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {

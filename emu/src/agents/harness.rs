@@ -1,34 +1,29 @@
 //! Runs agents at once, and records what they cost.
 //!
-//! Each agent is a process in a cgroup of its own, with a folder of its own, that knows the addresses of the model, the
-//! site and the broker. Agents are taken in turn from the given ones, and their recordings in turn from the run's
-//! seed on. An agent that does not end in time is killed; what goes wrong with one is its own outcome, and the others
-//! go on.
+//! Each agent runs in a place of its own ([`System`]), and knows the addresses of the model, the site and the broker.
+//! Agents are taken in turn from the given ones, and their recordings in turn from the run's seed on. An agent that
+//! does not end in time is killed; what goes wrong with one is its own outcome, and the others go on.
 
-use std::fs::File;
-use std::io::Read;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::browser::{Broker, Limits};
 use super::llm::Llm;
 use super::pace::Rates;
+use super::place::{self, Done, Ended, Guests, Job, Place, Seat, System, Told};
 use super::recording::Recording;
 use super::report::{Report, Row, Sample, Spent};
 use super::site::Site;
-use super::ward::{Cell, Ward};
+use super::ward::Ward;
 use super::{Error, Manifest, browser};
 
-/// How often a process is asked whether it has ended.
+/// In what steps the end is looked for between two looks at memory.
 const STEP: Duration = Duration::from_millis(5);
-/// How much of what an agent printed is shown when it ends without a word.
-const SHOWN: usize = 600;
 
 /// A run.
 #[derive(Clone, Debug)]
@@ -49,8 +44,18 @@ pub struct Settings {
     pub sample: Duration,
     /// What each agent may do in its browser.
     pub limits: Limits,
-    /// The interpreter.
+    /// The interpreter of processes and sandboxes.
     pub python: PathBuf,
+    /// Where agents run.
+    pub system: System,
+    /// What those in microVMs are started from.
+    pub guests: Option<Arc<Guests>>,
+    /// The root image of sandboxes; the machine's programs if none.
+    pub base: Option<PathBuf>,
+    /// Program that becomes the launcher of sandboxes; this very program if none.
+    pub launcher: Option<PathBuf>,
+    /// Room that an agent in a sandbox or VM has for files, bytes; the usual if none.
+    pub disk_bytes: Option<u64>,
 }
 
 impl Settings {
@@ -67,6 +72,11 @@ impl Settings {
             sample: Duration::from_millis(250),
             limits: Limits::default(),
             python: PathBuf::from("/usr/bin/python3"),
+            system: System::Process,
+            guests: None,
+            base: None,
+            launcher: None,
+            disk_bytes: None,
         }
     }
 }
@@ -80,6 +90,7 @@ pub struct Lab {
     llm: Mutex<Llm>,
     site: Site,
     broker: Option<Broker>,
+    place: Box<dyn Place>,
     ward: Arc<Ward>,
 }
 
@@ -92,27 +103,6 @@ struct Plan {
     expected: Option<Value>,
     /// Its number among those with a browser.
     place: Option<usize>,
-}
-
-/// What an agent prints.
-#[derive(Deserialize)]
-struct Ended {
-    answer: Option<Value>,
-    error: Option<Told>,
-    #[serde(default)]
-    spent: Spent,
-}
-
-#[derive(Deserialize)]
-struct Told {
-    name: String,
-    message: String,
-}
-
-/// What is watched while agents run.
-struct Watched {
-    cells: Vec<Mutex<Option<Arc<Cell>>>>,
-    peaks: Vec<AtomicU64>,
 }
 
 impl Lab {
@@ -130,25 +120,28 @@ impl Lab {
             return Err(Error::Setting { what: "agents", found, expected: "at least one" });
         }
         let plans = plans(&settings, recording)?;
-        let llm = if recording {
-            Llm::record(&settings.agents, settings.rates)?
-        } else {
-            Llm::start(&settings.agents, settings.rates, 0)?
-        };
-        let site = Site::start(0)?;
         let ward = Ward::new()?;
+        let place = place::start(&settings, &ward)?;
+        let at = (place.address(), 0);
+        let llm = if recording {
+            Llm::record(&settings.agents, settings.rates, at)?
+        } else {
+            Llm::start(&settings.agents, settings.rates, at)?
+        };
+        let site = Site::start(at)?;
         let browsing = plans.iter().filter(|plan| plan.place.is_some()).count();
         let broker = match (browsing, browser::program()) {
             (0, _) => None,
             (_, Some(program)) => {
-                Some(Broker::start(&ward, &program, browsing, settings.per_browser, settings.limits)?)
+                let Settings { per_browser, limits, .. } = settings;
+                Some(Broker::start(&ward, &program, browsing, per_browser, limits, at.0)?)
             }
             (_, None) => {
                 let reason = "it is not installed: apt-get install chromium".to_owned();
                 return Err(Error::Browser { program: "chromium".to_owned(), reason });
             }
         };
-        Ok(Self { settings, plans, recording, llm: Mutex::new(llm), site, broker, ward })
+        Ok(Self { settings, plans, recording, llm: Mutex::new(llm), site, broker, place, ward })
     }
 
     /// The model, to be stopped by tests.
@@ -163,7 +156,8 @@ impl Lab {
     pub fn restart_llm(&self) -> Result<(), Error> {
         let mut llm = self.llm();
         llm.stop();
-        *llm = Llm::start(&self.settings.agents, self.settings.rates, llm.address().port())?;
+        let at = (self.place.address(), llm.address().port());
+        *llm = Llm::start(&self.settings.agents, self.settings.rates, at)?;
         Ok(())
     }
 
@@ -184,20 +178,14 @@ impl Lab {
     /// # Errors
     /// Only what concerns all of them; what happens to one is in its row.
     pub fn run(&self) -> Result<Report, Error> {
+        self.place.prepare(self.plans.len())?;
         let begun = Instant::now();
-        let watched = Watched {
-            cells: self.plans.iter().map(|_| Mutex::default()).collect(),
-            peaks: self.plans.iter().map(|_| AtomicU64::new(0)).collect(),
-        };
+        let seats: Vec<Seat> = self.plans.iter().map(|_| Seat::default()).collect();
         let ended = AtomicBool::new(false);
         let (agents, memory) = std::thread::scope(|scope| {
-            let sampler = scope.spawn(|| self.sample(&watched, begun, &ended));
-            let agents: Vec<_> = (0..self.plans.len())
-                .map(|number| {
-                    let watched = &watched;
-                    scope.spawn(move || self.agent(number, watched))
-                })
-                .collect();
+            let sampler = scope.spawn(|| self.sample(&seats, begun, &ended));
+            let agents: Vec<_> =
+                seats.iter().zip(0..).map(|(seat, number)| scope.spawn(move || self.agent(number, seat))).collect();
             let rows: Vec<Row> = agents
                 .into_iter()
                 .map(|thread| thread.join().expect("an agent's thread does not panic"))
@@ -209,6 +197,8 @@ impl Lab {
             broker.browsers().iter().map(|browser| browser.usage()).collect()
         });
         Ok(Report {
+            system: self.settings.system.name().to_owned(),
+            stand_in: self.settings.guests.as_ref().and_then(|guests| guests.accelerator().stand_in()),
             per_browser: self.settings.per_browser,
             rates: self.settings.rates,
             seed: self.settings.seed,
@@ -221,7 +211,7 @@ impl Lab {
     }
 
     /// One agent, from its start to its end.
-    fn agent(&self, number: usize, watched: &Watched) -> Row {
+    fn agent(&self, number: usize, seat: &Seat) -> Row {
         let plan = &self.plans[number];
         let mut row = Row {
             number,
@@ -230,6 +220,7 @@ impl Lab {
             outcome: String::new(),
             message: String::new(),
             answer: Value::Null,
+            start_ms: 0.0,
             latency_ms: 0.0,
             cpu_ms: 0.0,
             peak_bytes: 0,
@@ -237,99 +228,67 @@ impl Lab {
             browser: plan.place.map(|place| place / self.settings.per_browser),
             tally: None,
         };
+        let job = Job {
+            number,
+            manifest: &plan.manifest,
+            environment: self.environment(number),
+            deadline: self.settings.deadline,
+        };
         let begun = Instant::now();
-        match self.process(number, watched) {
-            Ok((cell, ended)) => {
-                row.latency_ms = begun.elapsed().as_secs_f64() * 1e3;
-                row.cpu_ms = cell.processor_time().as_secs_f64() * 1e3;
-                // Processes of tools that it left behind end here.
-                cell.kill();
+        match self.place.run(&job, seat) {
+            Ok(Done { start_ms, latency_ms, cpu_ms, ended }) => {
+                (row.start_ms, row.latency_ms, row.cpu_ms) = (start_ms, latency_ms, cpu_ms);
                 judge(&mut row, plan, ended);
             }
             Err(error) => {
+                row.latency_ms = begun.elapsed().as_secs_f64() * 1e3;
                 row.outcome = "not-started".to_owned();
                 row.message = error.to_string();
             }
         }
-        *lock(&watched.cells[number]) = None;
-        row.peak_bytes = watched.peaks[number].load(Ordering::Relaxed);
+        seat.leave();
+        row.peak_bytes = seat.peak();
         row.tally = plan.place.and_then(|place| self.broker.as_ref()?.tallies().remove(&place));
         row
     }
 
-    /// Its process; what it printed, or how it ended instead.
-    fn process(&self, number: usize, watched: &Watched) -> Result<(Arc<Cell>, Result<Ended, Told>), Error> {
+    /// What an agent is told; see `emu/agents/runtime`.
+    fn environment(&self, number: usize) -> BTreeMap<String, String> {
         let plan = &self.plans[number];
-        let name = format!("agent{number}");
-        let cell = Arc::new(self.ward.cell(&name)?);
-        let folder = self.ward.folder().join(&name);
-        std::fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
-        let log = folder.join("printed");
-        let stderr = File::create(&log).map_err(Error::io("make", &log))?;
-        let mut command = Command::new(&self.settings.python);
-        command.arg("-B").arg(plan.manifest.folder.join("agent.py")).current_dir(&folder);
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &folder).env("LANG", "C.UTF-8");
-        if let Some(all) = plan.manifest.folder.parent() {
-            command.env("PYTHONPATH", all.join("runtime"));
-        }
-        command.env("TRENVX_AGENT", &plan.manifest.name).env("TRENVX_SEED", plan.seed.to_string());
-        command.env("TRENVX_NUMBER", number.to_string());
-        command.env("TRENVX_LLM", self.llm().address().to_string());
-        command.env("TRENVX_SITE", self.site.address().to_string());
+        let mut told = vec![
+            ("AGENT", plan.manifest.name.clone()),
+            ("SEED", plan.seed.to_string()),
+            ("NUMBER", number.to_string()),
+            ("LLM", self.llm().address().to_string()),
+            ("SITE", self.site.address().to_string()),
+        ];
         if let (Some(place), Some(broker)) = (plan.place, &self.broker) {
-            command.env("TRENVX_BROWSER", broker.path()).env("TRENVX_PLACE", place.to_string());
+            told.push(("BROWSER", broker.address().to_string()));
+            told.push(("PLACE", place.to_string()));
+            told.push(("KEY", broker.key(place).unwrap_or_default().to_owned()));
         }
         if self.recording {
-            command.env("TRENVX_RECORD", "1");
+            told.push(("RECORD", "1".to_owned()));
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
-        cell.begin(&mut command)?;
-        let mut child = command.spawn().map_err(Error::io("execute", &self.settings.python))?;
-        *lock(&watched.cells[number]) = Some(Arc::clone(&cell));
-        let reader = child.stdout.take().map(|mut stdout| {
-            std::thread::spawn(move || {
-                let mut text = String::new();
-                // What is no text is no answer.
-                let _ = stdout.read_to_string(&mut text);
-                text
-            })
-        });
-        let status = wait(&mut child, self.settings.deadline);
-        // With its tools, which may hold the other end of its output.
-        cell.kill();
-        let _ = child.wait();
-        let printed = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
-        let Some(status) = status else {
-            let message = format!("it did not end within {:?}, and was killed", self.settings.deadline);
-            return Ok((cell, Err(Told { name: "deadline".to_owned(), message })));
-        };
-        let ended = printed.lines().last().and_then(|line| serde_json::from_str(line).ok());
-        let ended = ended.ok_or_else(|| {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let from = text.char_indices().rev().nth(SHOWN).map_or(0, |(at, _)| at);
-            let message = format!("{status} without an answer; it printed: {}", text[from..].trim());
-            Told { name: "died".to_owned(), message }
-        });
-        let _ = std::fs::remove_dir_all(&folder);
-        Ok((cell, ended))
+        told.into_iter().map(|(key, value)| (format!("TRENVX_{key}"), value)).collect()
     }
 
     /// Looks at memory until everything has ended.
-    fn sample(&self, watched: &Watched, begun: Instant, ended: &AtomicBool) -> Vec<Sample> {
+    fn sample(&self, seats: &[Seat], begun: Instant, ended: &AtomicBool) -> Vec<Sample> {
         let mut samples = Vec::new();
         while !ended.load(Ordering::Acquire) {
             let at = begun.elapsed();
-            let mut agents_bytes = 0;
-            for (cell, peak) in watched.cells.iter().zip(&watched.peaks) {
-                let cell = lock(cell).clone();
-                let bytes = cell.map_or(0, |cell| cell.memory());
-                peak.fetch_max(bytes, Ordering::Relaxed);
-                agents_bytes += bytes;
+            let (mut agents_bytes, mut emulation_bytes) = (0, 0);
+            for seat in seats {
+                let found = seat.look();
+                agents_bytes += found.bytes;
+                emulation_bytes += found.emulation_bytes;
             }
+            let cache_bytes = self.place.shared_bytes();
             let browsers = self.broker.as_ref().map_or(&[][..], |broker| broker.browsers());
             let browsers_bytes = browsers.iter().map(|browser| browser.memory()).sum();
             let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
-            samples.push(Sample { at_ms, agents_bytes, browsers_bytes });
+            samples.push(Sample { at_ms, agents_bytes, cache_bytes, browsers_bytes, emulation_bytes });
             // In small steps, so that the end is not waited for.
             let next = begun + at + self.settings.sample;
             while Instant::now() < next && !ended.load(Ordering::Acquire) {
@@ -406,20 +365,4 @@ fn judge(row: &mut Row, plan: &Plan, ended: Result<Ended, Told>) {
     };
     row.outcome = told.name;
     row.message = told.message;
-}
-
-/// Waits for the end of a process; `None` at the deadline.
-fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
-    let end = Instant::now() + deadline;
-    while Instant::now() < end {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        std::thread::sleep(STEP);
-    }
-    None
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The least of an HTTP/1.1 server that a mock model and a web site need: on loopback, one thread a connection.
+//! The least of an HTTP/1.1 server that a mock model and a web site need: one thread a connection.
 //!
 //! Requests are parsed by `httparse`; answers are whole or streamed in chunks. [`Server::stop`] breaks every
 //! connection wherever it is, as a killed server's kernel would, so that a test can kill a server and start another
@@ -22,6 +22,8 @@ const BODY: usize = 4 << 20;
 const IDLE: Duration = Duration::from_secs(30);
 /// Header fields of a request.
 const FIELDS: usize = 64;
+/// Any free port on loopback.
+pub const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 /// Steps in which a server that waits looks whether it was stopped.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -161,14 +163,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on loopback, at `port` or, for 0, at any that is free.
+    /// Listens at an address of this machine, at its port or, for 0, at any that is free.
     ///
     /// # Errors
     /// If the port is taken.
-    pub fn start(port: u16, handler: Arc<dyn Handler>) -> Result<Self, Error> {
-        let name = format!("127.0.0.1:{port}");
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(Error::io("listen at", &name))?;
+    pub fn start(at: (Ipv4Addr, u16), handler: Arc<dyn Handler>) -> Result<Self, Error> {
+        let name = format!("{}:{}", at.0, at.1);
+        let listener = TcpListener::bind(at).map_err(Error::io("listen at", &name))?;
         let address = listener.local_addr().map_err(Error::io("listen at", &name))?;
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
@@ -344,7 +345,7 @@ mod tests {
 
     #[test]
     fn two_requests_on_one_connection_are_answered_in_order() {
-        let server = Server::start(0, Arc::new(Echo)).unwrap();
+        let server = Server::start(ANY, Arc::new(Echo)).unwrap();
         let sent = b"POST /x?a=1&b=2 HTTP/1.1\r\nCookie: a=b; who=me\r\nContent-Length: 3\r\n\r\nabc\
                      GET /y HTTP/1.1\r\nConnection: close\r\n\r\n";
         let text = exchange(&server, sent);
@@ -355,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused() {
-        let server = Server::start(0, Arc::new(Echo)).unwrap();
+        let server = Server::start(ANY, Arc::new(Echo)).unwrap();
         assert!(exchange(&server, b"\x01\x02 nonsense\r\n\r\n").starts_with("HTTP/1.1 400"));
         let long = format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", BODY + 1);
         assert!(exchange(&server, long.as_bytes()).starts_with("HTTP/1.1 400"));
@@ -363,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_stopped_server_breaks_an_answer_in_the_middle_and_its_address_can_be_taken_again() {
-        let mut server = Server::start(0, Arc::new(Echo)).unwrap();
+        let mut server = Server::start(ANY, Arc::new(Echo)).unwrap();
         let address = server.address();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(b"GET /slow HTTP/1.1\r\n\r\n").unwrap();
@@ -374,7 +375,7 @@ mod tests {
         // An end or a reset, and soon.
         let _ = stream.read_to_end(&mut rest);
         assert!(!rest.ends_with(b"0\r\n\r\n"), "the answer must not look complete");
-        let again = Server::start(address.port(), Arc::new(Echo)).unwrap();
+        let again = Server::start((Ipv4Addr::LOCALHOST, address.port()), Arc::new(Echo)).unwrap();
         assert!(exchange(&again, b"GET /z HTTP/1.1\r\nConnection: close\r\n\r\n").ends_with("/z - - "));
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -94,20 +94,20 @@ impl Llm {
     /// Starts one for these agents, which plays their recordings.
     ///
     /// # Errors
-    /// If a recording is missing or the port (0: any) is taken.
-    pub fn start(agents: &[Manifest], rates: Rates, port: u16) -> Result<Self, Error> {
-        Self::begin(agents, rates, port, false)
+    /// If a recording is missing or the port of `at` (0: any) is taken.
+    pub fn start(agents: &[Manifest], rates: Rates, at: (Ipv4Addr, u16)) -> Result<Self, Error> {
+        Self::begin(agents, rates, at, false)
     }
 
     /// Starts one that takes recordings.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn record(agents: &[Manifest], rates: Rates) -> Result<Self, Error> {
-        Self::begin(agents, rates, 0, true)
+    pub fn record(agents: &[Manifest], rates: Rates, at: (Ipv4Addr, u16)) -> Result<Self, Error> {
+        Self::begin(agents, rates, at, true)
     }
 
-    fn begin(agents: &[Manifest], rates: Rates, port: u16, record: bool) -> Result<Self, Error> {
+    fn begin(agents: &[Manifest], rates: Rates, at: (Ipv4Addr, u16), record: bool) -> Result<Self, Error> {
         let mut known = BTreeMap::new();
         for manifest in agents {
             let recordings = if record { Vec::new() } else { manifest.recordings()? };
@@ -116,7 +116,7 @@ impl Llm {
         let paces = Paces::new(rates, agents.iter().map(|manifest| manifest.tokens))?;
         let taken = record.then(Mutex::default);
         let model = Arc::new(Model { paces, agents: known, taken, log: Mutex::default() });
-        let server = Server::start(port, Arc::clone(&model) as Arc<dyn Handler>)?;
+        let server = Server::start(at, Arc::clone(&model) as Arc<dyn Handler>)?;
         Ok(Self { model, server })
     }
 

@@ -10,6 +10,7 @@
 //! * [`llm`], [`pace`], [`recording`]: the model that they ask, how long it takes, what it answers.
 //! * [`site`]: the pages that they visit; [`http`]: the server below it and below the model.
 //! * [`browser`]: one browser for several agents.
+//! * [`place`]: where agents run: processes, sandboxes, microVMs.
 //! * [`ward`]: where everything runs, so that it ends with the harness.
 //! * [`harness`]: runs agents at once and records what they cost.
 
@@ -21,6 +22,7 @@ pub mod harness;
 pub mod http;
 pub mod llm;
 pub mod pace;
+pub mod place;
 pub mod profile;
 pub mod recording;
 pub mod report;

@@ -51,11 +51,13 @@ pub struct Row {
     pub message: String,
     /// Its answer.
     pub answer: Value,
-    /// From its start to its end, ms.
+    /// From the call until its place was there, ms: a sandbox, or a VM that has answered.
+    pub start_ms: f64,
+    /// From the call to its end, ms.
     pub latency_ms: f64,
-    /// Processor time of its cgroup: itself, the interpreter's start, its tools; not the browser. ms.
+    /// Processor time of its place: itself, the interpreter's start, its tools, the VMM; not the browser. ms.
     pub cpu_ms: f64,
-    /// The most memory of its cgroup at any sample (PSS), bytes.
+    /// The most memory of its place at any sample (PSS), bytes.
     pub peak_bytes: u64,
     /// What it says of itself.
     pub spent: Spent,
@@ -70,15 +72,31 @@ pub struct Row {
 pub struct Sample {
     /// Since the beginning, ms.
     pub at_ms: u64,
-    /// Of all agents and their tools, bytes.
+    /// Of all agents and their tools, with their guests and VMMs, bytes.
     pub agents_bytes: u64,
+    /// Page cache of the image that guests have their root from, bytes.
+    pub cache_bytes: u64,
     /// Of all browsers, bytes.
     pub browsers_bytes: u64,
+    /// Code that software emulation translated: beside the sum, because a processor's own virtualisation has none. Bytes.
+    pub emulation_bytes: u64,
+}
+
+impl Sample {
+    /// Everything but what only emulation needs, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.agents_bytes + self.cache_bytes + self.browsers_bytes
+    }
 }
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// Where agents ran.
+    pub system: String,
+    /// What stood in for something that the machine lacks.
+    pub stand_in: Option<String>,
     /// Agents that shared a browser, at most.
     pub per_browser: usize,
     /// Rates of the model.
@@ -107,25 +125,26 @@ impl Report {
     /// The most memory of everything at any sample, bytes.
     #[must_use]
     pub fn peak_bytes(&self) -> u64 {
-        self.memory.iter().map(|sample| sample.agents_bytes + sample.browsers_bytes).max().unwrap_or(0)
+        self.memory.iter().map(Sample::bytes).max().unwrap_or(0)
     }
 
     /// A table for people.
     #[must_use]
     pub fn table(&self) -> String {
         let mut text = String::from(
-            "  #  agent           seed  outcome             latency  llm wait  requests  own cpu  tool cpu  browser  peak memory\n",
+            "  #  agent           seed  outcome               start   latency  llm wait  requests  own cpu  tool cpu  browser  peak memory\n",
         );
         for row in &self.agents {
             let browser = row.browser.map_or_else(|| "-".to_owned(), |number| number.to_string());
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "{:3}  {:14}  {:4}  {:18}  {:5.2} s  {:6.2} s  {:8}  {:4.0} ms  {:5.0} ms  {:>7}  {:7.1} MiB",
+                "{:3}  {:14}  {:4}  {:18}  {:5.0} ms  {:6.2} s  {:6.2} s  {:8}  {:4.0} ms  {:5.0} ms  {:>7}  {:7.1} MiB",
                 row.number,
                 row.agent,
                 row.seed,
                 row.outcome,
+                row.start_ms,
                 row.latency_ms / 1e3,
                 row.spent.llm_s,
                 row.spent.requests,
@@ -150,14 +169,20 @@ impl Report {
         let peak_of = |of: fn(&Sample) -> u64| self.memory.iter().map(of).max().unwrap_or(0) as f64 / MIB;
         let _ = writeln!(
             text,
-            "peak memory (PSS): {:.0} MiB; agents {:.0} MiB, browsers {:.0} MiB; {:.1} s in all; \
-             the model at {} times its speed",
+            "{}: peak memory (PSS): {:.0} MiB; agents {:.0} MiB, page cache of their root {:.0} MiB, browsers {:.0} MiB, \
+             and of software emulation {:.0} MiB; {:.1} s in all; the model at {} times its speed",
+            self.system,
             self.peak_bytes() as f64 / MIB,
             peak_of(|sample| sample.agents_bytes),
+            peak_of(|sample| sample.cache_bytes),
             peak_of(|sample| sample.browsers_bytes),
+            peak_of(|sample| sample.emulation_bytes),
             self.elapsed_ms / 1e3,
             self.rates.speed
         );
+        if let Some(stand_in) = &self.stand_in {
+            let _ = writeln!(text, "note: {stand_in}");
+        }
         text
     }
 }

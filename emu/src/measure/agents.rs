@@ -1,59 +1,102 @@
-//! Agents with a browser each and with shared ones: all six kinds at work, and browsers alone.
+//! Agents with a browser each and with shared ones, in sandboxes and in microVMs; and browsers alone.
 //!
-//! Agents are processes in cgroups of their own, with their tools; no VM is in these figures. What differs between
-//! the two rows is how many share a browser.
+//! Two pairs, each with the same agents in both rows: in sandboxes only the browsers differ; in microVMs everything does
+//! that differs between E2B and TrEnv-X: sandbox, start, root device, browsers.
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Arc;
 
 use runs::{Chart, MeasuredRow, median_interval};
 
 use super::{Error, Outcome, of_this_machine, quantiles};
 use crate::agents::browser::program;
 use crate::agents::harness::{Lab, Settings};
-use crate::agents::report::Report;
-use crate::agents::{bench, catalog};
+use crate::agents::place::{Guests, System};
+use crate::agents::report::{Report, Sample};
+use crate::agents::{Manifest, bench, catalog};
+use crate::functions::Places;
+use crate::vm::Method;
 
 const MIB: f64 = (1 << 20) as f64;
 /// The panel of all kinds together.
 const ALL: &str = "all agents";
 /// Values that a 99th percentile is taken of at least.
 const FOR_P99: usize = 100;
-const PUBLISHED_LATENCY: &str = "up to 58 % lower P99 than E2B, in microVMs (TrEnv-X abstract)";
-const PUBLISHED_MEMORY: &str = "up to 61 % lower than E2B, in microVMs (TrEnv-X abstract)";
+const PUBLISHED_LATENCY: &str = "up to 58 % lower P99 than E2B (TrEnv-X abstract)";
+const PUBLISHED_MEMORY: &str = "up to 61 % lower than E2B (TrEnv-X abstract); Blackjack 30 %, Bug fixer 11 %, Map reduce \
+    37 %, Shop assistant 54 %, Blog summary 35 %, Game design 61 % (TrEnv-X README, memory.png, read off the picture, \
+    200 agents of one kind)";
 
-/// Picks a part of a peak: agents or browsers.
-type PartOfPeak = fn(&(f64, f64)) -> f64;
+/// The parts of a peak, in the order of a bar.
+const PARTS: [(&str, fn(&Sample) -> u64); 3] = [
+    ("agents, guests and VMMs", |sample| sample.agents_bytes),
+    ("page cache of the guests' root", |sample| sample.cache_bytes),
+    ("browsers", |sample| sample.browsers_bytes),
+];
 
 /// What was seen of one row.
 struct Way {
     subject: String,
+    system: System,
     per_browser: u32,
+    /// Agents at once.
+    count: u32,
+    agents: Vec<Manifest>,
+    guests: Option<Arc<Guests>>,
+    /// Whether the published figures are about such a row.
+    as_published: bool,
     /// Kind of agent and latency, s, of those that came to the right answer.
     latencies: Vec<(String, f64)>,
-    /// Peak memory of each round by its parts, agents and browsers, MiB.
-    peaks: Vec<(f64, f64)>,
+    /// Start of each place, ms.
+    starts: Vec<f64>,
+    /// The sample of each round with the most memory.
+    peaks: Vec<Sample>,
     /// Agents of all rounds.
-    agents: u64,
+    ran: u64,
     /// What kept rounds from being run.
     failures: Vec<String>,
 }
 
 impl Way {
-    fn new(subject: String, per_browser: u32) -> Self {
-        let (latencies, peaks, failures) = (Vec::new(), Vec::new(), Vec::new());
-        Self { subject, per_browser, latencies, peaks, agents: 0, failures }
+    fn new(subject: String, system: System, per_browser: u32, agents: &[Manifest]) -> Self {
+        Self {
+            subject,
+            system,
+            per_browser,
+            count: agents.len() as u32,
+            agents: agents.to_vec(),
+            guests: None,
+            as_published: matches!(system, System::Vm(_)),
+            latencies: Vec::new(),
+            starts: Vec::new(),
+            peaks: Vec::new(),
+            ran: 0,
+            failures: Vec::new(),
+        }
+    }
+
+    fn settings(&self, places: &Places, speed: u32, round: u32) -> Settings {
+        let image = places.image();
+        Settings {
+            count: self.count as usize,
+            per_browser: self.per_browser as usize,
+            seed: u64::from(round),
+            system: self.system,
+            guests: self.guests.clone(),
+            base: image.join("usr").is_dir().then_some(image),
+            rates: crate::agents::pace::Rates { speed: f64::from(speed), ..Default::default() },
+            ..Settings::new(self.agents.clone())
+        }
     }
 
     fn take(&mut self, report: &Report) {
-        self.agents += report.agents.len() as u64;
+        self.ran += report.agents.len() as u64;
         for row in report.agents.iter().filter(|row| row.outcome == "right") {
             self.latencies.push((row.agent.clone(), row.latency_ms / 1e3));
+            self.starts.push(row.start_ms);
         }
-        let peak = report.memory.iter().max_by_key(|sample| sample.agents_bytes + sample.browsers_bytes);
-        if let Some(peak) = peak {
-            self.peaks.push((peak.agents_bytes as f64 / MIB, peak.browsers_bytes as f64 / MIB));
-        }
+        self.peaks.extend(report.memory.iter().max_by_key(|sample| sample.bytes()));
     }
 
     /// 99 of 100 were at most this; the largest, of fewer than a hundred.
@@ -66,7 +109,7 @@ impl Way {
 
     /// Median of the rounds' peaks, MiB.
     fn peak(&self) -> Option<f64> {
-        quantiles(&mut self.peaks.iter().map(|(agents, browsers)| agents + browsers).collect::<Vec<_>>()).0
+        quantiles(&mut self.peaks.iter().map(|peak| peak.bytes() as f64 / MIB).collect::<Vec<_>>()).0
     }
 
     fn row(&self, metric: &str, unit: &str, n: usize, median: Option<f64>) -> MeasuredRow {
@@ -85,9 +128,16 @@ impl Way {
         }
     }
 
-    fn rows(&self, kinds: &[String]) -> Vec<MeasuredRow> {
+    fn published(&self, text: &str) -> String {
+        if self.as_published { text.to_owned() } else { String::new() }
+    }
+
+    fn rows(&self) -> Vec<MeasuredRow> {
         let mut rows = Vec::new();
-        for kind in kinds.iter().map(String::as_str).chain([ALL]) {
+        let mut kinds: Vec<&str> = self.agents.iter().map(|one| one.name.as_str()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        for kind in kinds.into_iter().chain([ALL]) {
             let of = self.latencies.iter().filter(|(agent, _)| kind == ALL || agent == kind);
             let mut values: Vec<f64> = of.map(|(_, latency)| *latency).collect();
             let (median, p99) = quantiles(&mut values);
@@ -99,50 +149,95 @@ impl Way {
             });
         }
         let mut tail = self.row("P99 latency", "s", self.latencies.len(), self.p99());
-        PUBLISHED_LATENCY.clone_into(&mut tail.published);
+        tail.published = self.published(PUBLISHED_LATENCY);
         if tail.median.is_some() && self.latencies.len() < FOR_P99 {
             tail.note = format!("the largest: {} are too few for a 99th percentile", self.latencies.len());
         }
         rows.push(tail);
-        let parts: [(&str, PartOfPeak); 2] =
-            [("agents and tools", |peak| peak.0), ("browsers", |peak| peak.1)];
-        for (part, of) in parts {
-            let mut values: Vec<f64> = self.peaks.iter().map(of).collect();
+        let (start, _) = quantiles(&mut self.starts.clone());
+        rows.push(self.row("start of the place", "ms", self.starts.len(), start));
+        for (part, of) in PARTS {
+            let mut values: Vec<f64> = self.peaks.iter().map(|peak| of(peak) as f64 / MIB).collect();
             let median = quantiles(&mut values).0;
             let mut row = self.row("peak memory", "MiB", values.len(), median);
             row.interval = median_interval(&values);
             part.clone_into(&mut row.part);
             // Once: it is about the whole.
             if part == "browsers" {
-                PUBLISHED_MEMORY.clone_into(&mut row.published);
+                row.published = self.published(PUBLISHED_MEMORY);
             }
             rows.push(row);
         }
-        let share = 100.0 * self.latencies.len() as f64 / self.agents.max(1) as f64;
-        let share = (self.agents > 0).then_some(share);
-        rows.push(self.row("right answers", "%", self.agents as usize, share));
+        let mut code: Vec<f64> = self.peaks.iter().map(|peak| peak.emulation_bytes as f64 / MIB).collect();
+        if code.iter().any(|bytes| *bytes > 0.0) {
+            let mut row = self.row("translated code", "MiB", code.len(), quantiles(&mut code).0);
+            "beside the peak: only software emulation has it".clone_into(&mut row.note);
+            rows.push(row);
+        }
+        let share = 100.0 * self.latencies.len() as f64 / self.ran.max(1) as f64;
+        let share = (self.ran > 0).then_some(share);
+        rows.push(self.row("right answers", "%", self.ran as usize, share));
         rows
     }
 }
 
-/// All kinds of agents at once, in both rows in turn.
-pub(super) fn run(count: u32, rounds: u32, per_browser: u32, speed: u32) -> Result<Outcome, Error> {
+/// The rows, in pairs that are compared: the first of each is what the second saves against.
+fn ways(manifests: &[Manifest], count: u32, in_vms: &[String], per_browser: u32) -> Vec<[Way; 2]> {
+    let of = |browsers: u32| match browsers {
+        1 => "own browser".to_owned(),
+        more => format!("{more} to a browser"),
+    };
+    let sandboxes = [1, per_browser].map(|browsers| {
+        let subject = format!("sandboxes, {}", of(browsers));
+        Way { count, ..Way::new(subject, System::Sandbox, browsers, manifests) }
+    });
+    let chosen = in_vms.iter().filter_map(|name| manifests.iter().find(|one| one.name == *name).cloned());
+    let chosen: Vec<Manifest> = chosen.collect();
+    let mut ways = vec![sandboxes];
+    if !chosen.is_empty() {
+        ways.push([(Method::E2b, 1), (Method::TrenvxVm, per_browser)].map(|(method, browsers)| {
+            let system = System::Vm(method);
+            Way::new(format!("{}, {}", system.name(), of(browsers)), system, browsers, &chosen)
+        }));
+    }
+    ways
+}
+
+/// Agents at once in all rows in turn.
+pub(super) fn run(
+    places: &Places,
+    count: u32,
+    in_vms: &[String],
+    rounds: u32,
+    per_browser: u32,
+    speed: u32,
+) -> Result<Outcome, Error> {
     let manifests = catalog::list(&catalog::here()?)?;
-    let kinds: Vec<String> = manifests.iter().map(|one| one.name.clone()).collect();
-    let mut ways = [
-        Way::new("own browser (for e2b)".to_owned(), 1),
-        Way::new(format!("{per_browser} to a browser (for trenvx-vm)"), per_browser),
-    ];
+    let mut ways = ways(&manifests, count, in_vms, per_browser);
     let mut warnings = of_this_machine();
+    let mut stand_ins = vec![
+        "browsers run beside the agents' sandboxes and VMs on this machine, not inside them: browsers of several share \
+         the file pages of their program there, which those in guests do not"
+            .to_owned(),
+    ];
+    let guests = if in_vms.is_empty() { None } else { Some(Guests::find(&places.out).map(Arc::new)) };
+    for way in ways.iter_mut().flatten().filter(|way| matches!(way.system, System::Vm(_))) {
+        match &guests {
+            Some(Ok(guests)) => way.guests = Some(Arc::clone(guests)),
+            Some(Err(error)) => way.failures.push(error.to_string()),
+            None => {}
+        }
+    }
+    if let Some(Ok(guests)) = &guests {
+        stand_ins.extend(guests.accelerator().stand_in());
+    }
     for round in 0..rounds {
-        for way in &mut ways {
-            eprintln!("round {} of {rounds}: {count} agents, {}", round + 1, way.subject);
-            let mut settings = Settings::new(manifests.clone());
-            settings.count = count as usize;
-            settings.per_browser = way.per_browser as usize;
-            settings.rates.speed = f64::from(speed);
-            settings.seed = u64::from(round);
-            match Lab::start(settings).and_then(|lab| lab.run()) {
+        for way in ways.iter_mut().flatten() {
+            if matches!(way.system, System::Vm(_)) && way.guests.is_none() {
+                continue;
+            }
+            eprintln!("round {} of {rounds}: {} agents, {}", round + 1, way.count, way.subject);
+            match Lab::start(way.settings(places, speed, round)).and_then(|lab| lab.run()) {
                 Ok(report) => {
                     way.take(&report);
                     for row in report.agents.iter().filter(|row| row.outcome != "right") {
@@ -157,16 +252,19 @@ pub(super) fn run(count: u32, rounds: u32, per_browser: u32, speed: u32) -> Resu
             }
         }
     }
-    let mut rows: Vec<MeasuredRow> = ways.iter().flat_map(|way| way.rows(&kinds)).collect();
-    let [own, shared] = &ways;
-    rows.push(saved("P99 latency saved", (own, own.p99()), (shared, shared.p99()), PUBLISHED_LATENCY));
-    rows.push(saved("peak memory saved", (own, own.peak()), (shared, shared.peak()), PUBLISHED_MEMORY));
+    let mut rows: Vec<MeasuredRow> = ways.iter().flatten().flat_map(Way::rows).collect();
+    for [before, after] in &ways {
+        let p99 = (before.p99(), after.p99());
+        rows.push(saved("P99 latency saved", (before, p99.0), (after, p99.1), PUBLISHED_LATENCY));
+        let peak = (before.peak(), after.peak());
+        rows.push(saved("peak memory saved", (before, peak.0), (after, peak.1), PUBLISHED_MEMORY));
+    }
     if speed != 1 {
         warnings.push(format!(
             "waits for the model are divided by {speed}: what agents compute weighs more in latency"
         ));
     }
-    let fewest = ways.iter().map(|way| way.latencies.len()).min().unwrap_or(0);
+    let fewest = ways.iter().flatten().map(|way| way.latencies.len()).min().unwrap_or(0);
     let tail = if fewest < FOR_P99 {
         warnings.push(format!("P99 of {fewest} agents is the largest value"));
         "Latency of agents: the largest, which stands for P99"
@@ -182,11 +280,7 @@ pub(super) fn run(count: u32, rounds: u32, per_browser: u32, speed: u32) -> Resu
         ],
         warnings,
         wrong: Vec::new(),
-        stand_ins: vec![
-            "agents are processes in cgroups of their own, not microVMs: a browser for each stands for E2B, shared \
-             ones for TrEnv-X; starts of VMs, guest memory and page caches are not in it"
-                .to_owned(),
-        ],
+        stand_ins,
     })
 }
 
@@ -201,7 +295,7 @@ fn saved(
     let lacking = if before.is_none() { own } else { shared };
     MeasuredRow {
         subject: shared.subject.clone(),
-        published: published.to_owned(),
+        published: shared.published(published),
         ..lacking.row(metric, "%", shared.latencies.len().min(own.latencies.len()), share)
     }
 }
@@ -274,29 +368,45 @@ pub(super) fn browsers(agents: u32, per_browser: &[u32]) -> Result<Outcome, Erro
 mod tests {
     use super::*;
 
+    fn pair() -> [Way; 2] {
+        let manifests = catalog::list(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("agents")).unwrap();
+        let mut ways = ways(&manifests, 12, &["blackjack".to_owned()], 8);
+        assert_eq!(ways.len(), 2);
+        ways.pop().unwrap()
+    }
+
     #[test]
-    fn what_is_saved_is_told_against_own_browsers_and_nothing_of_nothing() {
-        let mut own = Way::new("own".to_owned(), 1);
-        let mut shared = Way::new("shared".to_owned(), 8);
-        let told = |own: &Way, shared: &Way| {
-            saved("P99 latency saved", (own, own.p99()), (shared, shared.p99()), PUBLISHED_LATENCY)
+    fn agents_of_experiments_are_those_that_there_are() {
+        let manifests = catalog::list(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("agents")).unwrap();
+        let known: Vec<&str> = manifests.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(configs::Measure::AGENTS, known);
+    }
+
+    #[test]
+    fn what_is_saved_is_told_against_the_first_of_a_pair_and_nothing_of_nothing() {
+        let [mut e2b, mut trenvx] = pair();
+        assert_eq!((e2b.system.name(), e2b.per_browser), ("e2b", 1));
+        assert_eq!((trenvx.system.name(), trenvx.per_browser, trenvx.count), ("trenvx-vm", 8, 1));
+        let told = |before: &Way, after: &Way| {
+            saved("P99 latency saved", (before, before.p99()), (after, after.p99()), PUBLISHED_LATENCY)
         };
-        assert!(told(&own, &shared).note.starts_with("NOT-RUN"));
+        assert!(told(&e2b, &trenvx).note.starts_with("NOT-RUN"));
         for value in 1..=200 {
-            own.latencies.push(("blackjack".to_owned(), f64::from(value)));
-            shared.latencies.push(("blackjack".to_owned(), f64::from(value) / 4.0));
+            e2b.latencies.push(("blackjack".to_owned(), f64::from(value)));
+            trenvx.latencies.push(("blackjack".to_owned(), f64::from(value) / 4.0));
         }
-        assert_eq!((own.p99(), shared.p99()), (Some(198.0), Some(49.5)));
-        let row = told(&own, &shared);
+        assert_eq!((e2b.p99(), trenvx.p99()), (Some(198.0), Some(49.5)));
+        let row = told(&e2b, &trenvx);
         assert_eq!((row.median, row.n, row.note.as_str()), (Some(75.0), 200, ""));
+        assert!(row.published.contains("58 %"));
     }
 
     #[test]
     fn a_tail_of_few_agents_says_that_it_is_the_largest() {
-        let mut way = Way::new("own".to_owned(), 1);
-        way.agents = 3;
+        let [mut way, _] = pair();
+        way.ran = 3;
         way.latencies = [3.0, 1.0].map(|value| ("blackjack".to_owned(), value)).to_vec();
-        let rows = way.rows(&["blackjack".to_owned()]);
+        let rows = way.rows();
         let of = |metric: &str| rows.iter().find(|row| row.metric == metric).unwrap();
         assert_eq!(of("P99 latency").median, Some(3.0));
         assert!(of("P99 latency").note.contains("the largest"));

@@ -82,12 +82,14 @@ pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
         Measure::VmStarts { methods, memory_mib, starts } => {
             vms::starts(places, methods, memory_mib, *starts)
         }
-        Measure::PageCache { vms, memory_mib } => vms::page_cache(places, *vms, *memory_mib),
+        Measure::PageCache { vms, memory_mib, files_mib } => {
+            vms::page_cache(places, *vms, *memory_mib, files_mib)
+        }
         Measure::Pools { function, tiers, starts, guests } => {
             pools::run(places, function, tiers, *starts, *guests)
         }
-        Measure::Agents { count, rounds, per_browser, speed } => {
-            agents::run(*count, *rounds, *per_browser, *speed)
+        Measure::Agents { count, in_vms, rounds, per_browser, speed } => {
+            agents::run(places, *count, in_vms, *rounds, *per_browser, *speed)
         }
         Measure::Browsers { agents, per_browser } => agents::browsers(*agents, per_browser),
     }
@@ -100,7 +102,15 @@ pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
 pub fn made_with(measure: &Measure, places: &Places) -> Result<BTreeMap<String, String>, Error> {
     match measure {
         Measure::VmStarts { .. } | Measure::PageCache { .. } => vms::made_with(places),
-        Measure::Agents { .. } | Measure::Browsers { .. } => Ok(agents::made_with()),
+        Measure::Agents { in_vms, .. } => {
+            let mut with = agents::made_with();
+            if !in_vms.is_empty() {
+                // Without an image only those rows are not there.
+                with.extend(vms::made_with(places).unwrap_or_default());
+            }
+            Ok(with)
+        }
+        Measure::Browsers { .. } => Ok(agents::made_with()),
         Measure::Instances { .. } | Measure::Starts { .. } | Measure::Pools { .. } => {
             let version = Criu::find(&places.out).version();
             Ok([("CRIU".to_owned(), version.unwrap_or_else(|| "none".to_owned()))].into())

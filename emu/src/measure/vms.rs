@@ -29,9 +29,14 @@ pub(super) fn starts(
 }
 
 /// Page caches of microVMs.
-pub(super) fn page_cache(places: &Places, vms: u32, memory_mib: u32) -> Result<Outcome, Error> {
+pub(super) fn page_cache(
+    places: &Places,
+    vms: u32,
+    memory_mib: u32,
+    files_mib: &[u32],
+) -> Result<Outcome, Error> {
     let setting = setting(places)?;
-    let rows = bench::page_cache(&setting, memory_mib, vms)?;
+    let rows = bench::page_cache(&setting, memory_mib, vms, files_mib)?;
     let charts = vec![
         Chart::parts("vm-page-cache", "Page caches after reading one file", "page cache", "Growth (MiB)"),
         Chart::parts("vm-cache-memory", "Memory after reading one file", "memory", "Growth (MiB)"),

@@ -304,6 +304,14 @@ impl Uffd {
         Ok(self)
     }
 
+    /// Agrees on these features with the kernel, for a descriptor that was made without.
+    ///
+    /// # Errors
+    /// Where the kernel lacks one, or features were agreed on already (`EINVAL`).
+    pub fn agree(&self, features: u64) -> io::Result<()> {
+        Ok(self.call(IOCTL_API, &mut [API, features, 0])?)
+    }
+
     /// A descriptor that somebody has made and agreed on.
     #[must_use]
     pub fn from_fd(fd: OwnedFd) -> Self {

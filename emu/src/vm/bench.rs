@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::account;
 use super::{Accelerator, Error, Host, Image, Machine, Method, RootDevice, Started, Template};
+use crate::goal::Goal;
 
 /// How long a guest may take to read the data file.
 const READING: Duration = Duration::from_secs(120);
@@ -20,6 +21,22 @@ const READING: Duration = Duration::from_secs(120);
 const WARM: &str = "import json; STATE_SEEN = json.loads(json.dumps({'warm': True})); result = STATE_SEEN";
 /// The row of guests that boot.
 const BOOT: &str = "boot";
+/// What a template of a guest that was just booted holds at most, MiB, far more than measured.
+const TEMPLATE_MIB: u64 = 256;
+/// What VMMs and this program need beside, MiB: code that was translated, page tables, room to breathe.
+const VMM_MIB: u64 = 768;
+/// How many times sooner than a boot a clone is to answer.
+const SOONER: f64 = 30.0;
+/// The most of a booted guest's memory that a clone may have of its own, %.
+const OWN: f64 = 20.0;
+/// The most that the largest guest's start may take of the smallest's: half more, as medians of few starts vary on a
+/// shared machine, while a copy would take the ratio of their sizes.
+const OF_SMALLEST: f64 = 1.5;
+/// The most of one copy of a file that all page caches together may hold, in copies.
+const COPIES: f64 = 1.1;
+/// The rows of the root devices.
+const DEVICES: [(Method, &str); 2] =
+    [(Method::TrenvxVmGuestCache, "virtio-blk"), (Method::TrenvxVm, "virtio-pmem, DAX")];
 
 /// What is measured on.
 #[derive(Clone, Debug)]
@@ -112,6 +129,7 @@ const ORDER: &[(&str, &str)] = &[
     ("step", "copy memory"),
     ("step", "sandbox"),
     ("step", "VMM"),
+    ("step", "page server"),
     ("step", "load devices"),
     ("step", "first reply"),
     ("step of a boot", "sandbox"),
@@ -139,9 +157,35 @@ pub fn starts(
     let mut rows = Vec::new();
     let mut failures = Vec::new();
     for &mib in memory_mib {
-        rows.extend(starts_of_size(setting, methods, mib, starts, &mut failures));
+        // The largest at a time: a full copy beside both templates.
+        match room_for(u64::from(mib) + 2 * TEMPLATE_MIB, &format!("a guest of {mib} MiB")) {
+            Ok(()) => rows.extend(starts_of_size(setting, methods, mib, starts, &mut failures)),
+            Err(error) => {
+                let panel = format!("{mib} MiB");
+                let why = error.to_string();
+                rows.extend(methods.iter().map(|method| not_run(&panel, method.name(), "start", &why)));
+                failures.push(error);
+            }
+        }
     }
     some_of(rows, failures)
+}
+
+/// Whether this machine has so much memory for what comes.
+fn room_for(mib: u64, what: &str) -> Result<(), Error> {
+    let text = std::fs::read_to_string("/proc/meminfo").map_err(Error::at("read /proc/meminfo"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+    enough(mib, kib.map(|kib| kib >> 10), what)
+}
+
+/// A machine that does not tell is taken to have enough.
+fn enough(needs_mib: u64, has_mib: Option<u64>, what: &str) -> Result<(), Error> {
+    let needs = needs_mib + VMM_MIB;
+    match has_mib {
+        Some(has) if has < needs => Err(Error::NoRoom { what: what.to_owned(), needs_mib: needs, has_mib: has }),
+        _ => Ok(()),
+    }
 }
 
 /// The rows, unless none has a value: then why.
@@ -255,36 +299,105 @@ fn starts_of_size(
     rows
 }
 
-/// What reading the same file costs when 1 to `vms` guests do it, by each root device: page caches in the guests and
-/// on the host, and all memory that came with it.
+/// What starts are held against, with what was measured.
+#[must_use]
+pub fn goals_of_starts(rows: &[MeasuredRow]) -> Vec<Goal> {
+    let value = |panel: &str, subject: &str, metric: &str, part: &str| {
+        let same = |row: &&MeasuredRow| {
+            (row.panel.as_str(), row.subject.as_str(), row.metric.as_str(), row.part.as_str())
+                == (panel, subject, metric, part)
+        };
+        rows.iter().find(same).and_then(|row| row.median)
+    };
+    let mut panels: Vec<&str> = rows.iter().map(|row| row.panel.as_str()).collect();
+    panels.dedup();
+    let mut goals = Vec::new();
+    let methods = [Method::E2b, Method::TrenvxVm].map(Method::name);
+    for method in methods.into_iter().filter(|method| rows.iter().any(|row| row.subject == *method)) {
+        for panel in &panels {
+            let of = format!("{method}, {panel}");
+            let ratio = |metric, part, over: bool| {
+                let (boot, clone) = (value(panel, BOOT, metric, part)?, value(panel, method, metric, part)?);
+                Some(if over { boot / clone } else { 100.0 * clone / boot })
+            };
+            let sooner = ratio("start", "", true);
+            let goal = Goal::at_least("clone sooner than boot", &of, sooner.unwrap_or(f64::NAN), SOONER, "times");
+            goals.push(if sooner.is_some() { goal } else { goal.not_run("no such start") });
+            let own = ratio("memory", "guest, its own", false);
+            let goal = Goal::at_most("own memory of a booted guest's", &of, own.unwrap_or(f64::NAN), OWN, "%");
+            goals.push(if own.is_some() { goal } else { goal.not_run("no such start") });
+        }
+        let starts: Vec<f64> = panels.iter().filter_map(|panel| value(panel, method, "start", "")).collect();
+        if let ([smallest, .., largest], [first, .., last]) = (starts.as_slice(), panels.as_slice()) {
+            let of = format!("{method}, {last} of {first}");
+            let ratio = largest / smallest;
+            goals.push(Goal::at_most("start, largest guest of smallest", &of, ratio, OF_SMALLEST, "times"));
+        }
+    }
+    goals
+}
+
+/// What page caches are held against, with what was measured.
+#[must_use]
+pub fn goals_of_page_cache(rows: &[MeasuredRow]) -> Vec<Goal> {
+    let (_, bypass) = DEVICES[1];
+    let mut sums: Vec<(&str, f64)> = Vec::new();
+    for row in rows.iter().filter(|row| row.subject == bypass && row.metric == "page cache") {
+        let Some(mib) = row.median else { continue };
+        match sums.last_mut() {
+            Some((panel, sum)) if *panel == row.panel => *sum += mib,
+            _ => sums.push((&row.panel, mib)),
+        }
+    }
+    let copies = |(panel, sum): (&str, f64)| {
+        let size: Option<f64> = panel.rsplit(", ").next().and_then(|size| size.strip_suffix(" MiB")?.parse().ok());
+        size.map(|size| Goal::at_most("copies of the file, all caches", panel, sum / size, COPIES, "copies"))
+    };
+    sums.into_iter().filter_map(copies).collect()
+}
+
+/// What reading the same file costs when 1, 2, 4 … to `vms` guests do it, by each root device, for files of these sizes:
+/// page caches in the guests and on the host, and all memory that came with it.
 ///
 /// What only one root device lacks is noted in its rows.
 ///
 /// # Errors
 /// If guests of neither root device can be measured.
-pub fn page_cache(setting: &Setting, memory_mib: u32, vms: u32) -> Result<Vec<MeasuredRow>, Error> {
+pub fn page_cache(
+    setting: &Setting,
+    memory_mib: u32,
+    vms: u32,
+    files_mib: &[u32],
+) -> Result<Vec<MeasuredRow>, Error> {
     let mut rows = Vec::new();
     let mut failures = Vec::new();
-    let panel = |nth: usize| if nth == 0 { "1 VM".to_owned() } else { format!("{} VMs", nth + 1) };
-    for (method, subject) in
-        [(Method::TrenvxVmGuestCache, "virtio-blk"), (Method::TrenvxVm, "virtio-pmem, DAX")]
-    {
-        let caches = match Caches::measure(setting, method, memory_mib, vms) {
+    let panel = |nth: usize, file: u32| {
+        let plural = if nth == 0 { "" } else { "s" };
+        format!("{} VM{plural}, {file} MiB", nth + 1)
+    };
+    // Powers of two, and the most.
+    let told = |nth: usize| (nth + 1).is_power_of_two() || nth + 1 == vms as usize;
+    for (method, subject) in DEVICES {
+        let caches = match Caches::measure(setting, method, memory_mib, vms, files_mib) {
             Ok(caches) => caches,
             Err(error) => {
                 let why = error.to_string();
-                for metric in ["page cache", "memory"] {
-                    rows.extend((0..vms).map(|nth| not_run(&panel(nth as usize), subject, metric, &why)));
+                for (file, metric) in files_mib.iter().flat_map(|file| [(*file, "page cache"), (*file, "memory")]) {
+                    let panels = (0..vms as usize).filter(|nth| told(*nth)).map(|nth| panel(nth, file));
+                    rows.extend(panels.map(|panel| not_run(&panel, subject, metric, &why)));
                 }
                 failures.push(error);
                 continue;
             }
         };
         let published = if method == Method::TrenvxVm { "guest caches nothing (TrEnv-X)" } else { "" };
-        for (nth, growth) in caches.growths.iter().enumerate() {
+        let all = caches.growths.iter().flat_map(|(file, growths)| {
+            growths.iter().enumerate().filter(|(nth, _)| told(*nth)).map(|(nth, growth)| (*file, nth, growth))
+        });
+        for (file, nth, growth) in all {
             let mut push = |metric: &str, part: &str, bytes: i64| {
                 rows.push(MeasuredRow {
-                    panel: panel(nth),
+                    panel: panel(nth, file),
                     subject: subject.to_owned(),
                     metric: metric.to_owned(),
                     part: part.to_owned(),
@@ -319,19 +432,38 @@ struct Growth {
 }
 
 struct Caches {
-    /// After one VM has read, after two, …
-    growths: Vec<Growth>,
+    /// For each size of the file: after one VM has read, after two, …
+    growths: Vec<(u32, Vec<Growth>)>,
 }
 
 impl Caches {
-    fn measure(setting: &Setting, method: Method, memory_mib: u32, vms: u32) -> Result<Self, Error> {
+    fn measure(
+        setting: &Setting,
+        method: Method,
+        memory_mib: u32,
+        vms: u32,
+        files_mib: &[u32],
+    ) -> Result<Self, Error> {
+        let all = u64::from(vms) * u64::from(memory_mib) + TEMPLATE_MIB;
+        room_for(all, &format!("{vms} guests of {memory_mib} MiB"))?;
         let template = setting.template(&Machine::new(memory_mib, method.root()))?.template;
         let host = setting.host(method)?;
-        Self::of(setting, &host, &template, vms)
+        let of = |file: &u32| Ok((*file, Self::of(setting, &host, &template, vms, u64::from(*file) << 20)?));
+        Ok(Self { growths: files_mib.iter().map(of).collect::<Result<_, Error>>()? })
     }
 
-    fn of(setting: &Setting, host: &Host, template: &Template, vms: u32) -> Result<Self, Error> {
+    fn of(
+        setting: &Setting,
+        host: &Host,
+        template: &Template,
+        vms: u32,
+        bytes: u64,
+    ) -> Result<Vec<Growth>, Error> {
         let about = &setting.image.about;
+        if bytes > about.data_bytes {
+            let why = format!("{} has {} bytes, and {bytes} are to be read", about.data_file, about.data_bytes);
+            return Err(Error::Agent { when: "before scan".to_owned(), why });
+        }
         let path = setting.image.root();
         let root = File::open(&path).map_err(Error::at(format!("open {}", path.display())))?;
         // What earlier guests have read is forgotten while nobody has it mapped.
@@ -362,13 +494,10 @@ impl Caches {
         let before = take(&mut guests)?;
         let mut growths = Vec::new();
         for nth in 0..guests.len() {
-            eprintln!("guest {} of {vms} reads {} MiB", nth + 1, about.data_bytes >> 20);
-            let read = guests[nth].ask("scan", json!({ "path": about.data_file }), READING)?;
-            if read["bytes"].as_u64() != Some(about.data_bytes) {
-                let why = format!(
-                    "{} has {} bytes instead of {}",
-                    about.data_file, read["bytes"], about.data_bytes
-                );
+            eprintln!("guest {} of {vms} reads {} MiB", nth + 1, bytes >> 20);
+            let read = guests[nth].ask("scan", json!({ "path": about.data_file, "most": bytes }), READING)?;
+            if read["bytes"].as_u64() != Some(bytes) {
+                let why = format!("{} bytes of {} were read instead of {bytes}", read["bytes"], about.data_file);
                 return Err(Error::Agent { when: "during scan".to_owned(), why });
             }
             let after = take(&mut guests)?;
@@ -382,7 +511,7 @@ impl Caches {
         for vm in guests {
             host.end(vm)?;
         }
-        Ok(Self { growths })
+        Ok(growths)
     }
 }
 
@@ -393,6 +522,46 @@ fn mib(bytes: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn row(panel: &str, subject: &str, metric: &str, part: &str, value: f64) -> MeasuredRow {
+        let [panel, subject, metric, part] = [panel, subject, metric, part].map(str::to_owned);
+        MeasuredRow { panel, subject, metric, part, median: Some(value), ..MeasuredRow::default() }
+    }
+
+    #[test]
+    fn goals_of_starts_compare_with_the_boot_and_with_the_smallest_guest() {
+        let mut rows = Vec::new();
+        for (panel, boot, clone) in [("256 MiB", 9000.0, 200.0), ("2048 MiB", 9000.0, 400.0)] {
+            rows.push(row(panel, BOOT, "start", "", boot));
+            rows.push(row(panel, BOOT, "memory", "guest, its own", 100.0));
+            rows.push(row(panel, "trenvx-vm", "start", "", clone));
+            rows.push(row(panel, "trenvx-vm", "memory", "guest, its own", 15.0));
+        }
+        let goals = goals_of_starts(&rows);
+        let told: Vec<_> = goals.iter().map(|goal| (goal.measured.unwrap(), goal.met.unwrap())).collect();
+        assert_eq!(told, [(45.0, true), (15.0, true), (22.5, false), (15.0, true), (2.0, false)]);
+    }
+
+    #[test]
+    fn goals_of_page_caches_count_copies_of_the_file() {
+        let device = DEVICES[1].1;
+        let rows = [
+            row("1 VM, 100 MiB", device, "page cache", "in the guests", 5.0),
+            row("1 VM, 100 MiB", device, "page cache", "on the host", 100.0),
+            row("2 VMs, 100 MiB", device, "page cache", "in the guests", 100.0),
+            row("2 VMs, 100 MiB", device, "page cache", "on the host", 100.0),
+            row("2 VMs, 100 MiB", DEVICES[0].1, "page cache", "on the host", 100.0),
+        ];
+        let told: Vec<_> = goals_of_page_cache(&rows).iter().map(|goal| (goal.measured, goal.met)).collect();
+        assert_eq!(told, [(Some(1.05), Some(true)), (Some(2.0), Some(false))]);
+    }
+
+    #[test]
+    fn too_little_memory_is_told_with_both_numbers() {
+        assert!(enough(2048, Some(4096), "a guest").is_ok() && enough(2048, None, "a guest").is_ok());
+        let error = enough(2048, Some(1024), "a guest of 2048 MiB").unwrap_err().to_string();
+        assert!(error.contains("a guest of 2048 MiB") && error.contains("2816") && error.contains("1024"), "{error}");
+    }
 
     #[test]
     fn rows_come_in_the_order_of_a_start() {

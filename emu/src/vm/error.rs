@@ -28,6 +28,16 @@ pub enum Error {
     /// No sandbox for the VMM.
     #[error(transparent)]
     Sandbox(#[from] crate::sandbox::Error),
+    /// This machine has too little memory for what was asked.
+    #[error("{what} needs {needs_mib} MiB of memory with all that goes with it, and {has_mib} MiB are available: free some, or ask for smaller or fewer guests")]
+    NoRoom {
+        /// What was to be started.
+        what: String,
+        /// What it needs.
+        needs_mib: u64,
+        /// What is there.
+        has_mib: u64,
+    },
     /// A system call failed.
     #[error("cannot {step}: {source}")]
     System {

@@ -4,13 +4,16 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::machine::{Origin, arguments, descriptor};
+use super::lazy::{self, Lazily};
 use super::qmp::Qmp;
 use super::{Accelerator, Error, Image, Machine, RootDevice, account, launch, memory};
+use crate::pager::source::PageSource;
 use crate::sandbox::channel::{Channel, Failure};
 use crate::sandbox::{Function, Sandbox};
 
@@ -31,6 +34,28 @@ pub struct Vm {
     state: File,
     root: File,
     private: bool,
+    /// What serves its memory, where that is served. After the sandbox: it is gone first.
+    pages: Option<lazy::Server>,
+}
+
+/// Tells a VMM's memory.
+#[derive(Debug)]
+pub struct Watcher {
+    pid: u32,
+    memory: File,
+    root: Option<File>,
+    private: bool,
+}
+
+impl Watcher {
+    /// Whose memory the VMM has, by what it is for.
+    ///
+    /// # Errors
+    /// If the VMM is gone.
+    pub fn memory(&self) -> Result<account::Memory, Error> {
+        account::Memory::of(self.pid, &self.memory, self.root.as_ref(), self.private)
+            .map_err(Error::at(format!("read the memory of process {}", self.pid)))
+    }
 }
 
 /// What a VMM is started from.
@@ -46,12 +71,14 @@ pub(super) struct Parts<'a> {
     pub(super) state: File,
     /// The kernel, or its beginning.
     pub(super) kernel: &'a File,
+    /// The userfaultfd device, if its memory will be served.
+    pub(super) faults: Option<File>,
 }
 
 impl Vm {
     /// Makes the waiting routine of a sandbox the VMM, and waits until it is there. The guest does not run yet.
     pub(super) fn launch(sandbox: Sandbox, parts: Parts<'_>) -> Result<Self, Error> {
-        let Parts { machine, origin, accelerator, kind, image, memory, state, kernel } = parts;
+        let Parts { machine, origin, accelerator, kind, image, memory, state, kernel, faults } = parts;
         let root = image.open("root.img")?;
         let root_bytes = root.metadata().map_err(Error::at("look at the root image"))?.len();
         let initramfs = match origin {
@@ -73,6 +100,9 @@ impl Vm {
         if let Some(initramfs) = &initramfs {
             descriptors.push((descriptor::INITRAMFS, initramfs.as_fd()));
         }
+        if let Some(faults) = &faults {
+            descriptors.push((descriptor::FAULTS, faults.as_fd()));
+        }
         let line = arguments(machine, origin, accelerator, kind, root_bytes);
         let function = sandbox.function().expect("its routine was just started");
         launch::order(function, line, &descriptors)?;
@@ -80,9 +110,17 @@ impl Vm {
         close(their_qmp, their_agent);
         let private = origin == Origin::State { private: true };
         let mut vm =
-            Self { sandbox, qmp, agent, console, machine: machine.clone(), memory, state, root, private };
+            Self { sandbox, qmp, agent, console, machine: machine.clone(), memory, state, root, private, pages: None };
         vm.qmp.greet().map_err(|error| vm.explain(error, "before it was there"))?;
         Ok(vm)
+    }
+
+    /// Has the memory, which is empty, served from now on. The guest must not run yet.
+    pub(super) fn serve(&mut self, source: Arc<dyn PageSource>, how: &Lazily) -> Result<(), Error> {
+        let gone = || Error::at("find the VMM")(io::ErrorKind::NotFound.into());
+        let pid = self.pid().ok_or_else(gone)?;
+        self.pages = Some(lazy::Server::start(pid, &self.memory, source, how)?);
+        Ok(())
     }
 
     /// Waits for the line that a booted guest's agent writes when it is ready: the version of its runtime.
@@ -141,11 +179,24 @@ impl Vm {
     /// # Errors
     /// If the VMM is gone.
     pub fn memory(&self) -> Result<account::Memory, Error> {
-        let gone = || io::Error::from(io::ErrorKind::NotFound);
-        let pid = self.pid().ok_or_else(gone).map_err(Error::at("find the VMM"))?;
-        let root = (self.machine.root == RootDevice::Pmem).then_some(&self.root);
-        account::Memory::of(pid, &self.memory, root, self.private)
-            .map_err(Error::at(format!("read the memory of process {pid}")))
+        let gone = || Error::at("find the VMM")(io::ErrorKind::NotFound.into());
+        self.watcher()?.ok_or_else(gone)?.memory()
+    }
+
+    /// What tells the VMM's memory while the guest is being asked; `None` if the VMM is gone.
+    ///
+    /// # Errors
+    /// If this process has no descriptor left.
+    pub fn watcher(&self) -> Result<Option<Watcher>, Error> {
+        let Some(pid) = self.pid() else { return Ok(None) };
+        let at = || Error::at("hold the guest's memory");
+        let root = (self.machine.root == RootDevice::Pmem).then(|| self.root.try_clone());
+        Ok(Some(Watcher {
+            pid,
+            memory: self.memory.try_clone().map_err(at())?,
+            root: root.transpose().map_err(at())?,
+            private: self.private,
+        }))
     }
 
     /// The end of what the guest's console showed.
@@ -158,9 +209,9 @@ impl Vm {
         String::from_utf8_lossy(&bytes[..got]).replace('\r', "").trim().to_owned()
     }
 
-    /// Gives the sandbox back with the VMM still in it, for whoever takes it apart.
-    pub(super) fn into_sandbox(self) -> Sandbox {
-        self.sandbox
+    /// Gives the sandbox back with the VMM still in it, for whoever takes it apart, and what serves its memory until then.
+    pub(super) fn into_sandbox(self) -> (Sandbox, Option<lazy::Server>) {
+        (self.sandbox, self.pages)
     }
 
     /// Gives the VMM the place of its devices' state, as `state`.

@@ -2,22 +2,27 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
 use super::guest::{Parts, Vm};
+use super::lazy::{self, GuestPages, Lazily, Served};
 use super::machine::{Origin, descriptor};
 use super::template::Template;
 use super::{Accelerator, Error, Image, Machine, RootDevice, launch, memory};
+use crate::pager::working_set::WorkingSet;
 use crate::sandbox::{Birth, Config, Manager, Mode, Pool, Program, Sandbox, Tenant};
 
 /// How long a clone may take to load the state of its devices and to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Beginning of the kernel that is enough for the loader: its boot sector and real-mode part.
 const KERNEL_HEAD: u64 = 64 << 10;
+/// Where the VMM gets a userfaultfd from, without a privilege.
+const FAULTS: &str = "/dev/userfaultfd";
 /// Bytes of entropy that a clone is given.
 const ENTROPY: usize = 32;
 /// Sandboxes that are kept for VMs to come.
@@ -32,6 +37,9 @@ const KIND: &str = "q35";
 pub enum Method {
     /// Upstream Cloud Hypervisor's way: everything new, all guest memory copied, virtio-blk.
     VanillaCh,
+    /// REAP's way: memory served page by page from the snapshot, the recorded working set installed beforehand; pooled
+    /// network namespaces, virtio-blk.
+    ReapPlus,
     /// E2B's way: everything new, memory mapped privately from the snapshot, virtio-blk.
     E2b,
     /// The same with pooled network namespaces.
@@ -44,14 +52,15 @@ pub enum Method {
 
 impl Method {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 5] =
-        [Self::VanillaCh, Self::E2b, Self::E2bPlus, Self::TrenvxVmGuestCache, Self::TrenvxVm];
+    pub const ALL: [Self; 6] =
+        [Self::VanillaCh, Self::ReapPlus, Self::E2b, Self::E2bPlus, Self::TrenvxVmGuestCache, Self::TrenvxVm];
 
     /// Its name, as that of the simulated system.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::VanillaCh => "vanilla-ch",
+            Self::ReapPlus => "reap+",
             Self::E2b => "e2b",
             Self::E2bPlus => "e2b+",
             Self::TrenvxVmGuestCache => "trenvx-vm-guest-cache",
@@ -77,6 +86,12 @@ impl Method {
         self == Self::VanillaCh
     }
 
+    /// Whether its guests' memory is served through userfaultfd.
+    #[must_use]
+    pub fn serves_memory(self) -> bool {
+        self == Self::ReapPlus
+    }
+
     /// Whether a VM gets the sandbox of one that ended.
     #[must_use]
     pub fn repurposes(self) -> bool {
@@ -87,7 +102,7 @@ impl Method {
     fn sandboxes(self) -> (Mode, Birth) {
         match self {
             Self::VanillaCh | Self::E2b => (Mode::New, Birth::Migrate),
-            Self::E2bPlus => (Mode::PooledNetns, Birth::Migrate),
+            Self::E2bPlus | Self::ReapPlus => (Mode::PooledNetns, Birth::Migrate),
             Self::TrenvxVmGuestCache | Self::TrenvxVm => (Mode::Repurpose, Birth::IntoCgroup),
         }
     }
@@ -173,6 +188,12 @@ impl Host {
         &self.image
     }
 
+    /// This machine's address, as guests reach it.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.manager.gateway()
+    }
+
     /// What runs its guests.
     #[must_use]
     pub fn accelerator(&self) -> &Accelerator {
@@ -184,10 +205,18 @@ impl Host {
     /// # Errors
     /// If a sandbox cannot be made.
     pub fn prepare(&self, machine: &Machine) -> Result<(), Error> {
+        self.prepare_many(machine, 1)
+    }
+
+    /// The same for `count` VMs that are to be started at once.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub fn prepare_many(&self, machine: &Machine, count: usize) -> Result<(), Error> {
         let program = self.program(machine)?;
         self.manager.prepare(&program);
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.method.repurposes() && idle.is_empty() {
+        while self.method.repurposes() && idle.len() < count.min(MOST_IDLE) {
             idle.put(OWN, self.manager.create_idle()?);
         }
         drop(idle);
@@ -215,6 +244,7 @@ impl Host {
             memory: file(memory::NAME, machine.memory_bytes())?,
             state: file("trenvx-vm-state", 0)?,
             kernel: &self.kernel,
+            faults: None,
         };
         let mut vm = Vm::launch(sandbox, parts)?;
         steps.note("VMM", &mut since);
@@ -231,6 +261,36 @@ impl Host {
     /// # Errors
     /// If the template is not for this method, or the guest does not come up.
     pub fn clone(&self, template: &Template) -> Result<Started, Error> {
+        if !self.method.serves_memory() {
+            return self.start_clone(template, None);
+        }
+        let working_set = Some(self.working_set(template)?);
+        self.start_clone(template, Some(&Lazily { working_set, record: false, latency: None }))
+    }
+
+    /// The same with memory that comes when it is touched, whatever the method does otherwise.
+    ///
+    /// # Errors
+    /// As [`Self::clone`], or if this machine does not serve page faults.
+    pub fn clone_lazily(&self, template: &Template, how: &Lazily) -> Result<Started, Error> {
+        self.start_clone(template, Some(how))
+    }
+
+    /// What clones of a template touch up to their first reply: recorded, by one more clone, where nobody has yet.
+    ///
+    /// # Errors
+    /// As [`Self::clone_lazily`].
+    pub fn working_set(&self, template: &Template) -> Result<Arc<WorkingSet>, Error> {
+        if let Some(known) = template.working_set() {
+            return Ok(known);
+        }
+        let how = Lazily { working_set: None, record: true, latency: None };
+        let started = self.start_clone(template, Some(&how))?;
+        let served = self.end_served(started.vm)?.unwrap_or_default();
+        Ok(template.keep_working_set(served.touched.unwrap_or_default()))
+    }
+
+    fn start_clone(&self, template: &Template, lazily: Option<&Lazily>) -> Result<Started, Error> {
         let machine = &template.manifest().machine;
         if machine.root != self.method.root() {
             let why = format!(
@@ -245,8 +305,12 @@ impl Host {
         let mut since = began;
         let mut steps = Steps::default();
         let at = |step: &str| Error::at(step.to_owned());
-        let private = !self.method.copies_memory();
-        let memory = if private {
+        let private = lazily.is_some() || !self.method.copies_memory();
+        let open = || File::options().read(true).write(true).open(FAULTS);
+        let faults = lazily.map(|_| open().map_err(at("open /dev/userfaultfd"))).transpose()?;
+        let memory = if lazily.is_some() {
+            memory::file(memory::NAME, machine.memory_bytes()).map_err(at("make a file in memory"))?
+        } else if private {
             template.memory().map_err(at("open the template's memory"))?
         } else {
             let copy = template.copy_of_memory().map_err(at("copy the template's memory"))?;
@@ -264,9 +328,15 @@ impl Host {
             memory,
             state: template.state().map_err(at("open the template's state"))?,
             kernel: &self.kernel_head,
+            faults,
         };
         let mut vm = Vm::launch(sandbox, parts)?;
         steps.note("VMM", &mut since);
+        if let Some(how) = lazily {
+            let source = template.memory().map_err(at("open the template's memory"))?;
+            vm.serve(Arc::new(GuestPages::new(source, machine.memory_bytes())), how)?;
+            steps.note("page server", &mut since);
+        }
         let loaded = ignore_shared(&mut vm).and_then(|()| {
             let from = json!({ "uri": format!("fd:{}", descriptor::STATE) });
             vm.qmp.run("migrate-incoming", from)?;
@@ -289,14 +359,22 @@ impl Host {
     /// # Errors
     /// If something of it cannot be removed.
     pub fn end(&self, vm: Vm) -> Result<(), Error> {
-        let sandbox = vm.into_sandbox();
-        if !self.method.repurposes() {
+        self.end_served(vm).map(|_| ())
+    }
+
+    /// The same, and what of its memory was served, where it was.
+    ///
+    /// # Errors
+    /// As [`Self::end`], or if serving failed.
+    pub fn end_served(&self, vm: Vm) -> Result<Option<Served>, Error> {
+        let (sandbox, pages) = vm.into_sandbox();
+        if self.method.repurposes() {
+            let vacated = self.manager.vacate(sandbox)?;
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).put(OWN, vacated);
+        } else {
             self.manager.destroy_now(sandbox)?;
-            return Ok(());
         }
-        let vacated = self.manager.vacate(sandbox)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).put(OWN, vacated);
-        Ok(())
+        pages.map(lazy::Server::finish).transpose()
     }
 
     fn program(&self, machine: &Machine) -> Result<Program, Error> {

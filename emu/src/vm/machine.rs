@@ -76,6 +76,8 @@ pub(super) mod descriptor {
     pub(in crate::vm) const KERNEL: RawFd = FIRST + 6;
     /// Only to boot.
     pub(in crate::vm) const INITRAMFS: RawFd = FIRST + 7;
+    /// The userfaultfd device, only where guest memory is served.
+    pub(in crate::vm) const FAULTS: RawFd = FIRST + 8;
 }
 
 /// Where a guest's memory comes from.
@@ -125,6 +127,9 @@ pub(super) fn arguments(
     add("-chardev", format!("socket,id=agent,fd={}", fd::AGENT));
     add("-device", "virtio-serial-pci,id=ports,max_ports=2".into());
     add("-device", "virtserialport,bus=ports.0,nr=1,chardev=agent,name=trenvx.agent".into());
+    // A network of the VMM's own, whose connections are made in the network namespace of its sandbox.
+    add("-netdev", "user,id=network,ipv6=off".into());
+    add("-device", "virtio-net-pci,netdev=network,romfile=,mac=52:54:00:12:34:56".into());
     match machine.root {
         RootDevice::Pmem => {
             let root = path(fd::ROOT);

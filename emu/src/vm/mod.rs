@@ -13,7 +13,8 @@
 //!
 //! The VMM is QEMU, in the same sandbox as a container's function: namespaces, cgroup, no capabilities, the filter for
 //! system calls. Whatever it needs comes to it as open descriptors, so its sandbox holds no file of the machine
-//! but the installed programs. The guest has no network device; its agent answers over a virtio port.
+//! but the installed programs. The guest's agent answers over a virtio port; its network device ends in the VMM, which
+//! makes the guest's connections in its sandbox's network namespace.
 //!
 //! # Architecture invariants
 //! * No clone can change a template: its memory is sealed against writing before the first clone gets it.
@@ -23,6 +24,7 @@
 //! # Files
 //! * `image`, `accelerator`, `machine`: what a guest consists of; `launch`: how the VMM comes into its sandbox.
 //! * `qmp`: the VMM's own channel; `guest`: one guest and how it may end; `guest/` is what runs inside.
+//! * `lazy`: guest memory that comes when it is touched.
 //! * [`template`], `host`: templates, and starts by each of the rows; `manifest`: what is known of a template.
 //! * [`account`]: whose memory is what. [`mod@bench`]: the measurements. [`clean`]: what killed makers left.
 
@@ -35,6 +37,7 @@ mod guest;
 mod host;
 mod image;
 mod launch;
+mod lazy;
 mod machine;
 mod manifest;
 mod memory;
@@ -43,10 +46,11 @@ pub mod template;
 
 pub use accelerator::Accelerator;
 pub use error::Error;
-pub use guest::Vm;
+pub use guest::{Vm, Watcher};
 pub use host::{Host, Method, Started, Steps};
 pub use image::Image;
 pub use launch::ROUTINE;
+pub use lazy::{Lazily, Served};
 pub use machine::{Machine, RootDevice};
 pub use manifest::Manifest;
 pub use template::Template;

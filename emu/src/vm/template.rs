@@ -5,6 +5,7 @@
 //!   manifest.json   what it is (Manifest)
 //!   memory          guest memory, without its zeros
 //!   state           devices
+//!   working-set     pages that a clone touches up to its first reply; once recorded
 //! ```
 //!
 //! A loaded template's memory is a file in memory that is sealed: nobody can write to it, whatever a VMM is made
@@ -14,6 +15,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,9 +24,13 @@ use serde_json::json;
 use super::host::ignore_shared;
 use super::manifest::FORMAT;
 use super::{Accelerator, Error, Host, Image, Machine, Manifest, Started, Steps, clean, memory};
+use crate::pager::working_set::WorkingSet;
+use crate::template::pages::PAGE;
 
 /// How long a guest may take to boot. Software emulation on a busy machine needs a tenth of it.
 pub const BOOT: Duration = Duration::from_secs(90);
+/// Name of the record of touched pages in a template's folder.
+const WORKING_SET: &str = "working-set";
 /// What makes a template.
 const AGAIN: &str = "trenvx emu vm template NAME";
 /// How long warming up may take, and each later step of making a template.
@@ -36,6 +42,8 @@ pub struct Template {
     manifest: Manifest,
     memory: File,
     state: File,
+    /// What clones touch up to their first reply, once somebody has recorded it.
+    working_set: OnceLock<Arc<WorkingSet>>,
 }
 
 /// A template that was just made.
@@ -93,7 +101,7 @@ impl Template {
             booted_bytes,
             made_ms: began.elapsed().as_secs_f64() * 1e3,
         };
-        Ok(Made { template: Self { manifest, memory: kept, state }, boot })
+        Ok(Made { template: Self { manifest, memory: kept, state, working_set: OnceLock::new() }, boot })
     }
 
     /// Writes it to its folder under `out`, instead of an earlier one of its name. There is a whole one or none.
@@ -156,7 +164,41 @@ impl Template {
         };
         let memory = take("memory", manifest.machine.memory_bytes(), &manifest.memory_blake3, "memory")?;
         let state = take("state", manifest.state_bytes, &manifest.state_blake3, "state of devices")?;
-        Ok(Self { manifest, memory, state })
+        let template = Self { manifest, memory, state, working_set: OnceLock::new() };
+        if let Some(root) = template.root() {
+            let pages = template.manifest.machine.memory_bytes() / PAGE as u64;
+            // One that is damaged, or of another template, is recorded again.
+            if let Ok(known) = WorkingSet::read(&folder.join(WORKING_SET), root, pages) {
+                template.keep_working_set(known);
+            }
+        }
+        Ok(template)
+    }
+
+    /// What clones touch up to their first reply, if it was recorded.
+    #[must_use]
+    pub fn working_set(&self) -> Option<Arc<WorkingSet>> {
+        self.working_set.get().cloned()
+    }
+
+    /// Keeps a record of it; the first one is the one that counts.
+    pub(super) fn keep_working_set(&self, set: WorkingSet) -> Arc<WorkingSet> {
+        Arc::clone(self.working_set.get_or_init(|| Arc::new(set)))
+    }
+
+    /// Writes the record into the template's folder under `out`, where there is one of either.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn save_working_set(&self, out: &Path) -> Result<(), Error> {
+        let path = folder(out, &self.manifest.name).join(WORKING_SET);
+        let (Some(set), Some(root)) = (self.working_set.get(), self.root()) else { return Ok(()) };
+        set.write(&path, root).map_err(Error::at(format!("write {}", path.display())))
+    }
+
+    /// What records of it name.
+    fn root(&self) -> Option<blake3::Hash> {
+        blake3::Hash::from_hex(&self.manifest.memory_blake3).ok()
     }
 
     /// What is known of it.
@@ -308,7 +350,7 @@ mod tests {
         let state_bytes = 5;
         let manifest =
             Manifest { machine, memory_blake3, memory_data_bytes, state_blake3, state_bytes, ..manifest() };
-        Template { manifest, memory, state }
+        Template { manifest, memory, state, working_set: OnceLock::new() }
     }
 
     #[test]
@@ -324,6 +366,14 @@ mod tests {
         // Zeros are not kept.
         use std::os::unix::fs::MetadataExt;
         assert!(fs::metadata(folder.join("memory")).unwrap().blocks() * 512 < 1 << 20);
+        // A record is of this very memory.
+        let kept = template();
+        kept.keep_working_set(WorkingSet { pages: vec![3, 1] });
+        kept.save_working_set(out.path()).unwrap();
+        let root = blake3::Hash::from_hex(&kept.manifest.memory_blake3).unwrap();
+        let read = |root| WorkingSet::read(&folder.join(WORKING_SET), root, 1024);
+        assert_eq!(read(root).unwrap().pages, [3, 1]);
+        assert!(read(blake3::hash(b"another")).is_err());
         remove(out.path(), "t").unwrap();
         assert!(list(out.path()).unwrap().is_empty());
         assert!(about(out.path(), "t").unwrap_err().to_string().contains("there is none"));

@@ -2,11 +2,12 @@
 #![allow(dead_code)] // no test uses all of it
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use emu::agents::browser::{Broker, Limits, Session, program};
+use emu::agents::http::ANY;
 use emu::agents::site::Site;
 use emu::agents::ward::Ward;
 use emu::agents::{Manifest, catalog};
@@ -52,8 +53,8 @@ pub struct Visit {
 impl Visit {
     pub fn new(agents: usize, per_browser: usize, limits: Limits) -> Self {
         let ward = Ward::new().unwrap();
-        let broker = Broker::start(&ward, &program().unwrap(), agents, per_browser, limits).unwrap();
-        Self { site: Site::start(0).unwrap(), broker, ward }
+        let broker = Broker::start(&ward, &program().unwrap(), agents, per_browser, limits, ANY.0).unwrap();
+        Self { site: Site::start(ANY).unwrap(), broker, ward }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -65,14 +66,14 @@ impl Visit {
     }
 
     pub fn lines(&self) -> Lines {
-        let stream = UnixStream::connect(self.broker.path()).unwrap();
+        let stream = TcpStream::connect(self.broker.address()).unwrap();
         Lines { reader: BufReader::new(stream) }
     }
 }
 
 /// The broker's socket.
 pub struct Lines {
-    reader: BufReader<UnixStream>,
+    reader: BufReader<TcpStream>,
 }
 
 impl Lines {

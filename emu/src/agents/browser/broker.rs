@@ -1,7 +1,8 @@
-//! The socket that agents talk to: a line of JSON for each request, one for each answer.
+//! What agents talk to, over TCP: a line of JSON for each request, one for each answer. An agent proves with the key that
+//! it was started with that it is the one of its number.
 //!
 //! ```text
-//! {"do": "hello", "agent": 3}                          first of all; which browser follows from the number
+//! {"do": "hello", "agent": 3, "key": "5f0c…"}          first of all; which browser follows from the number
 //! {"do": "open", "url": "http://…"}                    {"ok": {"page": 1, "title": "Shop"}}
 //! {"do": "go", "page": 1, "url": "http://…"}           {"ok": null}
 //! {"do": "text", "page": 1, "selector": "main"}        {"ok": "…"}
@@ -17,8 +18,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -52,7 +53,7 @@ pub struct Tally {
 #[derive(Debug)]
 pub struct Broker {
     shared: Arc<Inner>,
-    path: PathBuf,
+    address: SocketAddr,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -62,7 +63,9 @@ struct Inner {
     per_browser: usize,
     limits: Limits,
     stopped: AtomicBool,
-    connections: Mutex<BTreeMap<u64, UnixStream>>,
+    /// By the agent's number.
+    keys: Vec<String>,
+    connections: Mutex<BTreeMap<u64, TcpStream>>,
     tallies: Mutex<BTreeMap<usize, Tally>>,
     /// Limits are an agent's: those of a connection would be new with every connection.
     accounts: Mutex<BTreeMap<usize, Arc<Account>>>,
@@ -73,6 +76,7 @@ struct Inner {
 enum Order {
     Hello {
         agent: usize,
+        key: String,
     },
     Open {
         url: String,
@@ -108,23 +112,26 @@ enum Order {
 }
 
 impl Broker {
-    /// Starts one for `agents` agents (numbers from 0), of which `per_browser` share a browser.
+    /// Starts one for `agents` agents (numbers from 0), of which `per_browser` share a browser, at an address of this
+    /// machine that they reach.
     ///
     /// # Errors
-    /// If `per_browser` is 0, or the socket cannot be made.
+    /// If `per_browser` is 0, or nothing can listen there.
     pub fn start(
         ward: &Arc<Ward>,
         program: &Path,
         agents: usize,
         per_browser: usize,
         limits: Limits,
+        at: Ipv4Addr,
     ) -> Result<Self, Error> {
         if per_browser == 0 {
             let (what, found) = ("agents per browser", "0".to_owned());
             return Err(Error::Setting { what, found, expected: "at least 1" });
         }
-        let path = ward.folder().join("browser.sock");
-        let listener = UnixListener::bind(&path).map_err(Error::io("listen at", &path))?;
+        let listener = TcpListener::bind((at, 0)).map_err(Error::io("listen at", at.to_string()))?;
+        let address = listener.local_addr().map_err(Error::io("listen at", at.to_string()))?;
+        let keys = (0..agents).map(|_| key()).collect::<Result<_, _>>()?;
         let browsers = (0..agents.div_ceil(per_browser))
             .map(|number| Shared::new(ward, program.to_owned(), number))
             .collect();
@@ -133,19 +140,26 @@ impl Broker {
             per_browser,
             limits,
             stopped: AtomicBool::new(false),
+            keys,
             connections: Mutex::default(),
             tallies: Mutex::default(),
             accounts: Mutex::default(),
         });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::spawn(move || accept(&listener, &of_thread));
-        Ok(Self { shared, path, thread: Some(thread) })
+        Ok(Self { shared, address, thread: Some(thread) })
     }
 
-    /// The socket.
+    /// Where it listens.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the agent of that number proves itself with.
+    #[must_use]
+    pub fn key(&self, agent: usize) -> Option<&str> {
+        self.shared.keys.get(agent).map(String::as_str)
     }
 
     /// The browsers.
@@ -171,20 +185,19 @@ impl Drop for Broker {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Release);
         // Wakes the thread that accepts.
-        drop(UnixStream::connect(&self.path));
+        drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
         if let Some(thread) = self.thread.take() {
             // It does not panic, and if it did it would listen no more.
             let _ = thread.join();
         }
         for stream in lock(&self.shared.connections).values() {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
+            let _ = stream.shutdown(Shutdown::Both);
         }
         // Sessions hold browsers: those end when the last session does.
         let end = std::time::Instant::now() + END;
         while !lock(&self.shared.connections).is_empty() && std::time::Instant::now() < end {
             std::thread::sleep(Duration::from_millis(2));
         }
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -195,7 +208,7 @@ impl Inner {
         Some(Session::of(Arc::clone(browser), self.limits, account))
     }
 
-    fn serve(&self, stream: &UnixStream) -> std::io::Result<()> {
+    fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream);
         let mut writer = stream;
         let mut known: Option<(usize, Session)> = None;
@@ -229,11 +242,12 @@ impl Inner {
 
     fn follow(&self, known: &mut Option<(usize, Session)>, order: Order) -> Result<Value, Failure> {
         let Some((_, session)) = known else {
-            let Order::Hello { agent } = order else {
+            let Order::Hello { agent, key } = order else {
                 return Err(Failure::BadRequest("the first request is hello".to_owned()));
             };
-            let session = self.session(agent);
-            let session = session.ok_or_else(|| Failure::BadRequest(format!("there is no agent {agent}")))?;
+            let session = self.session(agent).filter(|_| self.keys.get(agent) == Some(&key));
+            let session =
+                session.ok_or_else(|| Failure::BadRequest(format!("there is no agent {agent} of this key")))?;
             *known = Some((agent, session));
             return Ok(Value::Null);
         };
@@ -251,11 +265,20 @@ impl Inner {
     }
 }
 
+/// A new key: 128 random bits.
+fn key() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    let path = Path::new("/dev/urandom");
+    let drawn = std::fs::File::open(path).and_then(|mut random| random.read_exact(&mut bytes));
+    drawn.map_err(Error::io("draw random numbers from", path))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 fn told(failure: &Failure) -> Value {
     json!({ "error": { "name": failure.name(), "message": failure.to_string() } })
 }
 
-fn accept(listener: &UnixListener, shared: &Arc<Inner>) {
+fn accept(listener: &TcpListener, shared: &Arc<Inner>) {
     for number in 0.. {
         let accepted = listener.accept();
         if shared.stopped.load(Ordering::Acquire) {
@@ -265,13 +288,15 @@ fn accept(listener: &UnixListener, shared: &Arc<Inner>) {
             std::thread::sleep(Duration::from_millis(10));
             continue;
         };
+        // Requests and answers are short, and waited for.
+        let _ = stream.set_nodelay(true);
         let Ok(held) = stream.try_clone() else { continue };
         lock(&shared.connections).insert(number, held);
         let shared = Arc::clone(shared);
         std::thread::spawn(move || {
             // A connection that breaks is the end of its session.
             let _ = shared.serve(&stream);
-            let _ = stream.shutdown(std::net::Shutdown::Both);
+            let _ = stream.shutdown(Shutdown::Both);
             lock(&shared.connections).remove(&number);
         });
     }

@@ -1,8 +1,8 @@
 //! One browser for several agents: a broker that gives each its own browser context.
 //!
 //! ```text
-//! agent ── lines of JSON over a unix socket ── Broker ── Session ─┐
-//! agent ── …                                         ── Session ─┴─ Shared ── Chromium ── DevTools over a pipe
+//! agent ── lines of JSON over TCP ── Broker ── Session ─┐
+//! agent ── …                                ── Session ─┴─ Shared ── Chromium ── DevTools over a pipe
 //! ```
 //!
 //! * [`Broker`] listens, and says which browser an agent gets: the first k share the first, and so on. With k = 1

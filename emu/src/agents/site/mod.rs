@@ -13,7 +13,7 @@ pub mod words;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,12 +45,12 @@ enum Page {
 }
 
 impl Site {
-    /// Starts it on loopback, at `port` or, for 0, any that is free.
+    /// Starts it at an address of this machine, at its port or, for 0, any that is free.
     ///
     /// # Errors
     /// If the port is taken.
-    pub fn start(port: u16) -> Result<Self, Error> {
-        Ok(Self { server: Server::start(port, Arc::new(Pages::default()))? })
+    pub fn start(at: (Ipv4Addr, u16)) -> Result<Self, Error> {
+        Ok(Self { server: Server::start(at, Arc::new(Pages::default()))? })
     }
 
     /// Where it listens.
@@ -193,6 +193,7 @@ for (const table of document.querySelectorAll('table.sortable')) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agents::http::ANY;
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
@@ -206,7 +207,7 @@ mod tests {
 
     #[test]
     fn pages_are_the_same_on_every_server_and_a_cart_is_its_visitors() {
-        let (one, other) = (Site::start(0).unwrap(), Site::start(0).unwrap());
+        let (one, other) = (Site::start(ANY).unwrap(), Site::start(ANY).unwrap());
         for path in ["/shop", "/shop/c/lamps", "/shop/p/7", "/blog", "/blog/p/3", "/picture/7-64x48.png"] {
             let request = format!("GET {path} HTTP/1.1\r\nCookie: visitor=1");
             let page = get(&one, &request);
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_game_is_given_back_as_it_was_left() {
-        let site = Site::start(0).unwrap();
+        let site = Site::start(ANY).unwrap();
         assert!(get(&site, "GET /game/one HTTP/1.1").starts_with("HTTP/1.1 404"));
         get(&site, "PUT /game/one HTTP/1.1\r\nContent-Length: 4\r\n\r\n<p>\n");
         assert!(get(&site, "GET /game/one HTTP/1.1").ends_with("<p>\n"));

@@ -205,6 +205,12 @@ impl Manager {
         }
     }
 
+    /// The bridge's address: this machine, as functions reach it.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.shared.gateway
+    }
+
     /// What was done so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {

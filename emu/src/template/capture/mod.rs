@@ -21,7 +21,7 @@ use libc::pid_t;
 
 use self::memory::Memory;
 use self::status::{Status, stat};
-use self::tracer::Tracer;
+pub(crate) use self::tracer::Tracer;
 use super::error::Error;
 use super::machine;
 use super::manifest::{

@@ -20,7 +20,7 @@ const SIGNAL_INFORMATION: usize = 128;
 
 /// Every thread of a process, stopped. Dropped, they go on as if nothing had been.
 #[derive(Debug)]
-pub(super) struct Tracer {
+pub(crate) struct Tracer {
     pub(super) pid: pid_t,
     threads: Vec<Stopped>,
     /// A `syscall` instruction in its memory.
@@ -40,7 +40,7 @@ struct Stopped {
 
 impl Tracer {
     /// Stops every thread.
-    pub(super) fn seize(pid: pid_t) -> Result<Self, Error> {
+    pub(crate) fn seize(pid: pid_t) -> Result<Self, Error> {
         let mut tracer = Self { pid, threads: Vec::new(), gadget: 0, scratch: 0 };
         let at = |step: &'static str| move |error| Error::step(format!("{step} process {pid}"))(error);
         for _ in 0..ROUNDS {
@@ -140,7 +140,7 @@ impl Tracer {
     }
 
     /// Finds a `syscall` instruction in the vdso's bytes and maps a page for results.
-    pub(super) fn prepare_calls(&mut self, vdso: u64, code: &[u8]) -> Result<(), Error> {
+    pub(crate) fn prepare_calls(&mut self, vdso: u64, code: &[u8]) -> Result<(), Error> {
         let at = code.windows(2).position(|pair| pair == [0x0f, 0x05]);
         let at = at.ok_or_else(|| Error::Uncapturable("its vdso has no system call instruction".into()))?;
         self.gadget = vdso + at as u64;
@@ -166,7 +166,7 @@ impl Tracer {
     }
 
     /// Makes a thread do a system call; its result.
-    pub(super) fn call(&mut self, tid: pid_t, call: c_long, arguments: &[u64]) -> Result<i64, Error> {
+    pub(crate) fn call(&mut self, tid: pid_t, call: c_long, arguments: &[u64]) -> Result<i64, Error> {
         let gadget = self.gadget;
         let thread = self.threads.iter_mut().find(|thread| thread.tid == tid).expect("a stopped thread");
         let result = thread.call(gadget, call, arguments);
