@@ -236,20 +236,24 @@ pub struct Cell {
     timeline: Option<Box<timeline::Recorder>>,
 }
 
-/// What a cell leaves behind.
-pub struct CellRecord {
-    /// One per function of the cell.
-    pub functions: Vec<FunctionRecord>,
+/// What a cell leaves behind that is summed over all cells, in whatever order: whole numbers only.
+pub struct Sums {
     /// Latencies by start kind.
     pub starts: Starts,
     /// Memory over time.
     pub accounting: Accounting,
+    /// How often things were done.
+    pub counters: Counters,
+}
+
+/// What else a cell leaves behind.
+pub struct CellRecord {
+    /// One per function of the cell.
+    pub functions: Vec<FunctionRecord>,
     /// Memory of each node.
     pub nodes: Vec<PlaceRecord>,
     /// Memory of each CXL device, if there are any.
     pub devices: Vec<PlaceRecord>,
-    /// How often things were done.
-    pub counters: Counters,
     /// What to check before believing the results.
     pub warnings: Vec<String>,
     /// Every invocation, where the experiment asked for them.
@@ -403,7 +407,7 @@ impl Cell {
     }
 
     /// Plays what is left, and reports.
-    pub fn finish(mut self) -> CellRecord {
+    pub fn finish(mut self) -> (CellRecord, Sums) {
         while self.flying > 0 || self.queue.next().is_some_and(|at| at <= self.measured.until) {
             // Whatever is in flight has an event or a queue timeout pending.
             assert!(self.queue.next().is_some(), "invocations in flight, and nothing will happen");
@@ -414,17 +418,15 @@ impl Cell {
             function.agent = agent;
         }
         let timeline = self.timeline.take().map(|timeline| timeline.finish(&self.costs, self.now));
-        CellRecord {
+        let record = CellRecord {
             timeline,
             functions,
-            starts,
-            accounting: self.accounting,
             nodes: self.memory.into_iter().map(|place| place.finish(self.measured)).collect(),
             devices: self.devices.into_iter().map(|device| device.finish(self.measured)).collect(),
-            counters: self.counters,
             warnings: self.warnings,
             invocations,
-        }
+        };
+        (record, Sums { starts, accounting: self.accounting, counters: self.counters })
     }
 
     /// Takes the next event.

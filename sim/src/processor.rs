@@ -12,23 +12,28 @@ use crate::queue::Number;
 use crate::shared::{ONE, Shared};
 use traces::{Duration, Instant};
 
-/// No job.
-pub const NOBODY: u32 = u32::MAX;
-
-/// What a job on a processor knows of it: kept with the job, so that a processor that is not
-/// overloaded needs no memory of its own for it.
+/// What a job on a processor knows of it: kept with the job, so that joining and leaving a processor
+/// that is not overloaded touches no other job.
 #[derive(Clone, Copy, Debug)]
 pub struct Seat {
     /// When it ends, if nobody gets in its way.
     ends: Instant,
-    previous: u32,
-    next: u32,
+    /// Its place among the processor's seats.
+    place: u32,
+    /// How many had sat down before, modulo 2^32.
+    order: u32,
 }
 
 impl Seat {
     /// Of a job that is on no processor.
-    pub const NONE: Self = Self { ends: Instant::ZERO, previous: NOBODY, next: NOBODY };
+    pub const NONE: Self = Self { ends: Instant::ZERO, place: 0, order: 0 };
 }
+
+/// A vacant seat holds this and the next vacant one; a taken one holds its job.
+const VACANT: u32 = 1 << 31;
+
+/// No seat.
+const NO_SEAT: u32 = VACANT - 1;
 
 /// Whoever keeps the jobs' seats.
 pub trait Seats {
@@ -45,15 +50,19 @@ pub enum Joined {
     Shares,
 }
 
-/// The resource and the jobs on it.
+/// The resource and the jobs on it: one cache line, and a table of who is there.
+#[repr(align(64))]
 pub struct Processor {
     /// Jobs that it serves at full rate.
     capacity: u32,
     /// The same in thousandths of a job.
     exactly: u64,
-    /// Jobs whose end is known, and the first of them.
+    /// Jobs whose end is known, and how many there have been, modulo 2^32.
     alone: u32,
-    first: u32,
+    sat: u32,
+    /// Their seats, and the first of those that are vacant.
+    seats: Vec<u32>,
+    vacant: u32,
     /// Whether its use is reported as that of cores.
     pub is_cores: bool,
     sharing: Option<Box<Sharing>>,
@@ -81,7 +90,16 @@ impl Processor {
 
     /// An empty resource that serves `exactly` so many thousandths of a job at full rate.
     pub fn new(exactly: u64) -> Self {
-        Self { capacity: whole(exactly), exactly, alone: 0, first: NOBODY, is_cores: false, sharing: None }
+        Self {
+            capacity: whole(exactly),
+            exactly,
+            alone: 0,
+            sat: 0,
+            seats: Vec::new(),
+            vacant: NO_SEAT,
+            is_cores: false,
+            sharing: None,
+        }
     }
 
     /// Jobs that are served now, each counted as the share it gets: at most the capacity.
@@ -123,14 +141,9 @@ impl Processor {
             sharing.jobs.remove(now, job);
             return;
         }
-        let Seat { previous, next, .. } = std::mem::replace(seats.seat(job), Seat::NONE);
-        if next != NOBODY {
-            seats.seat(next).previous = previous;
-        }
-        match previous {
-            NOBODY => self.first = next,
-            previous => seats.seat(previous).next = next,
-        }
+        let place = std::mem::replace(seats.seat(job), Seat::NONE).place;
+        self.seats[place as usize] = VACANT | self.vacant;
+        self.vacant = place;
         self.alone -= 1;
     }
 
@@ -193,15 +206,21 @@ impl Processor {
     }
 
     fn sit(&mut self, seats: &mut impl Seats, job: u32, ends: Instant) {
-        *seats.seat(job) = Seat { ends, previous: NOBODY, next: self.first };
-        if self.first != NOBODY {
-            seats.seat(self.first).previous = job;
-        }
-        self.first = job;
+        debug_assert!(job < VACANT, "job {job} has a number that no seat can hold");
+        let place = if self.vacant == NO_SEAT {
+            self.seats.push(job);
+            self.seats.len() as u32 - 1
+        } else {
+            let place = self.vacant;
+            self.vacant = std::mem::replace(&mut self.seats[place as usize], job) & !VACANT;
+            place
+        };
+        *seats.seat(job) = Seat { ends, place, order: self.sat };
+        self.sat = self.sat.wrapping_add(1);
         self.alone += 1;
     }
 
-    /// All jobs with known ends go over to virtual time.
+    /// All jobs with known ends go over to virtual time, those that came last first.
     fn stand_up(
         &mut self,
         seats: &mut impl Seats,
@@ -209,13 +228,16 @@ impl Processor {
         jobs: &mut Shared,
         displaced: &mut Vec<u32>,
     ) {
-        let mut job = std::mem::replace(&mut self.first, NOBODY);
-        while job != NOBODY {
+        let first = displaced.len();
+        displaced.extend(self.seats.drain(..).filter(|&job| job < VACANT));
+        // Fewer than 2^32 others sit down while one job sits.
+        let sat = self.sat;
+        displaced[first..].sort_unstable_by_key(|&job| sat.wrapping_sub(seats.seat(job).order));
+        for &job in &displaced[first..] {
             let seat = std::mem::replace(seats.seat(job), Seat::NONE);
             jobs.join(now, job, seat.ends.since(now));
-            displaced.push(job);
-            job = seat.next;
         }
+        self.vacant = NO_SEAT;
         self.alone = 0;
     }
 }

@@ -39,7 +39,7 @@ pub enum Work {
 
 /// From the highest bits down: 64 of time, 2 of class, 34 of insertion number; of work also 2 of kind
 /// and 26 of whose it is. One comparison orders two events.
-type Key = u128;
+pub(crate) type Key = u128;
 
 const NEVER: Key = Key::MAX;
 const CLASS: u32 = 62;
@@ -201,7 +201,7 @@ impl<T: Copy> Queue<T> {
 /// The four children of a node are one cache line, the n-th line (from 1) those of node n - 1; the
 /// root stands alone in line 0. Places without a key hold [`NEVER`], so that the least of four needs
 /// no look at how many there are.
-struct KeyHeap {
+pub(crate) struct KeyHeap {
     lines: Vec<Line>,
     len: usize,
 }
@@ -211,11 +211,13 @@ struct KeyHeap {
 struct Line([Key; ARITY]);
 
 impl KeyHeap {
-    fn new() -> Self {
+    /// An empty heap.
+    pub(crate) fn new() -> Self {
         Self { lines: vec![Line([NEVER; ARITY])], len: 0 }
     }
 
-    fn first(&self) -> Key {
+    /// The least key; the largest there is, if there are none.
+    pub(crate) fn first(&self) -> Key {
         self.lines[0].0[ARITY - 1]
     }
 
@@ -225,7 +227,8 @@ impl KeyHeap {
         &mut self.lines[place / ARITY].0[place % ARITY]
     }
 
-    fn push(&mut self, key: Key) {
+    /// Adds a key.
+    pub(crate) fn push(&mut self, key: Key) {
         let mut hole = self.len;
         self.len += 1;
         if hole.div_ceil(ARITY) == self.lines.len() {
@@ -243,7 +246,8 @@ impl KeyHeap {
         *self.at(hole) = key;
     }
 
-    fn pop(&mut self) -> Option<Key> {
+    /// Takes the least key.
+    pub(crate) fn pop(&mut self) -> Option<Key> {
         if self.len == 0 {
             return None;
         }

@@ -90,9 +90,10 @@ impl ControlPlane {
     }
 
     /// The idle sandbox of another function that the system would give to this one.
-    fn stand_in(&self, group: usize, function: FunctionId) -> Option<SandboxId> {
-        let facts = &self.functions[function.index()];
-        let shelf = |shelf| self.pool.least_recently_used_on(group, shelf);
+    fn stand_in(&mut self, group: usize, function: FunctionId) -> Option<SandboxId> {
+        let facts = self.functions[function.index()];
+        let pool = &self.pool;
+        let shelf = |shelf| pool.least_recently_used_on(group, shelf);
         match self.sharing {
             Sharing::No => None,
             Sharing::Any => self.pool.least_recently_used(group),
