@@ -430,6 +430,7 @@ impl Cell {
     }
 
     /// Takes the next event.
+    #[inline]
     fn step(&mut self) {
         let Some((at, event)) = self.queue.pop() else { return };
         self.now = at;
@@ -479,15 +480,22 @@ impl Cell {
     }
 
     /// Gives the control plane an input and executes its commands.
+    #[inline]
     fn tell(&mut self, input: Input) {
         let mut commands = std::mem::take(&mut self.commands);
         self.plane.handle(self.now, input, &mut commands);
-        for command in commands.drain(..) {
-            self.execute(command);
+        for &command in &commands {
+            if let Command::Run { sandbox, ticket, kind, node } = command {
+                self.begin_run(sandbox, node, ticket, kind);
+            } else {
+                self.execute(command);
+            }
         }
+        commands.clear();
         self.commands = commands;
     }
 
+    #[inline(never)]
     fn execute(&mut self, command: Command) {
         match command {
             Command::Run { sandbox, ticket, kind, node } => self.begin_run(sandbox, node, ticket, kind),
@@ -546,6 +554,7 @@ impl Cell {
     }
 
     /// The invocation has ended; its ticket is free.
+    #[inline]
     fn end(&mut self, ticket: Ticket, outcome: Outcome) {
         let flight = &self.in_flight[ticket.index()];
         let arrival = flight.invocation.arrival();
@@ -568,7 +577,7 @@ impl Cell {
         if self.timeline.is_some() {
             self.watch_invocation(&record);
         }
-        if ran && !record.burn_in {
+        if ran && !record.burn_in && !self.books.is_empty() {
             let invocation = self.in_flight[ticket.index()].invocation;
             self.books.completed(invocation, self.now.since(began));
         }

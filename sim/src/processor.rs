@@ -27,6 +27,11 @@ pub struct Seat {
 impl Seat {
     /// Of a job that is on no processor.
     pub const NONE: Self = Self { ends: Instant::ZERO, place: 0, order: 0 };
+
+    /// When its job ends, if nobody gets in its way.
+    pub fn ends(self) -> Instant {
+        self.ends
+    }
 }
 
 /// A vacant seat holds this and the next vacant one; a taken one holds its job.
@@ -110,6 +115,25 @@ impl Processor {
         }
     }
 
+    /// A job joins if the resource has room for it at full rate: then its end is known, and it keeps the
+    /// seat. Else it has to [join](Self::join).
+    #[inline]
+    pub fn sit_down(&mut self, now: Instant, job: u32, work: Duration) -> Option<Seat> {
+        (self.alone < self.capacity && self.sharing.is_none()).then(|| self.take_seat(job, now + work))
+    }
+
+    /// A job that sat has come to its end, unless others have made it share since: whether it has.
+    #[inline]
+    pub fn get_up(&mut self, seat: Seat) -> bool {
+        if self.sharing.is_some() {
+            return false;
+        }
+        self.seats[seat.place as usize] = VACANT | self.vacant;
+        self.vacant = seat.place;
+        self.alone -= 1;
+        true
+    }
+
     /// A job joins. `displaced` gets the jobs whose known ends no longer hold.
     pub fn join(
         &mut self,
@@ -123,10 +147,9 @@ impl Processor {
             sharing.jobs.join(now, job, work);
             return Joined::Shares;
         }
-        if self.alone < self.capacity {
-            let ends = now + work;
-            self.sit(seats, job, ends);
-            return Joined::Ends(ends);
+        if let Some(seat) = self.sit_down(now, job, work) {
+            *seats.seat(job) = seat;
+            return Joined::Ends(seat.ends);
         }
         let mut sharing = Box::new(Sharing::new(self.exactly));
         self.stand_up(seats, now, &mut sharing.jobs, displaced);
@@ -137,14 +160,12 @@ impl Processor {
 
     /// A job whose end was known has come to it, or a job is lost.
     pub fn end(&mut self, seats: &mut impl Seats, now: Instant, job: u32) {
-        if let Some(sharing) = &mut self.sharing {
-            sharing.jobs.remove(now, job);
+        if self.get_up(*seats.seat(job)) {
             return;
         }
-        let place = std::mem::replace(seats.seat(job), Seat::NONE).place;
-        self.seats[place as usize] = VACANT | self.vacant;
-        self.vacant = place;
-        self.alone -= 1;
+        if let Some(sharing) = &mut self.sharing {
+            sharing.jobs.remove(now, job);
+        }
     }
 
     /// An announcement has come: the jobs that leave now are added to `left`. `false` if the
@@ -182,7 +203,7 @@ impl Processor {
         let Some(mut sharing) = self.sharing.take() else { return Vec::new() };
         let settled = sharing.jobs.drain(now);
         for &(job, ends) in &settled {
-            self.sit(seats, job, ends);
+            *seats.seat(job) = self.take_seat(job, ends);
         }
         settled
     }
@@ -205,7 +226,8 @@ impl Processor {
         self.sharing = Some(sharing);
     }
 
-    fn sit(&mut self, seats: &mut impl Seats, job: u32, ends: Instant) {
+    #[inline]
+    fn take_seat(&mut self, job: u32, ends: Instant) -> Seat {
         debug_assert!(job < VACANT, "job {job} has a number that no seat can hold");
         let place = if self.vacant == NO_SEAT {
             self.seats.push(job);
@@ -215,9 +237,10 @@ impl Processor {
             self.vacant = std::mem::replace(&mut self.seats[place as usize], job) & !VACANT;
             place
         };
-        *seats.seat(job) = Seat { ends, place, order: self.sat };
-        self.sat = self.sat.wrapping_add(1);
+        let order = self.sat;
+        self.sat = order.wrapping_add(1);
         self.alone += 1;
+        Seat { ends, place, order }
     }
 
     /// All jobs with known ends go over to virtual time, those that came last first.
@@ -234,8 +257,8 @@ impl Processor {
         let sat = self.sat;
         displaced[first..].sort_unstable_by_key(|&job| sat.wrapping_sub(seats.seat(job).order));
         for &job in &displaced[first..] {
-            let seat = std::mem::replace(seats.seat(job), Seat::NONE);
-            jobs.join(now, job, seat.ends.since(now));
+            let ends = seats.seat(job).ends;
+            jobs.join(now, job, ends.since(now));
         }
         self.vacant = NO_SEAT;
         self.alone = 0;

@@ -198,6 +198,7 @@ impl Recorder {
     }
 
     /// An invocation has ended.
+    #[inline]
     pub fn record(&mut self, record: &InvocationRecord) {
         if let Some(all) = &mut self.invocations {
             all.push(*record);
@@ -211,6 +212,11 @@ impl Recorder {
             }
             return;
         }
+        self.put_off(record);
+    }
+
+    #[inline(never)]
+    fn put_off(&mut self, record: &InvocationRecord) {
         self.pending.push(Pending {
             function: record.function,
             outcome: record.outcome,
@@ -233,6 +239,7 @@ impl Recorder {
         self.pending = pending;
     }
 
+    #[inline(never)]
     fn enter_plain(&mut self) {
         for &(function, service) in &self.pending_plain {
             self.plain[function as usize].0.record(service);

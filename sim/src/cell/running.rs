@@ -1,15 +1,16 @@
 //! Invocations in sandboxes that are ready, stage by stage and phase by phase.
 
 use super::{Cell, Flags, NO_TICKET};
-use crate::costs::{AgentCosts, InPlace, Phase, Resource, Stage, WHOLE};
+use crate::costs::{AgentCosts, Brief, InPlace, Phase, Resource, Stage, WHOLE};
 use crate::queue::{Class, Number, Work};
 use platform::control::Input;
 use platform::ids::{NodeId, SandboxId, Ticket};
 use platform::records::{Outcome, StartKind};
 use rand_distr::{Distribution, LogNormal};
-use traces::Duration;
+use traces::{Duration, Invocation};
 
 impl Cell {
+    #[inline]
     pub(super) fn begin_run(&mut self, sandbox: SandboxId, node: NodeId, ticket: Ticket, kind: StartKind) {
         let now = self.now;
         let flight = &mut self.in_flight[ticket.index()];
@@ -33,6 +34,12 @@ impl Cell {
             self.compute_at_once(sandbox, node);
             return;
         }
+        self.begin_handler(sandbox, invocation, brief);
+    }
+
+    /// Whatever is not plain.
+    #[inline(never)]
+    fn begin_handler(&mut self, sandbox: SandboxId, invocation: Invocation, brief: Brief) {
         let browser = self.costs.of(invocation.function()).agent.and_then(|agent| agent.browser);
         let joins = browser.is_some_and(|browser| !self.join_browser(sandbox, browser));
         let costs = self.costs.of(invocation.function());
@@ -61,6 +68,7 @@ impl Cell {
 
     /// Where the function's memory is read in place, and this instance has no copy of it: `reading` of
     /// its time takes longer.
+    #[inline]
     fn read_in_place(&mut self, sandbox: SandboxId, in_place: InPlace, grown: u8, reading: Duration) {
         let activity = &mut self.sandboxes[sandbox.index()];
         if in_place.demand > 0 && activity.level <= grown && !activity.flags.has(Flags::FALLBACK) {
@@ -73,6 +81,7 @@ impl Cell {
 
     /// What nearly all invocations are: one phase on the cores of the node, which changes nothing that
     /// the sandbox holds. Short for [`Self::begin`] with it.
+    #[inline]
     fn compute_at_once(&mut self, sandbox: SandboxId, node: NodeId) {
         let work = self.sandboxes[sandbox.index()].service;
         if work == Duration::ZERO {
@@ -86,6 +95,7 @@ impl Cell {
     }
 
     /// The event of a sandbox's stage has come.
+    #[inline]
     pub(super) fn stage_ended(&mut self, sandbox: SandboxId, number: Number) {
         let activity = &mut self.sandboxes[sandbox.index()];
         if activity.event != number {
@@ -99,8 +109,10 @@ impl Cell {
     }
 
     /// Begins the sandbox's next stage, or ends its start or invocation.
+    #[inline]
     pub(super) fn advance(&mut self, sandbox: SandboxId) {
-        if self.begin_stage(sandbox) {
+        let activity = &self.sandboxes[sandbox.index()];
+        if (activity.stages_left | activity.phases_left) > 0 && self.begin_stage(sandbox) {
             return;
         }
         if self.timeline.is_some() {

@@ -224,6 +224,7 @@ impl Pool {
 
     /// The sandbox becomes idle, used last. Answers with the generation to set a timer for, if the
     /// timer that is under way comes too late for the deadline or there is none.
+    #[inline(always)]
     pub(super) fn make_idle(
         &mut self,
         group: usize,
@@ -256,6 +257,7 @@ impl Pool {
     }
 
     /// Takes an idle sandbox out of the lists; it now counts as running.
+    #[inline(always)]
     pub(super) fn take_idle(&mut self, group: usize, sandbox: SandboxId) {
         let slots = &mut self.slots;
         let slot = &mut slots[sandbox.index()];
@@ -389,6 +391,7 @@ impl Pool {
         SandboxId((self.slots.len() - 1) as u32)
     }
 
+    #[inline(always)]
     fn link(&mut self, group: usize, shelf: Option<usize>, sandbox: SandboxId, rank: u64) {
         self.link_function(group, sandbox);
         self.uses += 1;
@@ -411,6 +414,7 @@ impl Pool {
         self.idle += 1;
     }
 
+    #[inline(always)]
     fn link_function(&mut self, group: usize, sandbox: SandboxId) {
         let slot = &self.slots[sandbox.index()];
         let function = slot.function;
@@ -425,6 +429,7 @@ impl Pool {
         }
     }
 
+    #[inline]
     fn head(&self, group: usize, function: FunctionId) -> u32 {
         match &self.by_function {
             Heads::Dense(heads) => heads[function.index()],
@@ -432,15 +437,11 @@ impl Pool {
         }
     }
 
+    #[inline]
     fn set_head(&mut self, group: usize, function: FunctionId, head: u32) {
         match &mut self.by_function {
             Heads::Dense(heads) => heads[function.index()] = head,
-            Heads::Sparse(heads) if head == NIL => {
-                heads.remove(&(function.0, group as u32));
-            }
-            Heads::Sparse(heads) => {
-                heads.insert((function.0, group as u32), head);
-            }
+            Heads::Sparse(heads) => set_sparse(heads, (function.0, group as u32), head),
         }
     }
 }
@@ -451,4 +452,13 @@ fn in_order_of_use(slots: &[Sandbox], list: impl Fn(&Sandbox) -> usize) -> Vec<(
         (0..slots.len() as u32).filter(|&index| slots[index as usize].state == State::Idle).collect();
     idle.sort_unstable_by_key(|&index| slots[index as usize].used);
     idle.into_iter().map(|index| (list(&slots[index as usize]), index)).collect()
+}
+
+#[inline(never)]
+fn set_sparse(heads: &mut BTreeMap<(u32, u32), u32>, list: (u32, u32), head: u32) {
+    if head == NIL {
+        heads.remove(&list);
+    } else {
+        heads.insert(list, head);
+    }
 }

@@ -11,6 +11,7 @@ use traces::{Bytes, FunctionId, Instant};
 
 impl ControlPlane {
     /// Finds the invocation a sandbox, or answers with the group in which it must wait for one.
+    #[inline]
     pub(super) fn place(
         &mut self,
         now: Instant,
@@ -31,6 +32,7 @@ impl ControlPlane {
     }
 
     /// Runs the invocation in an idle sandbox of its function, if there is one.
+    #[inline(always)]
     pub(super) fn reuse(
         &mut self,
         group: usize,
