@@ -241,6 +241,9 @@ pub enum WorkloadSpec {
     Zipf {
         /// Number of functions.
         functions: u32,
+        /// How many times they exist, each copy with an equal share of the invocations.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        copies: u32,
         /// Number of invocations.
         invocations: u64,
         /// Length of the workload.
@@ -337,13 +340,19 @@ pub struct EmuSpec {
     /// Only calls of these functions; empty: all.
     pub functions: Vec<String>,
     /// Pages that the page server installs for one fault.
-    #[serde(default = "one_page")]
+    #[serde(default = "one")]
     pub batch: u32,
 }
 
-fn one_page() -> u32 {
+fn one() -> u32 {
     1
 }
+
+// By reference, as serde asks for it.
+fn is_one(n: &u32) -> bool {
+    *n == 1
+}
+
 
 /// Step costs and device constants of a machine, as `configs/machines/*.toml` states them with
 /// source for source. Durations are on an idle machine; contention comes from the model's queues.

@@ -48,6 +48,11 @@ impl Books {
         Self { traces, books }
     }
 
+    /// Whether no function is an agent.
+    pub fn is_empty(&self) -> bool {
+        self.books.is_empty()
+    }
+
     /// An agent has completed; it had a sandbox for so long.
     pub fn completed(&mut self, invocation: Invocation, held: Duration) {
         let Some(Some(book)) = self.books.get_mut(invocation.function().index()) else { return };

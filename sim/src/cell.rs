@@ -271,20 +271,24 @@ pub struct Cell {
     timeline: Option<Box<timeline::Recorder>>,
 }
 
-/// What a cell leaves behind.
-pub struct CellRecord {
-    /// One per function of the cell.
-    pub functions: Vec<FunctionRecord>,
+/// What a cell leaves behind that is summed over all cells, in whatever order: whole numbers only.
+pub struct Sums {
     /// Latencies by start kind.
     pub starts: Starts,
     /// Memory over time.
     pub accounting: Accounting,
+    /// How often things were done.
+    pub counters: Counters,
+}
+
+/// What else a cell leaves behind.
+pub struct CellRecord {
+    /// One per function of the cell.
+    pub functions: Vec<FunctionRecord>,
     /// Memory of each node.
     pub nodes: Vec<PlaceRecord>,
     /// Memory of each CXL device, if there are any.
     pub devices: Vec<PlaceRecord>,
-    /// How often things were done.
-    pub counters: Counters,
     /// What to check before believing the results.
     pub warnings: Vec<String>,
     /// Every invocation, where the experiment asked for them.
@@ -448,7 +452,7 @@ impl Cell {
     }
 
     /// Plays what is left, and reports.
-    pub fn finish(mut self) -> CellRecord {
+    pub fn finish(mut self) -> (CellRecord, Sums) {
         while self.flying > 0 || self.queue.next().is_some_and(|at| at <= self.measured.until) {
             // Whatever is in flight has an event or a queue timeout pending.
             assert!(self.queue.next().is_some(), "invocations in flight, and nothing will happen");
@@ -459,20 +463,19 @@ impl Cell {
             function.agent = agent;
         }
         let timeline = self.timeline.take().map(|timeline| timeline.finish(&self.costs, self.now));
-        CellRecord {
+        let record = CellRecord {
             timeline,
             functions,
-            starts,
-            accounting: self.accounting,
             nodes: self.memory.into_iter().map(|place| place.finish(self.measured)).collect(),
             devices: self.devices.into_iter().map(|device| device.finish(self.measured)).collect(),
-            counters: self.counters,
             warnings: self.warnings,
             invocations,
-        }
+        };
+        (record, Sums { starts, accounting: self.accounting, counters: self.counters })
     }
 
     /// Takes the next event.
+    #[inline]
     fn step(&mut self) {
         let Some((at, event)) = self.queue.pop() else { return };
         self.now = at;
@@ -522,15 +525,22 @@ impl Cell {
     }
 
     /// Gives the control plane an input and executes its commands.
+    #[inline]
     fn tell(&mut self, input: Input) {
         let mut commands = std::mem::take(&mut self.commands);
         self.plane.handle(self.now, input, &mut commands);
-        for command in commands.drain(..) {
-            self.execute(command);
+        for &command in &commands {
+            if let Command::Run { sandbox, ticket, kind, node } = command {
+                self.begin_run(sandbox, node, ticket, kind);
+            } else {
+                self.execute(command);
+            }
         }
+        commands.clear();
         self.commands = commands;
     }
 
+    #[inline(never)]
     fn execute(&mut self, command: Command) {
         match command {
             Command::Run { sandbox, ticket, kind, node } => self.begin_run(sandbox, node, ticket, kind),
@@ -589,6 +599,7 @@ impl Cell {
     }
 
     /// The invocation has ended; its ticket is free.
+    #[inline]
     fn end(&mut self, ticket: Ticket, outcome: Outcome) {
         let flight = &self.in_flight[ticket.index()];
         let arrival = flight.invocation.arrival();
@@ -611,7 +622,7 @@ impl Cell {
         if self.timeline.is_some() {
             self.watch_invocation(&record);
         }
-        if ran && !record.burn_in {
+        if ran && !record.burn_in && !self.books.is_empty() {
             let invocation = self.in_flight[ticket.index()].invocation;
             self.books.completed(invocation, self.now.since(began));
         }

@@ -6,11 +6,13 @@
 //! whether they share a thread or not, so a sharded run gives the same bytes as an unsharded one.
 
 use crate::accounting::Measured;
-use crate::cell::{Cell, CellRecord};
+use crate::cell::{Cell, CellRecord, Sums};
 use configs::Spec;
 use platform::policy::placement::home_rack;
 use platform::records::{Counters, RunRecord, Timeline};
 use rayon::prelude::*;
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use traces::{Duration, Function, FunctionId, Instant, Invocation};
 
 /// What is played: a workload, or a stream that is never held in memory.
@@ -53,8 +55,8 @@ fn play_all<I: Iterator<Item = Invocation>>(
     } else {
         play_in_batches(&layout, &mut cells, 0, play.invocations);
     }
-    let records = cells.into_iter().map(Cell::finish).collect();
-    layout.record(spec, play.functions, records)
+    let (records, sums) = finish(cells);
+    layout.record(spec, play.functions, records, sums)
 }
 
 /// As [`simulate`], with the cells dealt to `shards` threads, each of which makes the stream of
@@ -79,15 +81,97 @@ where
             (own.start, futures.by_ref().take(own.len()).collect())
         })
         .collect();
-    let records: Vec<Vec<CellRecord>> = dealt
+    let played: Vec<(Vec<CellRecord>, Sums)> = dealt
         .into_par_iter()
         .map(|(first, futures)| {
             let mut cells = layout.cells(spec, play, first, futures);
             play_in_batches(&layout, &mut cells, first, (play.invocations)());
-            cells.into_iter().map(Cell::finish).collect()
+            finish(cells)
         })
         .collect();
-    layout.record(spec, play.functions, records.into_iter().flatten().collect())
+    let (records, sums): (Vec<_>, Vec<_>) = played.into_iter().unzip();
+    layout.record(spec, play.functions, records.into_iter().flatten().collect(), add_up(sums))
+}
+
+/// As [`simulate`] on a workload that comes in parts, one for each rack that is played apart: `parts`
+/// has the number of invocations of each, and the play makes a part's stream from its number. No part
+/// knows of another, so each is drawn once, when a thread comes to it, the largest first; what a cell
+/// needs is there only while it is played. Invocations are numbered in their part, not in the workload:
+/// see [`needs_numbers`].
+///
+/// # Panics
+/// If functions are not at home in as many racks as there are parts, or a part has a function of another.
+pub fn simulate_in_parts<I, F>(spec: &Spec, play: &Play<'_, F>, parts: &[u64]) -> RunRecord
+where
+    I: Iterator<Item = Invocation>,
+    F: Fn(u32) -> I + Sync,
+{
+    let layout = Layout::new(spec, play.functions);
+    let count = layout.members.len();
+    assert_eq!(count, parts.len(), "cells and parts of the workload");
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    order.sort_by_key(|&cell| Reverse(parts[cell as usize]));
+    let play_cell = |number: u32| {
+        let own = |invocation: Invocation| {
+            let (cell, function) = layout.route[invocation.function().index()];
+            assert_eq!(cell, number, "a part has an invocation of another part's function");
+            Invocation::new(invocation.arrival(), FunctionId(function), invocation.service())
+        };
+        let future = match spec.system.keep_alive.looks_ahead() {
+            true => {
+                let own = (play.invocations)(number).map(own);
+                arrivals(layout.members[number as usize].len(), own)
+            }
+            false => Vec::new(),
+        };
+        let mut cell = layout.cell(spec, play, number as usize, future);
+        for (number, invocation) in (0..).zip((play.invocations)(number).map(own)) {
+            cell.offer(number, invocation);
+        }
+        cell.finish()
+    };
+    // Taken one by one: an iterator of rayon's would deal the large ones at the front to one thread.
+    let next = AtomicUsize::new(0);
+    let worker = |_| {
+        let mut records = Vec::new();
+        let turns = std::iter::from_fn(|| order.get(next.fetch_add(1, Ordering::Relaxed)));
+        let sums = turns.map(|&number| {
+            let (record, sums) = play_cell(number);
+            records.push((number, record));
+            sums
+        });
+        let sums = sums.reduce(Sums::merge);
+        (records, sums)
+    };
+    let played: Vec<(Vec<(u32, CellRecord)>, Option<Sums>)> =
+        (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).map(worker).collect();
+    let (records, sums): (Vec<_>, Vec<_>) = played.into_iter().unzip();
+    let mut records: Vec<_> = records.into_iter().flatten().collect();
+    records.sort_by_key(|(number, _)| *number);
+    let records = records.into_iter().map(|(_, record)| record).collect();
+    layout.record(spec, play.functions, records, add_up(sums.into_iter().flatten()))
+}
+
+fn finish(cells: Vec<Cell>) -> (Vec<CellRecord>, Sums) {
+    let mut records = Vec::with_capacity(cells.len());
+    let sums = cells.into_iter().map(|cell| {
+        let (record, sums) = cell.finish();
+        records.push(record);
+        sums
+    });
+    let sums = add_up(sums);
+    (records, sums)
+}
+
+fn add_up(sums: impl IntoIterator<Item = Sums>) -> Sums {
+    sums.into_iter().reduce(Sums::merge).expect("a cluster has a cell")
+}
+
+/// Whether anything in the spec's results depends on the number of an invocation in its workload: the
+/// records of single invocations, and what is drawn for each by its number.
+pub fn needs_numbers(spec: &Spec) -> bool {
+    let draws = spec.machine.rdma.read_variation > 0.0 && spec.system.reads_rdma();
+    spec.output.invocations || spec.output.timeline.is_some() || draws
 }
 
 /// Arrivals of each function, in order of time.
@@ -103,6 +187,9 @@ fn arrivals(functions: usize, invocations: impl Iterator<Item = Invocation>) -> 
 /// stays in the processor's caches.
 const BATCH: usize = 4096;
 
+/// Most invocations that wait for their cells, over all cells: 6 MB.
+const WAITING: usize = 1 << 18;
+
 /// Plays a stream on the cells from number `first` on; invocations of other cells are left out.
 fn play_in_batches(
     layout: &Layout,
@@ -110,7 +197,9 @@ fn play_in_batches(
     first: usize,
     invocations: impl Iterator<Item = Invocation>,
 ) {
-    let mut batches: Vec<Vec<(u64, Invocation)>> = vec![Vec::with_capacity(BATCH); cells.len()];
+    let batch = BATCH.min(WAITING / cells.len().max(1)).max(1);
+    let mut batches: Vec<Vec<(u64, Invocation)>> = Vec::new();
+    batches.resize_with(cells.len(), || Vec::with_capacity(batch));
     let play = |cell: &mut Cell, batch: &mut Vec<(u64, Invocation)>| {
         for (number, invocation) in batch.drain(..) {
             cell.offer(number, invocation);
@@ -123,7 +212,7 @@ fn play_in_batches(
         };
         let local = Invocation::new(invocation.arrival(), FunctionId(function), invocation.service());
         batches[cell].push((number, local));
-        if batches[cell].len() == BATCH {
+        if batches[cell].len() == batch {
             play(&mut cells[cell], &mut batches[cell]);
         }
     }
@@ -171,26 +260,29 @@ impl Layout {
         first: usize,
         futures: Vec<Vec<Vec<Instant>>>,
     ) -> Vec<Cell> {
+        (first..).zip(futures).map(|(cell, future)| self.cell(spec, play, cell, future)).collect()
+    }
+
+    /// One cell.
+    fn cell<I>(&self, spec: &Spec, play: &Play<'_, I>, number: usize, future: Vec<Vec<Instant>>) -> Cell {
         let measured = Measured { from: Instant::ZERO + play.burn_in, until: Instant::ZERO + play.span };
-        (first..)
-            .zip(futures)
-            .map(|(cell, future)| {
-                let functions: Vec<(u32, &Function)> = self.members[cell]
-                    .iter()
-                    .map(|&number| (number, &play.functions[number as usize]))
-                    .collect();
-                let place = (cell as u32, self.members.len() as u32);
-                Cell::new(spec, &functions, future, measured, play.seed, place)
-            })
-            .collect()
+        let members = self.members[number].iter();
+        let functions: Vec<(u32, &Function)> =
+            members.map(|&number| (number, &play.functions[number as usize])).collect();
+        let place = (number as u32, self.members.len() as u32);
+        Cell::new(spec, &functions, future, measured, play.seed, place)
     }
 
     /// The record of the whole cluster.
-    fn record(&self, spec: &Spec, functions: &[Function], records: Vec<CellRecord>) -> RunRecord {
+    fn record(
+        &self,
+        spec: &Spec,
+        functions: &[Function],
+        records: Vec<CellRecord>,
+        sums: Sums,
+    ) -> RunRecord {
         let mut table: Vec<_> = functions.iter().map(|_| None).collect();
         let mut whole = RunRecord::default();
-        let mut accounting = None;
-        let mut starts = None;
         let (mut nodes, mut devices) = (Vec::new(), Vec::new());
         for (members, record) in self.members.iter().zip(records) {
             for (&number, function) in members.iter().zip(record.functions) {
@@ -207,7 +299,6 @@ impl Layout {
                 let before = (nodes.len() as u32, devices.len() as u32);
                 crate::timeline::add(whole, timeline, members, before);
             }
-            add_counters(&mut whole.counters, &record.counters);
             nodes.extend(record.nodes);
             devices.extend(record.devices);
             for warning in record.warnings {
@@ -215,23 +306,27 @@ impl Layout {
                     whole.warnings.push(warning);
                 }
             }
-            accounting = Some(match accounting.take() {
-                None => record.accounting,
-                Some(before) => crate::accounting::Accounting::merge(before, record.accounting),
-            });
-            starts = Some(match starts.take() {
-                None => record.starts,
-                Some(before) => platform::recorder::Starts::merge(before, &record.starts),
-            });
         }
         whole.invocations.sort_by_key(|invocation| invocation.number);
         whole.functions = table.into_iter().flatten().collect();
-        whole.starts = starts.map(|starts| starts.finish()).unwrap_or_default();
-        whole.memory = accounting.map(|accounting| accounting.finish()).unwrap_or_default();
+        whole.starts = sums.starts.finish();
+        whole.memory = sums.accounting.finish();
+        whole.counters = sums.counters;
         whole.memory.nodes = nodes;
         whole.memory.devices = devices;
         crate::warnings::of_outcomes(spec, &mut whole);
         whole
+    }
+}
+
+impl Sums {
+    fn merge(mut self, other: Self) -> Self {
+        add_counters(&mut self.counters, &other.counters);
+        Self {
+            starts: self.starts.merge(&other.starts),
+            accounting: self.accounting.merge(other.accounting),
+            counters: self.counters,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ mod warnings;
 mod world;
 
 pub use bare::bare_loop;
-pub use engine::{Play, simulate, simulate_sharded};
+pub use engine::{Play, needs_numbers, simulate, simulate_in_parts, simulate_sharded};
 pub use world::SimulatedWorld;
 
 /// Version of the model. Results of different versions are different runs; golden numbers move

@@ -12,23 +12,33 @@ use crate::queue::Number;
 use crate::shared::{ONE, Shared};
 use traces::{Duration, Instant};
 
-/// No job.
-pub const NOBODY: u32 = u32::MAX;
-
-/// What a job on a processor knows of it: kept with the job, so that a processor that is not
-/// overloaded needs no memory of its own for it.
+/// What a job on a processor knows of it: kept with the job, so that joining and leaving a processor
+/// that is not overloaded touches no other job.
 #[derive(Clone, Copy, Debug)]
 pub struct Seat {
     /// When it ends, if nobody gets in its way.
     ends: Instant,
-    previous: u32,
-    next: u32,
+    /// Its place among the processor's seats.
+    place: u32,
+    /// How many had sat down before, modulo 2^32.
+    order: u32,
 }
 
 impl Seat {
     /// Of a job that is on no processor.
-    pub const NONE: Self = Self { ends: Instant::ZERO, previous: NOBODY, next: NOBODY };
+    pub const NONE: Self = Self { ends: Instant::ZERO, place: 0, order: 0 };
+
+    /// When its job ends, if nobody gets in its way.
+    pub fn ends(self) -> Instant {
+        self.ends
+    }
 }
+
+/// A vacant seat holds this and the next vacant one; a taken one holds its job.
+const VACANT: u32 = 1 << 31;
+
+/// No seat.
+const NO_SEAT: u32 = VACANT - 1;
 
 /// Whoever keeps the jobs' seats.
 pub trait Seats {
@@ -45,15 +55,19 @@ pub enum Joined {
     Shares,
 }
 
-/// The resource and the jobs on it.
+/// The resource and the jobs on it: one cache line, and a table of who is there.
+#[repr(align(64))]
 pub struct Processor {
     /// Jobs that it serves at full rate.
     capacity: u32,
     /// The same in thousandths of a job.
     exactly: u64,
-    /// Jobs whose end is known, and the first of them.
+    /// Jobs whose end is known, and how many there have been, modulo 2^32.
     alone: u32,
-    first: u32,
+    sat: u32,
+    /// Their seats, and the first of those that are vacant.
+    seats: Vec<u32>,
+    vacant: u32,
     /// Whether its use is reported as that of cores.
     pub is_cores: bool,
     is_overloaded: bool,
@@ -83,7 +97,17 @@ impl Processor {
 
     /// An empty resource that serves `exactly` so many thousandths of a job at full rate.
     pub fn new(exactly: u64) -> Self {
-        Self { capacity: whole(exactly), exactly, alone: 0, first: NOBODY, is_cores: false, is_overloaded: false, sharing: None }
+        Self {
+            capacity: whole(exactly),
+            exactly,
+            alone: 0,
+            sat: 0,
+            seats: Vec::new(),
+            vacant: NO_SEAT,
+            is_cores: false,
+            is_overloaded: false,
+            sharing: None,
+        }
     }
 
     /// Jobs that are served now, each counted as the share it gets: at most the capacity.
@@ -92,6 +116,25 @@ impl Processor {
             None => self.alone,
             Some(sharing) => self.capacity.min(sharing.jobs.len() as u32),
         }
+    }
+
+    /// A job joins if the resource has room for it at full rate: then its end is known, and it keeps the
+    /// seat. Else it has to [join](Self::join).
+    #[inline]
+    pub fn sit_down(&mut self, now: Instant, job: u32, work: Duration) -> Option<Seat> {
+        (self.alone < self.capacity && !self.is_overloaded).then(|| self.take_seat(job, now + work))
+    }
+
+    /// A job that sat has come to its end, unless others have made it share since: whether it has.
+    #[inline]
+    pub fn get_up(&mut self, seat: Seat) -> bool {
+        if self.is_overloaded {
+            return false;
+        }
+        self.seats[seat.place as usize] = VACANT | self.vacant;
+        self.vacant = seat.place;
+        self.alone -= 1;
+        true
     }
 
     /// A job joins. `displaced` gets the jobs whose known ends no longer hold.
@@ -107,10 +150,9 @@ impl Processor {
             sharing.jobs.join(now, job, work);
             return Joined::Shares;
         }
-        if self.alone < self.capacity {
-            let ends = now + work;
-            self.sit(seats, job, ends);
-            return Joined::Ends(ends);
+        if let Some(seat) = self.sit_down(now, job, work) {
+            *seats.seat(job) = seat;
+            return Joined::Ends(seat.ends);
         }
         self.share(seats, now, displaced).jobs.join(now, job, work);
         Joined::Shares
@@ -118,19 +160,12 @@ impl Processor {
 
     /// A job whose end was known has come to it, or a job is lost.
     pub fn end(&mut self, seats: &mut impl Seats, now: Instant, job: u32) {
-        if let Some(sharing) = self.shared_mut() {
-            sharing.jobs.remove(now, job);
+        if self.get_up(*seats.seat(job)) {
             return;
         }
-        let Seat { previous, next, .. } = std::mem::replace(seats.seat(job), Seat::NONE);
-        if next != NOBODY {
-            seats.seat(next).previous = previous;
+        if let Some(sharing) = &mut self.sharing {
+            sharing.jobs.remove(now, job);
         }
-        match previous {
-            NOBODY => self.first = next,
-            previous => seats.seat(previous).next = next,
-        }
-        self.alone -= 1;
     }
 
     /// An announcement has come: the jobs that leave now are added to `left`. `false` if the
@@ -172,7 +207,7 @@ impl Processor {
             sharing.jobs.drain(now, settled);
         }
         for &(job, ends) in &settled[before..] {
-            self.sit(seats, job, ends);
+            *seats.seat(job) = self.take_seat(job, ends);
         }
     }
 
@@ -204,30 +239,51 @@ impl Processor {
     /// From now on all share it, if they do not yet: jobs with known ends go over to virtual time.
     fn share(&mut self, seats: &mut impl Seats, now: Instant, displaced: &mut Vec<u32>) -> &mut Sharing {
         let is_new = !std::mem::replace(&mut self.is_overloaded, true);
-        let sharing = self.sharing.get_or_insert_with(|| Box::new(Sharing::new(self.exactly)));
+        let mut sharing = self.sharing.take().unwrap_or_else(|| Box::new(Sharing::new(self.exactly)));
         if is_new {
             (sharing.announced, sharing.announcement) = (Instant::MAX, Number::default());
-            let mut job = std::mem::replace(&mut self.first, NOBODY);
-            while job != NOBODY {
-                let seat = std::mem::replace(seats.seat(job), Seat::NONE);
-                sharing.jobs.join(now, job, seat.ends.since(now));
-                displaced.push(job);
-                job = seat.next;
-            }
-            self.alone = 0;
+            self.stand_up(seats, now, &mut sharing.jobs, displaced);
         }
-        sharing
+        self.sharing.insert(sharing)
     }
 
-    fn sit(&mut self, seats: &mut impl Seats, job: u32, ends: Instant) {
-        *seats.seat(job) = Seat { ends, previous: NOBODY, next: self.first };
-        if self.first != NOBODY {
-            seats.seat(self.first).previous = job;
-        }
-        self.first = job;
+    #[inline]
+    fn take_seat(&mut self, job: u32, ends: Instant) -> Seat {
+        debug_assert!(job < VACANT, "job {job} has a number that no seat can hold");
+        let place = if self.vacant == NO_SEAT {
+            self.seats.push(job);
+            self.seats.len() as u32 - 1
+        } else {
+            let place = self.vacant;
+            self.vacant = std::mem::replace(&mut self.seats[place as usize], job) & !VACANT;
+            place
+        };
+        let order = self.sat;
+        self.sat = order.wrapping_add(1);
         self.alone += 1;
+        Seat { ends, place, order }
     }
 
+    /// All jobs with known ends go over to virtual time, those that came last first.
+    fn stand_up(
+        &mut self,
+        seats: &mut impl Seats,
+        now: Instant,
+        jobs: &mut Shared,
+        displaced: &mut Vec<u32>,
+    ) {
+        let first = displaced.len();
+        displaced.extend(self.seats.drain(..).filter(|&job| job < VACANT));
+        // Fewer than 2^32 others sit down while one job sits.
+        let sat = self.sat;
+        displaced[first..].sort_unstable_by_key(|&job| sat.wrapping_sub(seats.seat(job).order));
+        for &job in &displaced[first..] {
+            let ends = seats.seat(job).ends;
+            jobs.join(now, job, ends.since(now));
+        }
+        self.vacant = NO_SEAT;
+        self.alone = 0;
+    }
 }
 
 fn whole(exactly: u64) -> u32 {

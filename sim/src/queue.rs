@@ -39,7 +39,7 @@ pub enum Work {
 
 /// From the highest bits down: 64 of time, 2 of class, 34 of insertion number; of work also 2 of kind
 /// and 26 of whose it is. One comparison orders two events.
-type Key = u128;
+pub(crate) type Key = u128;
 
 const NEVER: Key = Key::MAX;
 const CLASS: u32 = 62;
@@ -131,6 +131,7 @@ impl<T: Copy> Queue<T> {
     /// # Panics
     /// If more events were set than keys have numbers for (17 thousand million). In debug builds, if
     /// it lies before the last event taken: time does not go back.
+    #[inline]
     pub fn push(&mut self, at: Instant, class: Class, work: Work) -> Number {
         let key = self.next_key(at, class);
         self.work.push(key | encode(work));
@@ -163,6 +164,7 @@ impl<T: Copy> Queue<T> {
     }
 
     /// Takes the next event.
+    #[inline]
     pub fn pop(&mut self) -> Option<(Instant, Event<T>)> {
         let (key, event) = if self.first_timer < self.work.first() {
             let (key, timer) = self.pop_timer()?;
@@ -180,6 +182,7 @@ impl<T: Copy> Queue<T> {
         self.work.first().min(self.first_timer)
     }
 
+    #[cold]
     fn pop_timer(&mut self) -> Option<(Key, T)> {
         let lane = |lane: &VecDeque<(Key, T)>| lane.front().map_or(NEVER, |&(key, _)| key);
         let timer =
@@ -201,7 +204,7 @@ impl<T: Copy> Queue<T> {
 /// The four children of a node are one cache line, the n-th line (from 1) those of node n - 1; the
 /// root stands alone in line 0. Places without a key hold [`NEVER`], so that the least of four needs
 /// no look at how many there are.
-struct KeyHeap {
+pub(crate) struct KeyHeap {
     lines: Vec<Line>,
     len: usize,
 }
@@ -211,28 +214,31 @@ struct KeyHeap {
 struct Line([Key; ARITY]);
 
 impl KeyHeap {
-    fn new() -> Self {
+    /// An empty heap.
+    pub(crate) fn new() -> Self {
         Self { lines: vec![Line([NEVER; ARITY])], len: 0 }
     }
 
-    fn first(&self) -> Key {
-        self.lines[0].0[ARITY - 1]
+    /// The least key; the largest there is, if there are none.
+    pub(crate) fn first(&self) -> Key {
+        self.lines[0].0[ROOT]
     }
 
-    /// The place of node n: the root is the last of line 0.
-    fn at(&mut self, node: usize) -> &mut Key {
-        let place = node + ARITY - 1;
+    /// A place in the lines. The root's is the last of line 0; the children of place p are line p - 2.
+    fn at(&mut self, place: usize) -> &mut Key {
         &mut self.lines[place / ARITY].0[place % ARITY]
     }
 
-    fn push(&mut self, key: Key) {
-        let mut hole = self.len;
+    /// Adds a key.
+    #[inline]
+    pub(crate) fn push(&mut self, key: Key) {
+        let mut hole = self.len + ROOT;
         self.len += 1;
-        if hole.div_ceil(ARITY) == self.lines.len() {
+        if hole / ARITY == self.lines.len() {
             self.lines.push(Line([NEVER; ARITY]));
         }
-        while hole > 0 {
-            let parent = (hole - 1) / ARITY;
+        while hole > ROOT {
+            let parent = hole / ARITY + 2;
             let above = *self.at(parent);
             if above <= key {
                 break;
@@ -243,18 +249,20 @@ impl KeyHeap {
         *self.at(hole) = key;
     }
 
-    fn pop(&mut self) -> Option<Key> {
+    /// Takes the least key.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Key> {
         if self.len == 0 {
             return None;
         }
         let top = self.first();
         self.len -= 1;
-        let last = std::mem::replace(self.at(self.len), NEVER);
+        let last = std::mem::replace(self.at(self.len + ROOT), NEVER);
         if self.len == 0 {
             return Some(top);
         }
-        let mut hole = 0;
-        while let Some(&Line([a, b, c, d])) = self.lines.get(hole + 1) {
+        let mut hole = ROOT;
+        while let Some(&Line([a, b, c, d])) = self.lines.get(hole - 2) {
             // Two by two, and without branches: which child is least is a coin toss that a branch
             // predictor loses.
             let (left, l) = if b < a { (b, 1) } else { (a, 0) };
@@ -263,8 +271,9 @@ impl KeyHeap {
             if last <= least {
                 break;
             }
+            let children = hole - 2;
             *self.at(hole) = least;
-            hole = ARITY * hole + 1 + child;
+            hole = ARITY * children + child;
         }
         *self.at(hole) = last;
         Some(top)
@@ -275,6 +284,9 @@ impl KeyHeap {
 struct Heap<E>(Vec<(Key, E)>);
 
 const ARITY: usize = 4;
+
+/// Place of the root of a [`KeyHeap`].
+const ROOT: usize = ARITY - 1;
 
 impl<E: Copy> Heap<E> {
     fn first(&self) -> Key {

@@ -1,7 +1,7 @@
 //! The simulator as a [`World`]: what package `runs` executes.
 
 use crate::MODEL_VERSION;
-use crate::engine::{Play, simulate, simulate_sharded};
+use crate::engine::{Play, needs_numbers, simulate, simulate_in_parts, simulate_sharded};
 use configs::Spec;
 use platform::RunRecord;
 use runs::{World, WorldError};
@@ -36,16 +36,19 @@ impl World for SimulatedWorld {
     }
 }
 
-/// Plays a job that is never held in memory, on as many threads as the pool has: every shard draws all
-/// of it and plays its own part.
+/// Plays a job that is never held in memory, on as many threads as the pool has. Where racks are played
+/// apart and the job comes in as many parts, each rack draws its own; else every shard draws all of it
+/// and plays its part.
 fn stream(spec: &Spec, workload: &Workload, job: &Job, seed: u64) -> Result<RunRecord, WorldError> {
+    let (functions, burn_in, span) = (workload.functions.as_slice(), workload.burn_in, workload.span);
+    let apart = spec.placement.racks_are_independent() && spec.cluster.racks == job.copies;
+    if apart && !needs_numbers(spec) {
+        let parts = job.parts().map_err(WorldError::new)?;
+        let sizes: Vec<u64> = parts.iter().map(|part| part.invocations).collect();
+        let invocations = |part: u32| job.draw(&parts[part as usize]);
+        return Ok(simulate_in_parts(spec, &Play { functions, invocations, burn_in, span, seed }, &sizes));
+    }
     let first = job.invocations().map_err(WorldError::new)?;
-    let play = Play {
-        functions: &workload.functions,
-        invocations: || first.clone(),
-        burn_in: workload.burn_in,
-        span: workload.span,
-        seed,
-    };
+    let play = Play { functions, invocations: || first.clone(), burn_in, span, seed };
     Ok(simulate_sharded(spec, &play, rayon::current_num_threads()))
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::records::{Invocations, as_bytes};
+use crate::rng::mix;
 use crate::size::Bytes;
 use crate::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
@@ -162,6 +163,12 @@ impl FunctionId {
     /// As an index into a table of functions.
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// Which of so many parts it is at home in, by a hash: parts of a workload that are drawn apart,
+    /// racks that keep its template.
+    pub const fn home(self, parts: u32) -> u32 {
+        (((mix(self.0 as u64) >> 32) * parts as u64) >> 32) as u32
     }
 }
 

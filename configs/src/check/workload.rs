@@ -53,6 +53,7 @@ fn read(name: &str, section: &Section<'_, '_>) -> WorkloadSpec {
         "azure-2019" => azure_2019(section),
         "zipf" => WorkloadSpec::Zipf {
             functions: section.get("functions", values::count),
+            copies: section.optional("copies", values::count).unwrap_or(1),
             invocations: section.get("invocations", values::large_count),
             span: section.get("span", values::positive_duration),
             burn_in: section.get("burn_in", values::duration),

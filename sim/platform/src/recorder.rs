@@ -72,8 +72,11 @@ impl Latencies {
     pub fn distribution(&self) -> Distribution {
         let zeros = (self.zeros > 0).then_some((0, self.zeros));
         let recorded = self.counts.iter().enumerate().filter(|&(_, &count)| count > 0);
-        let recorded = recorded.map(|(bucket, &count)| (largest_in(bucket), u64::from(count)));
-        Distribution { buckets: zeros.into_iter().chain(recorded).collect(), sum_us: self.sum_us }
+        // Of its exact size: there may be thousands of distributions.
+        let mut buckets = Vec::with_capacity(zeros.iter().len() + recorded.clone().count());
+        buckets.extend(zeros);
+        buckets.extend(recorded.map(|(bucket, &count)| (largest_in(bucket), u64::from(count))));
+        Distribution { buckets, sum_us: self.sum_us }
     }
 }
 
@@ -95,6 +98,12 @@ struct FunctionLatencies {
     end_to_end: Latencies,
     startup: Latencies,
 }
+
+/// Warm starts of one function that were nothing but service, as most invocations are: one entry
+/// here stands for one in each of its counts and distributions, which is seen to at the end.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Plain(Latencies);
 
 #[derive(Debug, Default)]
 struct StartLatencies {
@@ -147,8 +156,10 @@ pub struct Recorder {
     functions: Vec<FunctionRecorder>,
     /// Of those functions that have distributions of their own.
     latencies: Vec<FunctionLatencies>,
+    plain: Vec<Plain>,
     starts: Starts,
     pending: Vec<Pending>,
+    pending_plain: Vec<(u32, Duration)>,
     invocations: Option<Vec<InvocationRecord>>,
 }
 
@@ -156,7 +167,7 @@ pub struct Recorder {
 ///
 /// What is kept of thousands of functions does not fit into a processor's caches, so nearly every
 /// value goes to memory that is far away. They are put off and entered many at a time, when the
-/// processor waits for several of them at once.
+/// processor waits for several of them at once. Those that are [`Plain`] are put off apart.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     function: u32,
@@ -178,17 +189,34 @@ impl Recorder {
         Self {
             functions: (0..functions).map(|_| FunctionRecorder::default()).collect(),
             latencies: (0..distributions).map(|_| FunctionLatencies::default()).collect(),
+            plain: (0..distributions).map(|_| Plain::default()).collect(),
             starts: Starts::default(),
             pending: Vec::with_capacity(PENDING),
+            pending_plain: Vec::with_capacity(PENDING),
             invocations: keep_all.then(Vec::new),
         }
     }
 
     /// An invocation has ended.
+    #[inline]
     pub fn record(&mut self, record: &InvocationRecord) {
         if let Some(all) = &mut self.invocations {
             all.push(*record);
         }
+        let at_once = record.queueing_ns + record.startup_ns == Duration::ZERO;
+        let warm = record.outcome == Outcome::Completed && record.start == Some(StartKind::Warm);
+        if at_once && warm && !record.burn_in && (record.function as usize) < self.plain.len() {
+            self.pending_plain.push((record.function, record.service_ns));
+            if self.pending_plain.len() == PENDING {
+                self.enter_plain();
+            }
+            return;
+        }
+        self.put_off(record);
+    }
+
+    #[inline(never)]
+    fn put_off(&mut self, record: &InvocationRecord) {
         self.pending.push(Pending {
             function: record.function,
             outcome: record.outcome,
@@ -209,6 +237,14 @@ impl Recorder {
             self.enter(one);
         }
         self.pending = pending;
+    }
+
+    #[inline(never)]
+    fn enter_plain(&mut self) {
+        for &(function, service) in &self.pending_plain {
+            self.plain[function as usize].0.record(service);
+        }
+        self.pending_plain.clear();
     }
 
     fn enter(&mut self, one: Pending) {
@@ -240,26 +276,33 @@ impl Recorder {
     /// where they were kept.
     pub fn finish(mut self, names: &[String]) -> (Vec<FunctionRecord>, Starts, Vec<InvocationRecord>) {
         self.enter_pending();
-        let functions = self
-            .functions
-            .iter()
-            .zip(names)
-            .enumerate()
-            .map(|(index, (recorder, name))| FunctionRecord {
-                name: name.clone(),
-                arrivals_in_burn_in: recorder.arrivals_in_burn_in,
-                outcomes: recorder.outcomes,
-                starts: recorder.starts,
-                end_to_end: self
-                    .latencies
-                    .get(index)
-                    .map(|l| l.end_to_end.distribution())
-                    .unwrap_or_default(),
-                startup: self.latencies.get(index).map(|l| l.startup.distribution()).unwrap_or_default(),
-                agent: None,
+        self.enter_plain();
+        // Histograms go as soon as their records are made, so that never all of both are there.
+        let mut latencies = self.latencies.into_iter().zip(self.plain);
+        let mut starts = self.starts;
+        let of_functions = self.functions.into_iter().zip(names);
+        let functions = of_functions
+            .map(|(mut function, name)| {
+                let (mut own, Plain(plain)) = latencies.next().unwrap_or_default();
+                // What was entered once counts everywhere.
+                let count = plain.count();
+                function.outcomes[Outcome::Completed as usize] += count;
+                function.starts[StartKind::Warm as usize] += count;
+                starts.0[StartKind::Warm as usize].nothing_else.add(&plain);
+                own.end_to_end.add(&plain);
+                own.startup.zeros += count;
+                FunctionRecord {
+                    name: name.clone(),
+                    arrivals_in_burn_in: function.arrivals_in_burn_in,
+                    outcomes: function.outcomes,
+                    starts: function.starts,
+                    end_to_end: own.end_to_end.distribution(),
+                    startup: own.startup.distribution(),
+                    agent: None,
+                }
             })
             .collect();
-        (functions, self.starts, self.invocations.unwrap_or_default())
+        (functions, starts, self.invocations.unwrap_or_default())
     }
 }
 

@@ -131,8 +131,8 @@ pub fn streamed(spec: &Spec, seed: u64) -> Option<zipf::Job> {
 }
 
 fn zipf_job(spec: &Spec, seed: u64) -> Option<zipf::Job> {
-    let WorkloadSpec::Zipf { functions, invocations, span, .. } = spec.workload else { return None };
-    Some(zipf::Job { functions, span, ..zipf::Job::standard(invocations, seed) })
+    let WorkloadSpec::Zipf { functions, copies, invocations, span, .. } = spec.workload else { return None };
+    Some(zipf::Job { functions, copies, span, ..zipf::Job::standard(invocations, seed) })
 }
 
 /// The kind of agent that a profile describes.

@@ -33,7 +33,26 @@ impl Cell {
     }
 
     /// The sandbox joins a processor.
+    #[inline]
     pub(super) fn on_processor(&mut self, index: u32, sandbox: SandboxId, work: Duration) {
+        let processor = &mut self.processors[index as usize];
+        let Some(seat) = processor.sit_down(self.now, sandbox.0, work) else {
+            self.share_processor(index, sandbox, work);
+            return;
+        };
+        let is_cores = processor.is_cores;
+        let event = self.queue.push(seat.ends(), Class::Work, Work::Sandbox(sandbox.0));
+        let activity = &mut self.sandboxes[sandbox.index()];
+        (activity.on, activity.seat, activity.event) = (index, seat, event);
+        if is_cores {
+            self.book_core_time();
+            self.cores_busy += 1;
+        }
+    }
+
+    /// As [`Self::on_processor`], on one that is overloaded now if it was not yet.
+    #[cold]
+    fn share_processor(&mut self, index: u32, sandbox: SandboxId, work: Duration) {
         self.sandboxes[sandbox.index()].on = index;
         let processor = &mut self.processors[index as usize];
         let before = processor.in_use();
@@ -51,8 +70,20 @@ impl Cell {
         }
     }
 
-    /// A sandbox whose end on a processor was known has come to it.
+    /// A sandbox whose end on a processor was known has come to it, or it is lost.
+    #[inline]
     pub(super) fn off_processor(&mut self, index: u32, sandbox: SandboxId) {
+        let processor = &mut self.processors[index as usize];
+        if !processor.get_up(self.sandboxes[sandbox.index()].seat) {
+            self.leave_shared(index, sandbox);
+        } else if processor.is_cores {
+            self.book_core_time();
+            self.cores_busy -= 1;
+        }
+    }
+
+    #[cold]
+    fn leave_shared(&mut self, index: u32, sandbox: SandboxId) {
         let processor = &mut self.processors[index as usize];
         let before = processor.in_use();
         processor.end(&mut self.sandboxes, self.now, sandbox.0);
@@ -114,6 +145,7 @@ impl Cell {
     }
 
     /// Books the core time since it was last booked.
+    #[inline]
     pub(super) fn book_core_time(&mut self) {
         let passed = self.now.since(self.cores_updated);
         self.cores_updated = self.now;

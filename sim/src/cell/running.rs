@@ -1,15 +1,16 @@
 //! Invocations in sandboxes that are ready, stage by stage and phase by phase.
 
 use super::{Cell, Flags, NO_TICKET};
-use crate::costs::{AgentCosts, Phase, Resource, Stage};
+use crate::costs::{AgentCosts, Brief, InPlace, Phase, Resource, Stage, WHOLE};
 use crate::queue::{Class, Number, Work};
 use platform::control::Input;
 use platform::ids::{NodeId, SandboxId, Ticket};
 use platform::records::{Outcome, StartKind};
 use rand_distr::{Distribution, LogNormal};
-use traces::Duration;
+use traces::{Duration, Invocation};
 
 impl Cell {
+    #[inline]
     pub(super) fn begin_run(&mut self, sandbox: SandboxId, node: NodeId, ticket: Ticket, kind: StartKind) {
         let now = self.now;
         let flight = &mut self.in_flight[ticket.index()];
@@ -21,23 +22,35 @@ impl Cell {
         flight.node = node;
         flight.run_began = now;
         let invocation = flight.invocation;
+        let brief = self.costs.in_brief(invocation.function());
+        let activity = &mut self.sandboxes[sandbox.index()];
+        activity.ticket = ticket;
+        activity.flags.set(Flags::RUNNING);
+        if brief.is_plain && activity.level >= brief.grown && !activity.flags.has(Flags::FRESH) {
+            activity.service = invocation.service();
+            activity.stages_left = 0;
+            activity.phases_left = 0;
+            self.read_in_place(sandbox, brief.in_place, brief.grown, invocation.service());
+            self.compute_at_once(sandbox, node);
+            return;
+        }
+        self.begin_handler(sandbox, invocation, brief);
+    }
+
+    /// Whatever is not plain.
+    #[inline(never)]
+    fn begin_handler(&mut self, sandbox: SandboxId, invocation: Invocation, brief: Brief) {
         let browser = self.costs.of(invocation.function()).agent.and_then(|agent| agent.browser);
         let joins = browser.is_some_and(|browser| !self.join_browser(sandbox, browser));
         let costs = self.costs.of(invocation.function());
         let computing = costs.computing(invocation.service());
         let in_place = costs.agent.map_or(computing, |agent| agent.in_place.min(computing));
+        self.sandboxes[sandbox.index()].service = computing;
+        self.read_in_place(sandbox, brief.in_place, brief.grown, in_place);
+        let costs = self.costs.of(invocation.function());
         let activity = &mut self.sandboxes[sandbox.index()];
-        activity.ticket = ticket;
-        activity.flags.set(Flags::RUNNING);
         let fallback = activity.flags.has(Flags::FALLBACK);
         let plan = if fallback { &costs.fallback } else { &costs.plan };
-        activity.service = computing;
-        if costs.in_place.demand > 0 && activity.level <= plan.grown && !fallback {
-            let rack = (node.0 / self.nodes_per_rack) as usize;
-            activity.flags.set(Flags::READING);
-            let slower = self.reads[rack].begin(costs.in_place.stalled, costs.in_place.demand);
-            activity.service += part(in_place, slower);
-        }
         if activity.flags.take(Flags::FRESH) {
             activity.set_phases(&plan.first);
             // Never both: what is fetched over RDMA does not go through the page cache.
@@ -53,7 +66,36 @@ impl Cell {
         self.begin(sandbox);
     }
 
+    /// Where the function's memory is read in place, and this instance has no copy of it: `reading` of
+    /// its time takes longer.
+    #[inline]
+    fn read_in_place(&mut self, sandbox: SandboxId, in_place: InPlace, grown: u8, reading: Duration) {
+        let activity = &mut self.sandboxes[sandbox.index()];
+        if in_place.demand > 0 && activity.level <= grown && !activity.flags.has(Flags::FALLBACK) {
+            let rack = (activity.node.0 / self.nodes_per_rack) as usize;
+            activity.flags.set(Flags::READING);
+            let slower = self.reads[rack].begin(in_place.stalled, in_place.demand);
+            activity.service += part(reading, slower);
+        }
+    }
+
+    /// What nearly all invocations are: one phase on the cores of the node, which changes nothing that
+    /// the sandbox holds. Short for [`Self::begin`] with it.
+    #[inline]
+    fn compute_at_once(&mut self, sandbox: SandboxId, node: NodeId) {
+        let work = self.sandboxes[sandbox.index()].service;
+        if work == Duration::ZERO {
+            self.delay(sandbox, work);
+            return;
+        }
+        self.on_processor(self.processor_of(node, Resource::Cores), sandbox, work);
+        if self.timeline.is_some() {
+            self.watch_phase(sandbox, Resource::Cores);
+        }
+    }
+
     /// The event of a sandbox's stage has come.
+    #[inline]
     pub(super) fn stage_ended(&mut self, sandbox: SandboxId, number: Number) {
         let activity = &mut self.sandboxes[sandbox.index()];
         if activity.event != number {
@@ -67,8 +109,10 @@ impl Cell {
     }
 
     /// Begins the sandbox's next stage, or ends its start or invocation.
+    #[inline]
     pub(super) fn advance(&mut self, sandbox: SandboxId) {
-        if self.begin_stage(sandbox) {
+        let activity = &self.sandboxes[sandbox.index()];
+        if (activity.stages_left | activity.phases_left) > 0 && self.begin_stage(sandbox) {
             return;
         }
         if self.timeline.is_some() {
@@ -81,11 +125,11 @@ impl Cell {
         }
         let ticket = std::mem::replace(&mut activity.ticket, NO_TICKET);
         activity.uses = activity.uses.saturating_add(1);
-        if self.costs.of(activity.function).agent.is_some() {
+        let (function, reading) = (activity.function, activity.flags.has(Flags::READING));
+        if self.costs.in_brief(function).is_agent {
             self.end_agent(sandbox);
         }
-        let activity = &mut self.sandboxes[sandbox.index()];
-        if activity.flags.has(Flags::READING) {
+        if reading {
             self.end_reading(sandbox);
         }
         if self.promote_after > 0 {
@@ -227,14 +271,14 @@ impl Cell {
         activity.flags.take(Flags::READING);
         let (node, function) = (activity.node, activity.function);
         let rack = self.rack(node);
-        self.reads[rack].end(self.costs.of(function).in_place.demand);
+        self.reads[rack].end(self.costs.in_brief(function).in_place.demand);
     }
 }
 
 /// A part of a time, in parts per million.
 fn part(whole: Duration, ppm: u64) -> Duration {
-    if ppm == 1_000_000 {
+    if ppm == u64::from(WHOLE) {
         return whole;
     }
-    Duration::from_nanos((u128::from(whole.as_nanos()) * u128::from(ppm) / 1_000_000) as u64)
+    Duration::from_nanos((u128::from(whole.as_nanos()) * u128::from(ppm) / u128::from(WHOLE)) as u64)
 }

@@ -83,6 +83,9 @@ pub struct Phase {
     pub level: u8,
 }
 
+/// A whole in parts per million.
+pub const WHOLE: u32 = 1_000_000;
+
 /// A function's memory by level: nothing, what its start brings in, then the steps of its growth
 /// during the first invocation, then what promotion adds, then what is left of it as a runtime.
 pub const NOTHING: u8 = 0;
@@ -225,12 +228,31 @@ struct Handler {
     idle: u8,
 }
 
+/// What a warm start needs to know of its function, in half a cache line: of a whole [`ClassCosts`] it
+/// would touch four.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+pub struct Brief {
+    /// As in [`ClassCosts`].
+    pub in_place: InPlace,
+    /// As in [`Plan`].
+    pub grown: u8,
+    /// Whether it is an agent.
+    pub is_agent: bool,
+    /// Whether an invocation that is not an instance's first only computes, in one phase.
+    pub is_plain: bool,
+}
+
+const _: () = assert!(size_of::<Brief>() == 32, "half a cache line");
+
 /// Costs of all functions of a cluster, or of a rack that is played apart.
 pub struct Costs {
     /// Costs, once for all functions that have them.
     pub classes: Vec<ClassCosts>,
     /// The class of each function.
     pub class_of: Vec<u32>,
+    /// What is wanted of each function most often.
+    briefs: Vec<Brief>,
     /// What the control plane is told of each function.
     pub facts: Vec<FunctionFacts>,
     /// Owners of memory that functions have in common: tenants, or one for all, times runtimes.
@@ -279,6 +301,7 @@ impl Costs {
         let mut costs = Self {
             classes: Vec::new(),
             class_of: Vec::with_capacity(functions.len()),
+            briefs: Vec::with_capacity(functions.len()),
             facts: Vec::new(),
             commons: 0,
             common_by_tenant: spec.sharing.within_tenant,
@@ -311,6 +334,7 @@ impl Costs {
                 ((costs.classes.len() - 1) as u32, FunctionFacts { runtime, ..fact })
             });
             costs.class_of.push(class);
+            costs.briefs.push(costs.brief(class));
             facts.push(FunctionFacts { tenant, ..fact });
         }
         let owners = if costs.common_by_tenant { facts.iter().map(|f| f.tenant + 1).max() } else { Some(1) };
@@ -327,6 +351,29 @@ impl Costs {
     /// Whether the function's template lies in the RDMA pool, wholly or in part.
     pub fn is_pooled(&self, function: FunctionId) -> bool {
         self.of(function).template.rdma > Bytes::ZERO
+    }
+
+    /// Of a function, what is wanted most often.
+    pub fn in_brief(&self, function: FunctionId) -> Brief {
+        self.briefs[function.index()]
+    }
+
+    fn brief(&self, class: u32) -> Brief {
+        let costs = &self.classes[class as usize];
+        let computes = |plan: &Plan| {
+            let phases = &self.phases[plan.later.start as usize..plan.later.end as usize];
+            let whole = |phase: &Phase| {
+                phase.resource == Resource::Cores && phase.share_ppm == WHOLE && phase.faults == Duration::ZERO
+            };
+            matches!(phases, [phase] if whole(phase) && phase.level == plan.grown)
+        };
+        let alike = costs.plan.grown == costs.fallback.grown;
+        Brief {
+            in_place: costs.in_place,
+            grown: costs.plan.grown,
+            is_agent: costs.agent.is_some(),
+            is_plain: costs.agent.is_none() && alike && computes(&costs.plan) && computes(&costs.fallback),
+        }
     }
 
     /// What a sandbox holds at a level of its plan.
@@ -422,7 +469,7 @@ impl Costs {
             let touched = memory.touched.share(u64::from(step), u64::from(growth));
             self.levels.push(memory.started.with(&touched));
             let (until, until_paid) =
-                (1_000_000 * step / growth, faults * u64::from(step) / u64::from(growth));
+                (WHOLE * step / growth, faults * u64::from(step) / u64::from(growth));
             self.phases.push(Phase {
                 resource: Resource::Cores,
                 share_ppm: until - shared_out,
@@ -434,7 +481,7 @@ impl Costs {
         let later = self.phases.len() as u32;
         self.phases.push(Phase {
             resource: Resource::Cores,
-            share_ppm: 1_000_000,
+            share_ppm: WHOLE,
             faults: Duration::ZERO,
             level: grown,
         });

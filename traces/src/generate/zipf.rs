@@ -4,6 +4,11 @@
 //! this field are compared. It is drawn as one superposed stream (arrival, then which function by
 //! an alias table), in order of time, in memory proportional to the functions, at some tens of
 //! nanoseconds an invocation.
+//!
+//! A job for many racks has its functions in many copies. It is drawn in as many parts: a part is the
+//! functions that are [at home](FunctionId::home) in it, and a Poisson process of its own once its count
+//! is known. So whoever plays the parts apart draws each of them once and none in vain, and whoever
+//! wants the whole merges them.
 
 use crate::error::{Error, Result};
 use crate::records::Records;
@@ -12,7 +17,10 @@ use crate::size::Bytes;
 use crate::time::{Duration, Instant};
 use crate::workload::{Function, FunctionId, Invocation, Workload};
 use rand::Rng;
-use rand_distr::{Distribution, Exp1, StandardNormal};
+use rand_distr::{Binomial, Distribution, Exp1, StandardNormal};
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 /// Parameters of the job.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +29,9 @@ pub struct Job {
     pub invocations: u64,
     /// Functions.
     pub functions: u32,
+    /// How many times the functions exist: each copy is another tenant's and gets an equal share of the
+    /// invocations. The job is drawn in as many parts.
+    pub copies: u32,
     /// Length of time over which the invocations arrive.
     pub span: Duration,
     /// Zipf's exponent: function k (from 1) has weight 1 / k^exponent.
@@ -43,6 +54,7 @@ impl Job {
         Self {
             invocations,
             functions: 1000,
+            copies: 1,
             span: Duration::from_secs(24 * 3600),
             exponent: 1.0,
             mu: -0.38,
@@ -62,14 +74,20 @@ impl Job {
         self.check()?;
         let mut rng = Streams::new(self.seed).stream("zipf/memory", 0);
         let (low, high) = self.memory_mib;
-        let functions = (0..self.functions)
-            .map(|k| Function {
-                name: format!("zipf-{:05}", k + 1),
-                tenant: "zipf".to_owned(),
+        let memory: Vec<Bytes> = (0..self.functions)
+            .map(|_| Bytes::from_mib(low + below(&mut rng, high - low + 1)))
+            .collect();
+        let tenant = |copy: u32| if self.copies == 1 { "zipf".into() } else { format!("zipf-{copy}") };
+        let functions = (0..self.copies)
+            .flat_map(|copy| (1..).zip(&memory).map(move |(k, &memory)| (copy, k, memory)))
+            .map(|(copy, k, memory)| Function {
+                name: format!("{}-{k:05}", tenant(copy)),
+                tenant: tenant(copy),
                 profile: None,
-                memory: Some(Bytes::from_mib(low + below(&mut rng, high - low + 1))),
+                memory: Some(memory),
             })
             .collect();
+        let copies = if self.copies == 1 { String::new() } else { format!(" in {} copies", self.copies) };
         Ok(Workload {
             name: format!("zipf-{}", self.invocations),
             functions,
@@ -77,7 +95,7 @@ impl Job {
             burn_in: Duration::ZERO,
             span: self.span,
             provenance: vec![format!(
-                "generated: zipf, {} invocations over {}, {} functions with exponent {}, service log-normal (mu {}, \
+                "generated: zipf, {} invocations over {}, {} functions{copies} with exponent {}, service log-normal (mu {}, \
                  sigma {}) within {} and {}, seed {}",
                 self.invocations,
                 self.span,
@@ -92,20 +110,60 @@ impl Job {
         })
     }
 
-    /// The invocations, in order of arrival.
+    /// The invocations, in order of arrival; of those of the same instant, the lower part's first.
     ///
     /// # Errors
     /// [`Error::Value`] if a parameter is out of range.
-    pub fn invocations(&self) -> Result<Zipf> {
+    pub fn invocations(&self) -> Result<Merged> {
+        let mut parts: Vec<Zipf> = self.parts()?.iter().map(|part| self.draw(part)).collect();
+        let mut heads: BinaryHeap<_> = (0..)
+            .zip(&mut parts)
+            .filter_map(|(part, stream)| stream.next().map(|first| Reverse(Head { part, first })))
+            .collect();
+        let first = heads.pop().map(|Reverse(head)| head);
+        Ok(Merged { parts, heads, first })
+    }
+
+    /// The parts that the job is drawn in, with the invocations of each.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if a parameter is out of range.
+    pub fn parts(&self) -> Result<Vec<Part>> {
         self.check()?;
+        let mut parts: Vec<Part> =
+            (0..self.copies).map(|number| Part { number, invocations: 0, functions: Vec::new() }).collect();
+        (0..self.functions * self.copies).for_each(|function| {
+            parts[FunctionId(function).home(self.copies) as usize].functions.push(function);
+        });
+        // One part after the other: how many of the invocations that are left are in it.
+        let weights: Vec<f64> = parts.iter().map(|part| self.weights(part).sum()).collect();
+        let mut rng = Streams::new(self.seed).stream("zipf/parts", 0);
+        let (mut left, mut weight_left) = (self.invocations, weights.iter().sum::<f64>());
+        let last = weights.iter().rposition(|&weight| weight > 0.0).unwrap_or_default();
+        for (part, weight) in parts[..last].iter_mut().zip(&weights) {
+            let share = (weight / weight_left).clamp(0.0, 1.0);
+            part.invocations = Binomial::new(left, share).map_or(0, |count| count.sample(&mut rng));
+            left -= part.invocations;
+            weight_left -= weight;
+        }
+        parts[last].invocations = left;
+        Ok(parts)
+    }
+
+    /// The invocations of one of the job's [parts](Self::parts), in order of arrival.
+    pub fn draw(&self, part: &Part) -> Zipf {
         let streams = Streams::new(self.seed);
-        let weights: Vec<f64> = (1..=self.functions).map(|k| f64::from(k).powf(-self.exponent)).collect();
-        Ok(Zipf {
+        // A job of one part is drawn as it was when no job had several.
+        let streams =
+            if self.copies == 1 { streams } else { streams.within("zipf/part", part.number.into()) };
+        let weights: Vec<f64> = self.weights(part).collect();
+        Zipf {
             arrivals: streams.stream("zipf/arrivals", 0),
             choices: streams.stream("zipf/functions", 0),
             services: streams.stream("zipf/service", 0),
             table: AliasTable::new(&weights),
-            left: self.invocations,
+            functions: part.functions.clone(),
+            left: part.invocations,
             now_ns: 0.0,
             span_ns: self.span.as_nanos() as f64,
             last_ns: self.span.as_nanos() - 1,
@@ -113,7 +171,12 @@ impl Job {
             sigma: self.sigma,
             shortest_us: self.service.0.as_nanos() as f64 / 1e3,
             longest_us: self.service.1.as_nanos() as f64 / 1e3,
-        })
+        }
+    }
+
+    /// The weight of each function of a part.
+    fn weights<'a>(&'a self, part: &'a Part) -> impl Iterator<Item = f64> + 'a {
+        part.functions.iter().map(|function| f64::from(function % self.functions + 1).powf(-self.exponent))
     }
 
     /// The whole workload in memory.
@@ -130,6 +193,11 @@ impl Job {
         };
         if self.functions == 0 || u64::from(self.functions) > Invocation::MAX_FUNCTIONS {
             return wrong("functions", &self.functions, "1 to 16777216");
+        }
+        if self.copies == 0
+            || u64::from(self.functions) * u64::from(self.copies) > Invocation::MAX_FUNCTIONS
+        {
+            return wrong("copies", &self.copies, "1 to as many as make 16777216 functions");
         }
         if self.span == Duration::ZERO {
             return wrong("span", &self.span, "more than 0 s");
@@ -150,13 +218,76 @@ impl Job {
     }
 }
 
-/// The stream of invocations of a [`Job`].
+/// A part of a [`Job`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0.
+    pub number: u32,
+    /// Its invocations.
+    pub invocations: u64,
+    /// Its functions, by their numbers in the job.
+    pub functions: Vec<u32>,
+}
+
+/// The stream of all invocations of a [`Job`].
+#[derive(Clone)]
+pub struct Merged {
+    parts: Vec<Zipf>,
+    /// The next invocation of each part but the one whose turn it is.
+    heads: BinaryHeap<Reverse<Head>>,
+    /// The next of all.
+    first: Option<Head>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Head {
+    part: u32,
+    first: Invocation,
+}
+
+impl Ord for Head {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.first.arrival(), self.part).cmp(&(other.first.arrival(), other.part))
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Iterator for Merged {
+    type Item = Invocation;
+
+    fn next(&mut self) -> Option<Invocation> {
+        let Head { part, first } = self.first?;
+        let next = self.parts[part as usize].next().map(|first| Head { part, first });
+        self.first = match (next, self.heads.peek_mut()) {
+            (Some(next), Some(mut other)) if other.0 < next => {
+                Some(std::mem::replace(&mut *other, Reverse(next)).0)
+            }
+            (None, Some(other)) => Some(PeekMut::pop(other).0),
+            (next, _) => next,
+        };
+        Some(first)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left: usize = self.parts.iter().map(|part| part.left as usize).sum();
+        let left = left + self.heads.len() + usize::from(self.first.is_some());
+        (left, Some(left))
+    }
+}
+
+/// The stream of invocations of a [`Part`] of a [`Job`].
 #[derive(Clone)]
 pub struct Zipf {
     arrivals: Xoshiro256PlusPlus,
     choices: Xoshiro256PlusPlus,
     services: Xoshiro256PlusPlus,
     table: AliasTable,
+    functions: Vec<u32>,
     left: u64,
     now_ns: f64,
     span_ns: f64,
@@ -182,7 +313,7 @@ impl Iterator for Zipf {
         self.now_ns += (self.span_ns - self.now_ns) * share;
         self.left -= 1;
         let arrival = Instant::from_nanos((self.now_ns as u64).min(self.last_ns));
-        let function = FunctionId(self.table.draw(&mut self.choices));
+        let function = FunctionId(self.functions[self.table.draw(&mut self.choices) as usize]);
         let z: f64 = StandardNormal.sample(&mut self.services);
         let us = ((self.mu + self.sigma * z).exp() * 1e6).clamp(self.shortest_us, self.longest_us);
         Some(Invocation::new(arrival, function, Duration::from_micros(us as u64)))
@@ -261,6 +392,29 @@ mod tests {
         let first = |seed| Job::standard(1000, seed).generate().unwrap().hash_hex();
         assert_eq!(first(1), first(1));
         assert_ne!(first(1), first(2));
+    }
+
+    #[test]
+    fn copies_have_equal_shares_and_the_whole_is_its_parts_merged() {
+        let job = Job { functions: 20, copies: 50, ..Job::standard(200_000, 3) };
+        let workload = job.generate().unwrap();
+        workload.validate().unwrap();
+        assert_eq!((workload.functions.len(), workload.invocations.len()), (1000, 200_000));
+        let counts = workload.counts();
+        let of_copy = |copy: usize| counts[20 * copy..][..20].iter().sum::<u64>();
+        // 4,000 on average, with a standard deviation of about 63.
+        assert!((0..50).all(|copy| of_copy(copy).abs_diff(4_000) < 300), "{counts:?}");
+        let memory = |function: usize| workload.functions[function].memory;
+        assert!((0..1000).all(|function| memory(function) == memory(function % 20)));
+        let parts = job.parts().unwrap();
+        for part in &parts {
+            let own: Vec<Invocation> = job.draw(part).collect();
+            assert_eq!(own.len() as u64, part.invocations);
+            let in_part = |call: &&Invocation| call.function().home(50) == part.number;
+            assert!(workload.invocations.iter().filter(in_part).eq(&own), "part {}", part.number);
+        }
+        assert_eq!(parts.iter().map(|part| part.invocations).sum::<u64>(), 200_000);
+        assert_eq!(job.invocations().unwrap().size_hint().0, 200_000);
     }
 
     #[test]

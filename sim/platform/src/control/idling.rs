@@ -9,6 +9,7 @@ use traces::{Bytes, Instant};
 
 impl ControlPlane {
     /// A sandbox has become idle, and the policy has said for how long.
+    #[inline(always)]
     pub(super) fn idle_after(
         &mut self,
         now: Instant,
@@ -33,6 +34,7 @@ impl ControlPlane {
     }
 
     /// Puts a sandbox among the idle ones and sees to its timer.
+    #[inline(always)]
     fn put_idle(
         &mut self,
         now: Instant,
@@ -115,6 +117,7 @@ impl ControlPlane {
     }
 
     /// Takes an idle sandbox out of the idle ones.
+    #[inline(always)]
     pub(super) fn take_idle(&mut self, sandbox: SandboxId) {
         let (node, _) = self.pool.place_of(sandbox);
         self.pool.take_idle(self.group(node), sandbox);

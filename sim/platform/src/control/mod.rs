@@ -179,11 +179,20 @@ impl ControlPlane {
 
     /// Takes one input at `now`, which must not be before any earlier input, and appends the
     /// commands that follow.
+    #[inline]
     pub fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Command>) {
+        // What most inputs are is known where this is called, and leads straight to its function.
         match input {
             Input::Arrival { ticket, function } => self.arrival(now, ticket, function, out),
-            Input::Ready { sandbox } => self.ready(now, sandbox, out),
             Input::Finished { sandbox } => self.finished(now, sandbox, out),
+            other => self.handle_other(now, other, out),
+        }
+    }
+
+    fn handle_other(&mut self, now: Instant, input: Input, out: &mut Vec<Command>) {
+        match input {
+            Input::Arrival { .. } | Input::Finished { .. } => self.handle(now, input, out),
+            Input::Ready { sandbox } => self.ready(now, sandbox, out),
             Input::Timer(Timer::KeepAlive { sandbox, generation }) => {
                 self.keep_alive_timer(now, sandbox, generation, out);
             }
@@ -254,6 +263,7 @@ impl ControlPlane {
             self.keep_alive.used(node, sandbox, function);
         }
         if self.system.reuse
+            && !self.waiting.is_empty(group)
             && let Some(ticket) = self.waiting.pop_of(group, function)
         {
             self.pool.rebind(sandbox, ticket);
@@ -267,7 +277,14 @@ impl ControlPlane {
     }
 
     /// Starts waiting invocations in arrival order, as far as slots and memory now allow.
+    #[inline]
     fn serve_waiting(&mut self, now: Instant, group: usize, node: NodeId, out: &mut Vec<Command>) {
+        if !self.waiting.is_empty(group) {
+            self.serve_who_waits(now, group, node, out);
+        }
+    }
+
+    fn serve_who_waits(&mut self, now: Instant, group: usize, node: NodeId, out: &mut Vec<Command>) {
         while let Some((ticket, function)) = self.waiting.front(group) {
             let served = self.reuse(group, ticket, function, out)
                 || self.start(now, group, node, ticket, function, out);

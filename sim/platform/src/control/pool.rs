@@ -8,10 +8,12 @@
 //!   this is the group's list;
 //! - that of its shelf, where sandboxes are shared only inside a tenant or by layers.
 //!
+//! The second and the third are made when they are first asked for (once a run, O(n log n)): systems
+//! that do not repurpose never ask for the one, runs in which memory is never short not for the other.
 //! Where the keep-alive policy ranks idle sandboxes, a sorted set for each node takes the place of
 //! the node's list (O(log n)).
 
-use super::lists::{Links, Lists, NIL, UNLINKED};
+use super::lists::{Links, Lists, NIL, OnDemand, UNLINKED};
 use crate::ids::{NodeId, SandboxId, Ticket};
 use crate::records::StartKind;
 use crate::system::Layer;
@@ -55,8 +57,8 @@ struct Sandbox {
     ticket: Ticket,
     generation: u32,
     of_function: Links,
-    of_group: Links,
-    of_node: Links,
+    /// When it became idle last: the least is the least recently used.
+    used: u64,
     state: State,
     kind: StartKind,
     layer: Layer,
@@ -99,14 +101,16 @@ pub(super) struct Pool {
     slots: Vec<Sandbox>,
     free: Vec<u32>,
     by_function: Heads,
-    by_group: Lists,
-    /// Empty where each group is one node.
-    by_node: Lists,
+    by_group: OnDemand,
+    /// `None` where each group is one node, or where ranks say what goes first.
+    by_node: Option<OnDemand>,
     /// Empty where there are no shelves.
     by_shelf: Lists,
-    shelf_links: Vec<(u32, Links)>,
+    /// The shelf that each sandbox is on, or [`NIL`].
+    shelf_of: Vec<u32>,
     ranked: Vec<BTreeSet<(u64, u64, u32)>>,
-    ranks: Vec<(u64, u64)>,
+    /// What each sandbox was worth when it became idle.
+    ranks: Vec<u64>,
     uses: u64,
     idle: u32,
     live: u32,
@@ -125,10 +129,10 @@ impl Pool {
             } else {
                 Heads::Sparse(BTreeMap::new())
             },
-            by_group: Lists::new(groups),
-            by_node: Lists::new(if groups == nodes || ranked { 0 } else { nodes }),
+            by_group: OnDemand::Asleep(groups),
+            by_node: (groups != nodes && !ranked).then_some(OnDemand::Asleep(nodes)),
             by_shelf: Lists::new(groups * shelves),
-            shelf_links: Vec::new(),
+            shelf_of: Vec::new(),
             ranked: vec![BTreeSet::new(); if ranked { nodes } else { 0 }],
             ranks: Vec::new(),
             uses: 0,
@@ -171,7 +175,7 @@ impl Pool {
 
     /// What an idle sandbox is worth.
     pub(super) fn rank(&self, sandbox: SandboxId) -> u64 {
-        self.ranks.get(sandbox.index()).map_or(0, |&(rank, _)| rank)
+        self.ranks.get(sandbox.index()).copied().unwrap_or_default()
     }
 
     /// The sandboxes that are on the node, in order of their names: O(sandboxes).
@@ -220,6 +224,7 @@ impl Pool {
 
     /// The sandbox becomes idle, used last. Answers with the generation to set a timer for, if the
     /// timer that is under way comes too late for the deadline or there is none.
+    #[inline(always)]
     pub(super) fn make_idle(
         &mut self,
         group: usize,
@@ -252,18 +257,19 @@ impl Pool {
     }
 
     /// Takes an idle sandbox out of the lists; it now counts as running.
+    #[inline(always)]
     pub(super) fn take_idle(&mut self, group: usize, sandbox: SandboxId) {
         let slots = &mut self.slots;
         let slot = &mut slots[sandbox.index()];
         debug_assert_eq!(slot.state, State::Idle);
         slot.state = State::Running;
         let (node, function, of_function) = (slot.node.index(), slot.function, slot.of_function);
-        let of_a_function = slot.layer == Layer::Function && function != NO_FUNCTION;
+        let (of_a_function, used) = (slot.layer == Layer::Function && function != NO_FUNCTION, slot.used);
         slot.of_function = UNLINKED;
         self.idle -= 1;
-        self.by_group.remove(group, sandbox.0, slots, |s| &mut s.of_group);
-        if !self.by_node.is_absent() {
-            self.by_node.remove(node, sandbox.0, slots, |s| &mut s.of_node);
+        self.by_group.remove(group, sandbox.0);
+        if let Some(by_node) = &mut self.by_node {
+            by_node.remove(node, sandbox.0);
         }
         if of_a_function {
             if of_function.next != NIL {
@@ -275,21 +281,25 @@ impl Pool {
             }
         }
         if !self.by_shelf.is_absent() {
-            let links = &mut self.shelf_links;
-            let at = std::mem::replace(&mut links[sandbox.index()].0, NIL);
+            let at = std::mem::replace(&mut self.shelf_of[sandbox.index()], NIL);
             if at != NIL {
-                self.by_shelf.remove(at as usize, sandbox.0, links, |s| &mut s.1);
+                self.by_shelf.remove(at as usize, sandbox.0);
             }
         }
         if self.layout.ranked {
-            let (rank, use_) = self.ranks[sandbox.index()];
-            self.ranked[node].remove(&(rank, use_, sandbox.0));
+            let rank = self.ranks[sandbox.index()];
+            self.ranked[node].remove(&(rank, used, sandbox.0));
         }
     }
 
     /// The least recently used idle sandbox of the group.
-    pub(super) fn least_recently_used(&self, group: usize) -> Option<SandboxId> {
-        self.by_group.first(group).map(SandboxId)
+    pub(super) fn least_recently_used(&mut self, group: usize) -> Option<SandboxId> {
+        let slots = &self.slots;
+        let one_group = self.layout.groups == 1;
+        let lists = self
+            .by_group
+            .awake(|| in_order_of_use(slots, |slot| if one_group { 0 } else { slot.node.index() }));
+        lists.first(group).map(SandboxId)
     }
 
     /// The least recently used idle sandbox of a shelf.
@@ -298,13 +308,17 @@ impl Pool {
     }
 
     /// The idle sandbox of the node that goes first when memory is needed.
-    pub(super) fn victim(&self, group: usize, node: NodeId) -> Option<SandboxId> {
+    pub(super) fn victim(&mut self, group: usize, node: NodeId) -> Option<SandboxId> {
         if self.layout.ranked {
-            self.ranked[node.index()].first().map(|&(_, _, index)| SandboxId(index))
-        } else if self.by_node.is_absent() {
-            self.least_recently_used(group)
-        } else {
-            self.by_node.first(node.index()).map(SandboxId)
+            return self.ranked[node.index()].first().map(|&(_, _, index)| SandboxId(index));
+        }
+        let slots = &self.slots;
+        match &mut self.by_node {
+            None => self.least_recently_used(group),
+            Some(by_node) => {
+                let lists = by_node.awake(|| in_order_of_use(slots, |slot| slot.node.index()));
+                lists.first(node.index()).map(SandboxId)
+            }
         }
     }
 
@@ -362,44 +376,45 @@ impl Pool {
             ticket: NOBODY,
             generation: 0,
             of_function: UNLINKED,
-            of_group: UNLINKED,
-            of_node: UNLINKED,
+            used: 0,
             state: State::Free,
             kind: StartKind::Cold,
             layer: Layer::Bare,
             timer_set: false,
         });
         if !self.by_shelf.is_absent() {
-            self.shelf_links.push((NIL, UNLINKED));
+            self.shelf_of.push(NIL);
         }
         if self.layout.ranked {
-            self.ranks.push((0, 0));
+            self.ranks.push(0);
         }
         SandboxId((self.slots.len() - 1) as u32)
     }
 
+    #[inline(always)]
     fn link(&mut self, group: usize, shelf: Option<usize>, sandbox: SandboxId, rank: u64) {
         self.link_function(group, sandbox);
-        let slots = &mut self.slots;
-        self.by_group.push_back(group, sandbox.0, slots, |s| &mut s.of_group);
-        let node = slots[sandbox.index()].node.index();
-        if !self.by_node.is_absent() {
-            self.by_node.push_back(node, sandbox.0, slots, |s| &mut s.of_node);
+        self.uses += 1;
+        let slot = &mut self.slots[sandbox.index()];
+        slot.used = self.uses;
+        let node = slot.node.index();
+        self.by_group.push_back(group, sandbox.0);
+        if let Some(by_node) = &mut self.by_node {
+            by_node.push_back(node, sandbox.0);
         }
         if let Some(shelf) = shelf {
             let at = group * self.layout.shelves + shelf;
-            let links = &mut self.shelf_links;
-            links[sandbox.index()].0 = at as u32;
-            self.by_shelf.push_back(at, sandbox.0, links, |s| &mut s.1);
+            self.shelf_of[sandbox.index()] = at as u32;
+            self.by_shelf.push_back(at, sandbox.0);
         }
         if self.layout.ranked {
-            self.uses += 1;
-            self.ranks[sandbox.index()] = (rank, self.uses);
+            self.ranks[sandbox.index()] = rank;
             self.ranked[node].insert((rank, self.uses, sandbox.0));
         }
         self.idle += 1;
     }
 
+    #[inline(always)]
     fn link_function(&mut self, group: usize, sandbox: SandboxId) {
         let slot = &self.slots[sandbox.index()];
         let function = slot.function;
@@ -414,6 +429,7 @@ impl Pool {
         }
     }
 
+    #[inline]
     fn head(&self, group: usize, function: FunctionId) -> u32 {
         match &self.by_function {
             Heads::Dense(heads) => heads[function.index()],
@@ -421,15 +437,28 @@ impl Pool {
         }
     }
 
+    #[inline]
     fn set_head(&mut self, group: usize, function: FunctionId, head: u32) {
         match &mut self.by_function {
             Heads::Dense(heads) => heads[function.index()] = head,
-            Heads::Sparse(heads) if head == NIL => {
-                heads.remove(&(function.0, group as u32));
-            }
-            Heads::Sparse(heads) => {
-                heads.insert((function.0, group as u32), head);
-            }
+            Heads::Sparse(heads) => set_sparse(heads, (function.0, group as u32), head),
         }
+    }
+}
+
+/// The idle sandboxes, least recently used first, each with the list that it belongs in.
+fn in_order_of_use(slots: &[Sandbox], list: impl Fn(&Sandbox) -> usize) -> Vec<(usize, u32)> {
+    let mut idle: Vec<u32> =
+        (0..slots.len() as u32).filter(|&index| slots[index as usize].state == State::Idle).collect();
+    idle.sort_unstable_by_key(|&index| slots[index as usize].used);
+    idle.into_iter().map(|index| (list(&slots[index as usize]), index)).collect()
+}
+
+#[inline(never)]
+fn set_sparse(heads: &mut BTreeMap<(u32, u32), u32>, list: (u32, u32), head: u32) {
+    if head == NIL {
+        heads.remove(&list);
+    } else {
+        heads.insert(list, head);
     }
 }

@@ -11,6 +11,7 @@ use traces::{Bytes, FunctionId, Instant};
 
 impl ControlPlane {
     /// Finds the invocation a sandbox, or answers with the group in which it must wait for one.
+    #[inline]
     pub(super) fn place(
         &mut self,
         now: Instant,
@@ -31,6 +32,7 @@ impl ControlPlane {
     }
 
     /// Runs the invocation in an idle sandbox of its function, if there is one.
+    #[inline(always)]
     pub(super) fn reuse(
         &mut self,
         group: usize,
@@ -90,9 +92,10 @@ impl ControlPlane {
     }
 
     /// The idle sandbox of another function that the system would give to this one.
-    fn stand_in(&self, group: usize, function: FunctionId) -> Option<SandboxId> {
-        let facts = &self.functions[function.index()];
-        let shelf = |shelf| self.pool.least_recently_used_on(group, shelf);
+    fn stand_in(&mut self, group: usize, function: FunctionId) -> Option<SandboxId> {
+        let facts = self.functions[function.index()];
+        let pool = &self.pool;
+        let shelf = |shelf| pool.least_recently_used_on(group, shelf);
         match self.sharing {
             Sharing::No => None,
             Sharing::Any => self.pool.least_recently_used(group),

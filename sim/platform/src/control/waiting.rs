@@ -44,6 +44,7 @@ impl Waiting {
     }
 
     /// Whether nobody waits in the group.
+    #[inline]
     pub(super) fn is_empty(&self, group: usize) -> bool {
         self.len == 0 || self.queues[group].len == 0
     }

@@ -232,6 +232,12 @@ impl System {
         self.state.has_image() && matches!(self.pages, PageSource::Cxl | PageSource::Tiered)
     }
 
+    /// Whether single pages come over RDMA.
+    pub fn reads_rdma(&self) -> bool {
+        self.state == State::RemoteFork
+            || matches!(self.pages, PageSource::Rdma | PageSource::RdmaPrefetch | PageSource::Tiered)
+    }
+
     /// Whether sandboxes go on reading their template in CXL memory after they have started.
     pub fn reads_in_place(&self) -> bool {
         let maps = matches!(self.state, State::Attach | State::WorkingSetRegions | State::VmMap);

@@ -30,9 +30,9 @@
 use super::{Keep, KeepAlivePolicy};
 use crate::ids::{NodeId, SandboxId};
 use crate::policy::FunctionFacts;
-use crate::policy::placement::mix;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use traces::rng::mix;
 use traces::{FunctionId, Instant};
 
 /// What a sandbox is worth beyond the clock.

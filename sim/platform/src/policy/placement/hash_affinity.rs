@@ -5,8 +5,9 @@
 //! The sequence of a function's nodes is a fixed probe sequence of its own (double hashing), so
 //! the overflow of one home node does not all fall on its neighbour.
 
-use super::{NodeLoads, PlacementPolicy, Scope, mix};
+use super::{NodeLoads, PlacementPolicy, Scope};
 use crate::ids::NodeId;
+use traces::rng::mix;
 use traces::{Bytes, FunctionId};
 
 /// Home node by hash, next nodes above the bound.

@@ -59,15 +59,7 @@ impl Placement {
 
 /// The rack, of so many, in which a function is at home.
 pub fn home_rack(function: FunctionId, racks: u32) -> u32 {
-    (((mix(u64::from(function.0)) >> 32) * u64::from(racks)) >> 32) as u32
-}
-
-/// Finaliser of SplitMix64: spreads a small integer over 64 bits.
-pub(crate) fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    function.home(racks)
 }
 
 /// Where idle sandboxes are looked for.
