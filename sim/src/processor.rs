@@ -83,7 +83,15 @@ impl Processor {
 
     /// An empty resource that serves `exactly` so many thousandths of a job at full rate.
     pub fn new(exactly: u64) -> Self {
-        Self { capacity: whole(exactly), exactly, alone: 0, first: NOBODY, is_cores: false, is_overloaded: false, sharing: None }
+        Self {
+            capacity: whole(exactly),
+            exactly,
+            alone: 0,
+            first: NOBODY,
+            is_cores: false,
+            is_overloaded: false,
+            sharing: None,
+        }
     }
 
     /// Jobs that are served now, each counted as the share it gets: at most the capacity.
@@ -227,7 +235,6 @@ impl Processor {
         self.first = job;
         self.alone += 1;
     }
-
 }
 
 fn whole(exactly: u64) -> u32 {
