@@ -53,8 +53,10 @@ pub fn lacking(folders: &Folders, measure: Option<&Measure>) -> Option<String> {
     match measure {
         Some(Measure::Sandboxes { .. }) => None,
         Some(Measure::VmStarts { .. } | Measure::PageCache { .. }) => missing(&places.out.join("vm"), "--vm"),
-        Some(Measure::Pools { .. }) => emu::doctor::lacking(&["qemu", "guest-kernel", "guest-cxl", "guest-rdma"])
-            .or_else(|| missing(&places.image(), "--functions")),
+        Some(Measure::Pools { .. }) => {
+            emu::doctor::lacking(&["qemu", "guest-kernel", "guest-cxl", "guest-rdma"])
+                .or_else(|| missing(&places.image(), "--functions"))
+        }
         Some(Measure::Agents { .. } | Measure::Browsers { .. }) => emu::agents::browser::program()
             .is_none()
             .then(|| "there is no Chromium: run scripts/setup --with-emulator".to_owned()),

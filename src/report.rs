@@ -165,7 +165,8 @@ impl Loaded {
         let experiment = &self.experiment;
         self.measured = Measurement::load(&folders.out, experiment)?;
         if self.measured.is_none() {
-            let failed = Measurement::failure(&folders.out, experiment).map(|why| format!("it failed: {why}"));
+            let failed =
+                Measurement::failure(&folders.out, experiment).map(|why| format!("it failed: {why}"));
             let why = failed.or_else(|| measure::lacking(folders, experiment.measure.as_ref()));
             self.unmeasured = Some(why.unwrap_or_else(|| format!("nobody has run {}", self.command)));
         }
@@ -352,7 +353,10 @@ impl Page {
         let typed = loaded.first().filter(|one| !one.experiment.typed.is_empty());
         parts.extend(typed.map(|one| runs::tag(&one.provenance)));
         let what = if is_all { String::new() } else { format!("{}, ", ids.join(", ")) };
-        Self { file: format!("{}.html", parts.join("-")), title: format!("trenvx: {what}{} tier", tier.name()) }
+        Self {
+            file: format!("{}.html", parts.join("-")),
+            title: format!("trenvx: {what}{} tier", tier.name()),
+        }
     }
 }
 

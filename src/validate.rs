@@ -8,14 +8,14 @@ use clap::{Args, ValueEnum};
 use configs::WorldKind;
 use emu::world::{as_played, fit};
 use figures::files::{Table, number, optional};
-use figures::validate::{Validation, validate, with_services_of};
+use figures::validate::{Validation, services_alone, validate, with_services};
 use runs::{Plan, Store};
 use serde::Serialize;
 
 /// Play an experiment's workload on this machine and in the simulated world, and print the error of each metric.
 ///
-/// Both get the same arrivals, the same control plane and the same service times (those that functions had here in
-/// warm sandboxes). What differs is what starts, waits and memory cost: measured here, modelled there.
+/// Both get the same arrivals, the same control plane and the same service times (those that functions had here when
+/// they ran alone). What differs is what starts, waits and memory cost: measured here, modelled there.
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
     /// Name or file of an experiment that the emulated world can run and that keeps every invocation.
@@ -61,9 +61,11 @@ pub fn run(folders: &Folders, args: &ValidateArgs) -> anyhow::Result<()> {
     let outcome = execute_in(folders, &plan, &args.how, WorldKind::Emu)?;
     let finished = finish(&plan, &outcome);
     let store = Store::open(&folders.out)?;
+    let runs: Vec<_> =
+        outcome.done.iter().map(|done| Ok((done, store.load(&done.key)?))).collect::<anyhow::Result<_>>()?;
+    let services = services_alone(runs.iter().map(|(_, stored)| &stored.record));
     let mut all = Vec::new();
-    for done in &outcome.done {
-        let stored = store.load(&done.key)?;
+    for (done, stored) in &runs {
         let spec = &plan.experiment.points[done.job.point].spec;
         anyhow::ensure!(
             spec.output.invocations,
@@ -76,8 +78,9 @@ pub fn run(folders: &Folders, args: &ValidateArgs) -> anyhow::Result<()> {
             None => workload,
         };
         let cores = stored.manifest.environment.cores.and_then(|cores| u32::try_from(cores).ok());
-        let cores = cores.with_context(|| format!("run {}: its manifest does not say the cores", done.key))?;
-        let played = with_services_of(&fitted, &stored.record);
+        let cores =
+            cores.with_context(|| format!("run {}: its manifest does not say the cores", done.key))?;
+        let played = with_services(&fitted, &services);
         let play = sim::Play {
             functions: &played.functions,
             invocations: played.invocations.iter().copied(),
@@ -92,7 +95,16 @@ pub fn run(folders: &Folders, args: &ValidateArgs) -> anyhow::Result<()> {
         all.push(Validated { point: done.label.clone(), seed: done.job.seed, found, warnings });
     }
     match args.format {
-        Format::Table => all.iter().for_each(print),
+        Format::Table => {
+            println!("Service times of functions that ran alone, which both worlds have:");
+            for (name, alone) in &services {
+                let (ms, n) = (alone.service.as_secs_f64() * 1e3, alone.invocations);
+                let warm = if alone.warm { "in warm sandboxes" } else { "never in a warm sandbox" };
+                println!("  {name:<24} {ms:>10.1} ms, median of {n} {warm}");
+            }
+            println!();
+            all.iter().for_each(print);
+        }
         Format::Csv => print!("{}", String::from_utf8_lossy(&table(&all).to_csv("validate")?)),
         Format::Json => println!("{}", serde_json::to_string_pretty(&all)?),
     }

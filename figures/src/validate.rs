@@ -1,10 +1,10 @@
 //! One workload in both worlds: what the simulated one says, what the emulated one measured, and the error.
 //!
 //! What functions take is the machine's own, so it is an input of both: the simulated world plays every
-//! invocation with the median service time that its function had in warm sandboxes of the emulated run
-//! ([`with_services_of`]). What is compared is what the model adds: decisions, queueing, start-up,
-//! sharing of cores, memory. Every latency is an exact quantile over completed invocations outside
-//! of the burn-in.
+//! invocation with the median service time that its function had when it ran alone on the machine
+//! ([`services_alone`]). What is compared is what the model adds: decisions, queueing, start-up, sharing
+//! of cores, memory. Every latency is an exact quantile over completed invocations outside of the
+//! burn-in.
 
 use crate::estimate;
 use platform::records::{InvocationRecord, Outcome, RunRecord, StartKind};
@@ -44,30 +44,67 @@ pub struct Validation {
     pub same_decision: u64,
 }
 
-/// The workload with the service times that its functions had in the emulated world: of each function the
-/// median in warm sandboxes, else in all; its own where it never completed.
-pub fn with_services_of(workload: &Workload, emulated: &RunRecord) -> Workload {
-    let mut measured: BTreeMap<u32, [Vec<f64>; 2]> = BTreeMap::new();
-    for call in emulated.invocations.iter().filter(|call| call.outcome == Outcome::Completed) {
-        let of_function = measured.entry(call.function).or_default();
-        let seconds = call.service_ns.as_secs_f64();
-        of_function[1].push(seconds);
-        if call.start == Some(StartKind::Warm) {
-            of_function[0].push(seconds);
+/// What a function takes alone.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alone {
+    /// Median.
+    pub service: Duration,
+    /// Invocations that it is the median of.
+    pub invocations: usize,
+    /// Whether they found warm sandboxes; else none did.
+    pub warm: bool,
+}
+
+/// What functions take by themselves: of each, by name, the median service time of those invocations in
+/// any of the runs that no other one overlapped, in warm sandboxes if there were any. A function that
+/// never ran alone is left out.
+pub fn services_alone<'a>(emulated: impl IntoIterator<Item = &'a RunRecord>) -> BTreeMap<String, Alone> {
+    let mut measured: BTreeMap<&str, [Vec<f64>; 2]> = BTreeMap::new();
+    for record in emulated {
+        for call in alone(&record.invocations) {
+            let Some(function) = record.functions.get(call.function as usize) else { continue };
+            let is_warm = call.start == Some(StartKind::Warm);
+            let of_function = measured.entry(&function.name).or_default();
+            of_function[usize::from(is_warm)].push(call.service_ns.as_secs_f64());
         }
     }
-    let medians: BTreeMap<u32, Duration> = measured
+    measured
         .into_iter()
-        .filter_map(|(function, [warm, all])| {
-            let median = estimate::quantile(&warm, 0.5).or_else(|| estimate::quantile(&all, 0.5))?;
-            Some((function, Duration::from_secs_f64(median)))
+        .filter_map(|(name, [others, warm])| {
+            let is_warm = !warm.is_empty();
+            let values = if is_warm { warm } else { others };
+            let service = Duration::from_secs_f64(estimate::quantile(&values, 0.5)?);
+            Some((name.to_owned(), Alone { service, invocations: values.len(), warm: is_warm }))
         })
-        .collect();
+        .collect()
+}
+
+/// Completed invocations between whose arrival and end there was no other one.
+fn alone(calls: &[InvocationRecord]) -> Vec<&InvocationRecord> {
+    let mut calls: Vec<_> = calls.iter().collect();
+    calls.sort_by_key(|call| (call.arrival_ns, call.number));
+    let end = |call: &InvocationRecord| call.arrival_ns + call.end_to_end();
+    let mut busy_until = None;
+    let mut alone = Vec::new();
+    for (index, call) in calls.iter().enumerate() {
+        let before = busy_until.is_none_or(|until| until <= call.arrival_ns);
+        let after = calls.get(index + 1).is_none_or(|next| next.arrival_ns >= end(call));
+        if before && after && call.outcome == Outcome::Completed {
+            alone.push(*call);
+        }
+        busy_until = busy_until.max(Some(end(call)));
+    }
+    alone
+}
+
+/// The workload with these service times; functions that have none keep their own.
+pub fn with_services(workload: &Workload, services: &BTreeMap<String, Alone>) -> Workload {
+    let of = |function: usize| workload.functions.get(function).and_then(|f| services.get(&f.name));
     let invocations: Vec<Invocation> = workload
         .invocations
         .iter()
         .map(|call| {
-            let service = medians.get(&call.function().0).copied().unwrap_or(call.service());
+            let service = of(call.function().index()).map_or(call.service(), |alone| alone.service);
             Invocation::new(call.arrival(), call.function(), service)
         })
         .collect();
@@ -193,21 +230,38 @@ mod tests {
     }
 
     #[test]
-    fn functions_take_what_they_took_in_warm_sandboxes() {
-        let emulated = record(vec![
-            call(0, Warm, 0, 10),
-            call(2, Warm, 0, 30),
-            call(4, Cold, 100, 500),
-            call(1, Cold, 100, 70),
-        ]);
-        let arrivals = [(0, 0), (1, 1), (2, 2)].map(|(second, function)| {
-            let at = Instant::ZERO + Duration::from_secs(second);
-            Invocation::new(at, FunctionId(function), Duration::from_secs(9))
+    fn a_function_takes_what_it_took_when_nobody_else_was_there() {
+        // Calls arrive at second n. Functions 0 and 1 in turn: 0 is warm and alone with 10 and 30 ms, and
+        // takes 900 ms beside another call that arrives in its last 200 ms; 1 was alone in a cold start.
+        let functions = ["even", "odd", "never"]
+            .map(|name| platform::records::FunctionRecord { name: name.to_owned(), ..Default::default() });
+        let mut overlapped = [call(6, Warm, 0, 900), call(7, Warm, 0, 900)];
+        overlapped[1].arrival_ns = overlapped[0].arrival_ns + Duration::from_millis(700);
+        let emulated = RunRecord {
+            functions: functions.to_vec(),
+            ..record(
+                [call(0, Warm, 0, 10), call(2, Warm, 0, 30), call(3, Cold, 100, 70), call(4, Cold, 9, 500)]
+                    .into_iter()
+                    .chain(overlapped)
+                    .collect(),
+            )
+        };
+        let services = services_alone([&emulated]);
+        let of =
+            |name: &str| services.get(name).map(|a| (a.service.as_micros() / 1_000, a.invocations, a.warm));
+        assert_eq!((of("even"), of("odd"), of("never")), (Some((20, 2, true)), Some((70, 1, false)), None));
+
+        let table = functions.map(|f| traces::Function {
+            name: f.name,
+            tenant: String::new(),
+            profile: None,
+            memory: None,
         });
-        let workload = Workload { invocations: arrivals.to_vec().into(), ..Workload::default() };
-        let played = with_services_of(&workload, &emulated);
+        let calls = [0, 1, 2].map(|n| Invocation::new(Instant::ZERO, FunctionId(n), Duration::from_secs(9)));
+        let workload =
+            Workload { functions: table.to_vec(), invocations: calls.to_vec().into(), ..Workload::default() };
+        let played = with_services(&workload, &services);
         let ms: Vec<u64> = played.invocations.iter().map(|call| call.service().as_micros() / 1_000).collect();
-        // Function 0 was warm twice, function 1 never, function 2 never ran.
         assert_eq!(ms, [20, 70, 9_000]);
     }
 }

@@ -259,8 +259,7 @@ pub fn add(whole: &mut Timeline, cell: Timeline, functions: &[u32], (nodes, rack
         cell.waits.into_iter().map(|wait| TimelineWait { function: function(wait.function), ..wait }),
     );
     for mark in cell.marks {
-        let mark =
-            TimelineMark { place: place(mark.place), function: mark.function.map(function), ..mark };
+        let mark = TimelineMark { place: place(mark.place), function: mark.function.map(function), ..mark };
         // What fails as one thing for all cells is marked by each of them.
         let is_of_all = mark.place == TimelinePlace::Cluster && mark.function.is_none();
         if !(is_of_all && whole.marks.contains(&mark)) {

@@ -100,8 +100,13 @@ fn a_run_asks_for_no_memory_between_invocation_n_and_2_n() {
     for name in ["faasd", "t-cxl", "t-rdma", "t-tiered", "rainbowcake"] {
         let at = Cell::new([0; 2]);
         let invocations = Watched { invocations: job.invocations().expect("a job"), drawn: 0, at: &at };
-        let play =
-            sim::Play { functions: &functions, invocations, burn_in: Duration::ZERO, span: job.span, seed: 1 };
+        let play = sim::Play {
+            functions: &functions,
+            invocations,
+            burn_in: Duration::ZERO,
+            span: job.span,
+            seed: 1,
+        };
         let record = sim::simulate(&spec(name), play);
         let [before, after] = at.get();
         assert!(before > 0, "{name}: the allocator counts");

@@ -273,9 +273,7 @@ fn a_full_rdma_pool_gives_up_the_template_that_was_used_least_recently() {
 #[test]
 fn without_its_template_a_function_starts_from_the_copy_that_storage_has() {
     // Two nodes of one rack: each reads 1,000 pages over the rack's link, the second after the first.
-    for (system, fault) in
-        [("t-rdma", FaultKind::RdmaPool {}), ("t-cxl", FaultKind::CxlDevice { rack: 0 })]
-    {
+    for (system, fault) in [("t-rdma", FaultKind::RdmaPool {}), ("t-cxl", FaultKind::CxlDevice { rack: 0 })] {
         let mut spec = booting_in_two_seconds(system);
         spec.cluster.nodes = 2;
         spec.placement = Placement::RoundRobin;

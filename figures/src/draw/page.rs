@@ -78,7 +78,8 @@ impl<'a> Selection<'a> {
             notes.push("Fewer than 5 seeds: values without intervals".into());
         }
         let drawn = |one: &&StandIn| {
-            let shown = |system: &String| panels.iter().flat_map(|p| &p.series).any(|s| s.point.system == *system);
+            let shown =
+                |system: &String| panels.iter().flat_map(|p| &p.series).any(|s| s.point.system == *system);
             one.systems.is_empty() || one.systems.iter().any(shown)
         };
         notes.extend(data.stand_ins.iter().filter(drawn).map(|one| format!("Stand-in: {}", one.told())));

@@ -103,7 +103,11 @@ pub const PLACEMENTS: &[PolicyEntry] = &[
         about: "the function's home node by hash; its next node above bound_permille of the average load",
         source: "consistent hashing with bounded loads (SODA'18)",
     },
-    PolicyEntry { name: "round-robin", about: "nodes in turn", source: "common practice; a scheduler of dslab-faas" },
+    PolicyEntry {
+        name: "round-robin",
+        about: "nodes in turn",
+        source: "common practice; a scheduler of dslab-faas",
+    },
     PolicyEntry {
         name: "random",
         about: "any node, by chance",

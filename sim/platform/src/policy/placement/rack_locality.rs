@@ -102,6 +102,9 @@ mod tests {
                 }
             }
         }
-        assert!(homes.min(spilled).min(nowhere) > 1_000, "{homes} at home, {spilled} elsewhere, {nowhere} nowhere");
+        assert!(
+            homes.min(spilled).min(nowhere) > 1_000,
+            "{homes} at home, {spilled} elsewhere, {nowhere} nowhere"
+        );
     }
 }
