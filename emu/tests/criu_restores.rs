@@ -125,7 +125,7 @@ fn what_criu_cannot_dump_is_said_by_criu() {
     );
     std::fs::write(&path, script).expect("its code");
     match Dump::new(&criu, &subject, &image, 1, false) {
-        Err(Error::Criu { command: "dump", said }) => assert!(said.contains("TCP"), "{said}"),
+        Err(Error::Criu { command: "dump", said }) => assert!(said.contains("sock"), "{said}"),
         other => panic!("{other:?}"),
     }
 }

@@ -71,7 +71,7 @@ fn place() -> Place {
 }
 
 #[test]
-fn a_server_that_the_kernel_kills_for_its_cache_takes_nobody_with_it_silently() {
+fn a_server_without_memory_for_its_cache_serves_copies_or_is_killed_and_nobody_waits() {
     if skip_without(NEEDS) {
         return;
     }
@@ -86,14 +86,23 @@ fn a_server_that_the_kernel_kills_for_its_cache_takes_nobody_with_it_silently() 
     for (process, _) in &processes {
         process.begin(&touch(0, PAGES)).unwrap();
     }
+    let mut ended = 0;
     for (process, attachment) in &processes {
         // Served, or ended and told so: never neither.
         match process.finish(SOON).expect("it does not wait for ever") {
             Some(done) => assert_eq!(done.hash, place.expected(0..PAGES, 1)),
-            None => assert_eq!(attachment.fate(SOON), Some(Fate::ServerGone)),
+            None => {
+                assert_eq!(attachment.fate(SOON), Some(Fate::ServerGone));
+                ended += 1;
+            }
         }
     }
-    assert!(processes.iter().any(|(_, attachment)| attachment.fate(SOON) == Some(Fate::ServerGone)));
+    // Whether the kernel kills the server or only refuses memory is the kernel's choice; the cache is not whole.
+    if ended == 0 {
+        let report = client.report().unwrap();
+        assert!(report.counts.cache_full_pages > 0, "{:?}", report.counts);
+        assert!(report.cache_pages < PAGES as u64, "{} pages", report.cache_pages);
+    }
     drop((processes, client, server));
     let _server = server_process(place.config(&["file"]));
     let client = Client::connect(&place.socket()).unwrap();

@@ -196,7 +196,9 @@ impl Manager {
     /// Waits until everything that was given up is destroyed and what is to be ready is ready.
     pub fn settle(&self) {
         let mut state = self.shared.state();
+        self.shared.changed.notify_all();
         while !state.garbage.is_empty()
+            || !state.layers.is_empty()
             || state.destroying > 0
             || !state.wanted.is_empty()
             || state.wants_network

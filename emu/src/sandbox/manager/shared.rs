@@ -44,6 +44,9 @@ pub(super) struct State {
     pub(super) free: VecDeque<u32>,
     pub(super) next: u32,
     pub(super) garbage: VecDeque<Parts>,
+    /// Writable layers of functions that are gone. The kernel takes milliseconds to take one apart (it waits for all
+    /// processors), so no start does it.
+    pub(super) layers: Vec<OwnedFd>,
     /// Being destroyed by the worker just now.
     pub(super) destroying: usize,
     pub(super) roots: HashMap<RootKind, VecDeque<Root>>,
@@ -188,6 +191,7 @@ impl Shared {
         let first = Some(&sandbox.first);
         let function = self.start(&sandbox.parts, (program, given), order, &[], first, steps)?;
         sandbox.function = Some(function);
+        self.changed.notify_all();
         if self.config.resets(Reset::Counters) {
             let since = now();
             let cgroup = sandbox.parts.cgroup.as_ref().expect("a sandbox has a cgroup");
@@ -215,11 +219,13 @@ impl Shared {
     fn reset_order(&self, function: Option<Function>, thorough: bool) -> Order {
         let settings =
             thorough || function.as_ref().is_some_and(|old| old.confinement.could_change_settings());
-        if let Some(function) = function
-            && !self.config.resets(Reset::Channel)
-        {
-            // For suites: whatever the function has put into the socket stays there.
-            std::mem::forget(function);
+        if let Some(function) = function {
+            if self.config.resets(Reset::Channel) {
+                self.state().layers.push(function.writable);
+            } else {
+                // For suites: whatever the function has put into the socket stays there.
+                std::mem::forget(function);
+            }
         }
         let check = self.config.resets(Reset::Check) && self.config.mode != Mode::Setns;
         let reset = self.config.resets(Reset::Sockets);

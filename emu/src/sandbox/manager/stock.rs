@@ -128,7 +128,15 @@ impl Shared {
     pub(super) fn destroy_garbage(&self) {
         let mut state = self.state();
         loop {
-            if let Some(parts) = state.garbage.pop_front() {
+            if !state.layers.is_empty() {
+                let layers = std::mem::take(&mut state.layers);
+                state.destroying += 1;
+                drop(state);
+                drop(layers);
+                state = self.state();
+                state.destroying -= 1;
+                self.changed.notify_all();
+            } else if let Some(parts) = state.garbage.pop_front() {
                 state.destroying += 1;
                 drop(state);
                 // What cannot be removed is found by `clean`.
