@@ -72,7 +72,8 @@ fn folder(programs: &[(&str, &str, &str)], real: &[&str]) -> tempfile::TempDir {
         fs::write(agent.join("manifest.toml"), manifest).unwrap();
         let program = program.replace("os.environ[\"LOOK_FOR\"]", &format!("{:?}", folder.path()));
         fs::write(agent.join("agent.py"), program).unwrap();
-        fs::write(agent.join("recordings/0.json"), format!("{{\"turns\": [], \"answer\": {answer}}}")).unwrap();
+        fs::write(agent.join("recordings/0.json"), format!("{{\"turns\": [], \"answer\": {answer}}}"))
+            .unwrap();
     }
     folder
 }
@@ -97,7 +98,8 @@ fn agents_in_sandboxes_are_confined_and_fail_by_themselves() {
         return;
     }
     let looked = r#"[true, false, false, "agent"]"#;
-    let programs = [("looks", LOOKS, looked), ("fills", FILLS, "1"), ("hangs", HANGS, "1"), ("dies", DIES, "1")];
+    let programs =
+        [("looks", LOOKS, looked), ("fills", FILLS, "1"), ("hangs", HANGS, "1"), ("dies", DIES, "1")];
     let real = ["blackjack", "bug-fixer", "map-reduce"];
     let folder = folder(&programs, &real);
     let names = ["looks", "fills", "hangs", "dies", "blackjack", "bug-fixer", "map-reduce"];
@@ -155,7 +157,10 @@ fn agents_in_microvms_go_on_when_one_ends_and_when_their_model_does() {
     assert!(report.agents[1].spent.retries > 0, "{}", report.table());
     assert!(report.stand_in.as_ref().is_some_and(|text| text.contains("TCG")));
     let peak = report.memory.iter().max_by_key(|sample| sample.bytes()).unwrap();
-    assert!(peak.agents_bytes > 10 << 20 && peak.cache_bytes > 1 << 20 && peak.emulation_bytes > 0, "{peak:?}");
+    assert!(
+        peak.agents_bytes > 10 << 20 && peak.cache_bytes > 1 << 20 && peak.emulation_bytes > 0,
+        "{peak:?}"
+    );
     drop(lab);
     assert_eq!(left_of(std::process::id()), [""; 0]);
 }

@@ -77,7 +77,8 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
         && in_vms.len() > Measure::MOST_VMS as usize
     {
         let most = Measure::MOST_VMS;
-        section.problem("in_vms", format!("{} VMs at a time are too many: name {most} at most", in_vms.len()));
+        section
+            .problem("in_vms", format!("{} VMs at a time are too many: name {most} at most", in_vms.len()));
     }
     if matches!(&measure, Measure::PageCache { files_mib, .. } if files_mib.is_empty()) {
         section.problem("files", "sizes of the file are missing: write a list such as [\"100 MiB\"]");

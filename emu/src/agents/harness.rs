@@ -184,8 +184,11 @@ impl Lab {
         let ended = AtomicBool::new(false);
         let (agents, memory) = std::thread::scope(|scope| {
             let sampler = scope.spawn(|| self.sample(&seats, begun, &ended));
-            let agents: Vec<_> =
-                seats.iter().zip(0..).map(|(seat, number)| scope.spawn(move || self.agent(number, seat))).collect();
+            let agents: Vec<_> = seats
+                .iter()
+                .zip(0..)
+                .map(|(seat, number)| scope.spawn(move || self.agent(number, seat)))
+                .collect();
             let rows: Vec<Row> = agents
                 .into_iter()
                 .map(|thread| thread.join().expect("an agent's thread does not panic"))

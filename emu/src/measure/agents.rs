@@ -365,7 +365,8 @@ mod tests {
     use super::*;
 
     fn pair() -> [Way; 2] {
-        let manifests = catalog::list(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("agents")).unwrap();
+        let manifests =
+            catalog::list(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("agents")).unwrap();
         let mut ways = ways(&manifests, 12, &["blackjack".to_owned()], 8);
         assert_eq!(ways.len(), 2);
         ways.pop().unwrap()
@@ -373,7 +374,8 @@ mod tests {
 
     #[test]
     fn agents_of_experiments_are_those_that_there_are() {
-        let manifests = catalog::list(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("agents")).unwrap();
+        let manifests =
+            catalog::list(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("agents")).unwrap();
         let known: Vec<&str> = manifests.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(configs::Measure::AGENTS, known);
     }

@@ -118,6 +118,7 @@ fn published(metric: &str, subject: &str) -> &'static str {
     match (metric, subject) {
         ("start", "trenvx-vm") => "< 40 ms claimed (TrEnv-X README)",
         ("start", "vanilla-ch") => "160+ ms for 512 MB (cloud-hypervisor PR 5390)",
+        ("start", "reap+") => "VMM loaded in 50 ms (REAP, ASPLOS'21, helloworld)",
         _ => "",
     }
 }
@@ -182,7 +183,9 @@ fn room_for(mib: u64, what: &str) -> Result<(), Error> {
 fn enough(needs_mib: u64, has_mib: Option<u64>, what: &str) -> Result<(), Error> {
     let needs = needs_mib + VMM_MIB;
     match has_mib {
-        Some(has) if has < needs => Err(Error::NoRoom { what: what.to_owned(), needs_mib: needs, has_mib: has }),
+        Some(has) if has < needs => {
+            Err(Error::NoRoom { what: what.to_owned(), needs_mib: needs, has_mib: has })
+        }
         _ => Ok(()),
     }
 }
@@ -320,10 +323,12 @@ pub fn goals_of_starts(rows: &[MeasuredRow]) -> Vec<Goal> {
                 Some(if over { boot / clone } else { 100.0 * clone / boot })
             };
             let sooner = ratio("start", "", true);
-            let goal = Goal::at_least("clone sooner than boot", &of, sooner.unwrap_or(f64::NAN), SOONER, "times");
+            let goal =
+                Goal::at_least("clone sooner than boot", &of, sooner.unwrap_or(f64::NAN), SOONER, "times");
             goals.push(if sooner.is_some() { goal } else { goal.not_run("no such start") });
             let own = ratio("memory", "guest, its own", false);
-            let goal = Goal::at_most("own memory of a booted guest's", &of, own.unwrap_or(f64::NAN), OWN, "%");
+            let goal =
+                Goal::at_most("own memory of a booted guest's", &of, own.unwrap_or(f64::NAN), OWN, "%");
             goals.push(if own.is_some() { goal } else { goal.not_run("no such start") });
         }
         let starts: Vec<f64> = panels.iter().filter_map(|panel| value(panel, method, "start", "")).collect();
@@ -349,7 +354,8 @@ pub fn goals_of_page_cache(rows: &[MeasuredRow]) -> Vec<Goal> {
         }
     }
     let copies = |(panel, sum): (&str, f64)| {
-        let size: Option<f64> = panel.rsplit(", ").next().and_then(|size| size.strip_suffix(" MiB")?.parse().ok());
+        let size: Option<f64> =
+            panel.rsplit(", ").next().and_then(|size| size.strip_suffix(" MiB")?.parse().ok());
         size.map(|size| Goal::at_most("copies of the file, all caches", panel, sum / size, COPIES, "copies"))
     };
     sums.into_iter().filter_map(copies).collect()
@@ -381,7 +387,9 @@ pub fn page_cache(
             Ok(caches) => caches,
             Err(error) => {
                 let why = error.to_string();
-                for (file, metric) in files_mib.iter().flat_map(|file| [(*file, "page cache"), (*file, "memory")]) {
+                for (file, metric) in
+                    files_mib.iter().flat_map(|file| [(*file, "page cache"), (*file, "memory")])
+                {
                     let panels = (0..vms as usize).filter(|nth| told(*nth)).map(|nth| panel(nth, file));
                     rows.extend(panels.map(|panel| not_run(&panel, subject, metric, &why)));
                 }
@@ -460,7 +468,8 @@ impl Caches {
     ) -> Result<Vec<Growth>, Error> {
         let about = &setting.image.about;
         if bytes > about.data_bytes {
-            let why = format!("{} has {} bytes, and {bytes} are to be read", about.data_file, about.data_bytes);
+            let why =
+                format!("{} has {} bytes, and {bytes} are to be read", about.data_file, about.data_bytes);
             return Err(Error::Agent { when: "before scan".to_owned(), why });
         }
         let path = setting.image.root();
@@ -496,7 +505,8 @@ impl Caches {
             eprintln!("guest {} of {vms} reads {} MiB", nth + 1, bytes >> 20);
             let read = guests[nth].ask("scan", json!({ "path": about.data_file, "most": bytes }), READING)?;
             if read["bytes"].as_u64() != Some(bytes) {
-                let why = format!("{} bytes of {} were read instead of {bytes}", read["bytes"], about.data_file);
+                let why =
+                    format!("{} bytes of {} were read instead of {bytes}", read["bytes"], about.data_file);
                 return Err(Error::Agent { when: "during scan".to_owned(), why });
             }
             let after = take(&mut guests)?;
@@ -559,7 +569,10 @@ mod tests {
     fn too_little_memory_is_told_with_both_numbers() {
         assert!(enough(2048, Some(4096), "a guest").is_ok() && enough(2048, None, "a guest").is_ok());
         let error = enough(2048, Some(1024), "a guest of 2048 MiB").unwrap_err().to_string();
-        assert!(error.contains("a guest of 2048 MiB") && error.contains("2816") && error.contains("1024"), "{error}");
+        assert!(
+            error.contains("a guest of 2048 MiB") && error.contains("2816") && error.contains("1024"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -29,7 +29,9 @@ pub enum Error {
     #[error(transparent)]
     Sandbox(#[from] crate::sandbox::Error),
     /// This machine has too little memory for what was asked.
-    #[error("{what} needs {needs_mib} MiB of memory with all that goes with it, and {has_mib} MiB are available: free some, or ask for smaller or fewer guests")]
+    #[error(
+        "{what} needs {needs_mib} MiB of memory with all that goes with it, and {has_mib} MiB are available: free some, or ask for smaller or fewer guests"
+    )]
     NoRoom {
         /// What was to be started.
         what: String,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::machine::{Origin, arguments, descriptor};
 use super::lazy::{self, Lazily};
+use super::machine::{Origin, arguments, descriptor};
 use super::qmp::Qmp;
 use super::{Accelerator, Error, Image, Machine, RootDevice, account, launch, memory};
 use crate::pager::source::PageSource;
@@ -109,8 +109,18 @@ impl Vm {
         drop(descriptors);
         close(their_qmp, their_agent);
         let private = origin == Origin::State { private: true };
-        let mut vm =
-            Self { sandbox, qmp, agent, console, machine: machine.clone(), memory, state, root, private, pages: None };
+        let mut vm = Self {
+            sandbox,
+            qmp,
+            agent,
+            console,
+            machine: machine.clone(),
+            memory,
+            state,
+            root,
+            private,
+            pages: None,
+        };
         vm.qmp.greet().map_err(|error| vm.explain(error, "before it was there"))?;
         Ok(vm)
     }

@@ -123,7 +123,8 @@ impl Server {
         // What was touched before nobody would fill in.
         let there = memory.metadata().map_err(at("look at the guest's memory"))?.blocks();
         if there != 0 {
-            let why = format!("the VMM has touched {} KiB of guest memory before it could be served", there / 2);
+            let why =
+                format!("the VMM has touched {} KiB of guest memory before it could be served", there / 2);
             return Err(at("serve the guest's memory")(io::Error::other(why)));
         }
         let mut serving = Serving {
@@ -140,7 +141,8 @@ impl Server {
         }
         let (ended, end) = io::pipe().map_err(at("make a pipe"))?;
         let process = rustix::process::pidfd_open(
-            rustix::process::Pid::from_raw(pid.cast_signed()).ok_or_else(|| at("find the VMM")(io::ErrorKind::NotFound.into()))?,
+            rustix::process::Pid::from_raw(pid.cast_signed())
+                .ok_or_else(|| at("find the VMM")(io::ErrorKind::NotFound.into()))?,
             rustix::process::PidfdFlags::empty(),
         );
         let process = process.map_err(|errno| at("hold the VMM")(errno.into()))?;
@@ -201,7 +203,8 @@ impl Serving {
         let mut events = Events::new();
         loop {
             let uffd = self.uffd.try_clone()?;
-            let mut entries = [PollFd::new(&uffd, PollFlags::IN), PollFd::from_borrowed_fd(ended, PollFlags::IN)];
+            let mut entries =
+                [PollFd::new(&uffd, PollFlags::IN), PollFd::from_borrowed_fd(ended, PollFlags::IN)];
             match poll(&mut entries, None) {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(errno) => return Err(errno.into()),
@@ -243,7 +246,8 @@ impl Serving {
             let zero = is_zero(&pages[at]);
             let run = pages[at..].iter().take_while(|page| is_zero(page) == zero).count();
             let to = self.begin + (first + at as u64) * PAGE as u64;
-            let done = if zero { self.uffd.zero(to, run, 0) } else { self.uffd.copy(to, &pages[at..at + run], 0) };
+            let done =
+                if zero { self.uffd.zero(to, run, 0) } else { self.uffd.copy(to, &pages[at..at + run], 0) };
             if !zero {
                 brought += done.pages as u64;
             }
@@ -283,7 +287,8 @@ fn take_descriptor(pid: u32) -> Result<Uffd, Error> {
     /// `USERFAULTFD_IOC_NEW`
     const NEW: u64 = 0xaa00;
     let number = pid.cast_signed();
-    let step = |step: &'static str| move |error: crate::template::Error| Error::at(step)(io::Error::other(error));
+    let step =
+        |step: &'static str| move |error: crate::template::Error| Error::at(step)(io::Error::other(error));
     let mut tracer = Tracer::seize(number).map_err(step("stop the VMM"))?;
     let (vdso, code) = vdso(pid).map_err(Error::at("read the VMM's vdso"))?;
     tracer.prepare_calls(vdso, &code).map_err(step("prepare the VMM for calls"))?;
@@ -314,7 +319,8 @@ fn take_out(pid: i32, descriptor: i32) -> io::Result<OwnedFd> {
 /// Where the vdso lies, and its bytes.
 fn vdso(pid: u32) -> io::Result<(u64, Vec<u8>)> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let line = maps.lines().find(|line| line.ends_with("[vdso]")).ok_or_else(|| io::Error::other("it has none"))?;
+    let line =
+        maps.lines().find(|line| line.ends_with("[vdso]")).ok_or_else(|| io::Error::other("it has none"))?;
     let range = line.split_whitespace().next().unwrap_or_default();
     let number = |text: &str| u64::from_str_radix(text, 16).map_err(io::Error::other);
     let (begin, end) = range.split_once('-').ok_or_else(|| io::Error::other("it has no range"))?;

@@ -246,8 +246,8 @@ impl Inner {
                 return Err(Failure::BadRequest("the first request is hello".to_owned()));
             };
             let session = self.session(agent).filter(|_| self.keys.get(agent) == Some(&key));
-            let session =
-                session.ok_or_else(|| Failure::BadRequest(format!("there is no agent {agent} of this key")))?;
+            let session = session
+                .ok_or_else(|| Failure::BadRequest(format!("there is no agent {agent} of this key")))?;
             *known = Some((agent, session));
             return Ok(Value::Null);
         };

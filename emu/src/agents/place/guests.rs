@@ -10,7 +10,8 @@ use crate::vm::{Accelerator, Host, Image, Machine, Method, RootDevice, Template}
 /// Memory of an agent's guest, MiB. Agents here need a tenth of it; what they do not touch costs nothing.
 const MEMORY_MIB: u32 = 512;
 /// What is imported before the template is taken: all that agents and their tools use.
-const WARM: &str = "import hashlib, http.client, json, random, re, resource, runpy, shutil, socket, subprocess, unittest";
+const WARM: &str =
+    "import hashlib, http.client, json, random, re, resource, runpy, shutil, socket, subprocess, unittest";
 
 /// An image, and the templates that were made of it. Templates are kept in the folder of all outputs, and made again
 /// where they do not fit this machine.

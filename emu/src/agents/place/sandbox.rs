@@ -69,7 +69,8 @@ impl Sandboxes {
 fn readable(folder: &Path) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt;
     let set = |path: &Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(Error::io("set the mode of", path))
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(Error::io("set the mode of", path))
     };
     set(folder, 0o755)?;
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))?.flatten() {

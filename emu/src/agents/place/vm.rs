@@ -173,12 +173,16 @@ mod tests {
     #[test]
     fn ends_of_guests_have_names_of_their_own() {
         let when = || "during program".to_owned();
-        let panicked = vm::Error::Panicked { when: when(), message: "Kernel panic - not syncing: x".to_owned() };
+        let panicked =
+            vm::Error::Panicked { when: when(), message: "Kernel panic - not syncing: x".to_owned() };
         let said = told(&panicked);
         assert!(said.name == "guest-panicked" && said.message.contains("not syncing: x"), "{said:?}");
         let late = vm::Error::Late { when: when(), within: WRITING, console: String::new() };
         let ended = vm::Error::Ended { when: when(), met: Vec::new(), log: String::new() };
         let full = vm::Error::Full { when: when(), bytes: 1 };
-        assert_eq!([late, ended, full].map(|error| told(&error).name), ["guest-late", "vmm-ended", "disk-full"]);
+        assert_eq!(
+            [late, ended, full].map(|error| told(&error).name),
+            ["guest-late", "vmm-ended", "disk-full"]
+        );
     }
 }

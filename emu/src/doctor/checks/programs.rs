@@ -25,7 +25,12 @@ pub(super) fn parallel(host: &Host) -> Finding {
 
 /// The browser that agents drive.
 pub(super) fn chromium(host: &Host) -> Finding {
-    simple(host, &["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"], "Chromium", "chromium-headless-shell")
+    simple(
+        host,
+        &["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"],
+        "Chromium",
+        "chromium-headless-shell",
+    )
 }
 
 /// The JavaScript runtime.
