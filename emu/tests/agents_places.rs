@@ -50,20 +50,19 @@ const FILLS: &str = "open('filled', 'wb').write(bytes(64 << 20))\n";
 const HANGS: &str = "import os, time\nif os.fork() == 0:\n    os.setsid()\ntime.sleep(1000)\n";
 const DIES: &str = "import os\nos.kill(os.getpid(), 9)\n";
 
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() { copy(&from, &to) } else { drop(fs::copy(from, to).unwrap()) }
+    }
+}
+
 /// A folder of agents with these programs, which must answer so, and copies of real ones.
 fn folder(programs: &[(&str, &str, &str)], real: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let copy = |from: &Path, to: &Path| {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap().flatten().filter(|entry| entry.path().is_file()) {
-            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
-    };
-    copy(&common::folder().join("runtime"), &folder.path().join("runtime"));
-    for name in real {
+    for name in real.iter().chain(&["runtime"]) {
         copy(&common::folder().join(name), &folder.path().join(name));
-        let recordings = Path::new(name).join("recordings");
-        copy(&common::folder().join(&recordings), &folder.path().join(recordings));
     }
     for (name, program, answer) in programs {
         let agent = folder.path().join(name);
