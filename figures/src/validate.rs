@@ -153,7 +153,7 @@ pub fn validate(emulated: &RunRecord, simulated: &RunRecord) -> Validation {
             }
         }
     }
-    let parts: [(&str, fn(&InvocationRecord) -> Duration); 3] = [
+    let parts: [(&str, Part); 3] = [
         ("queueing", |call| call.queueing_ns),
         ("service", |call| call.service_ns),
         ("end_to_end", InvocationRecord::end_to_end),
@@ -171,9 +171,12 @@ pub fn validate(emulated: &RunRecord, simulated: &RunRecord) -> Validation {
     Validation { rows, invocations: emu.len() as u64, same_decision }
 }
 
+/// A part of a call's latency.
+type Part = fn(&InvocationRecord) -> Duration;
+
 const LEVELS: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
 
-fn quantile(calls: &[InvocationRecord], of: fn(&InvocationRecord) -> Duration, q: f64) -> Option<f64> {
+fn quantile(calls: &[InvocationRecord], of: Part, q: f64) -> Option<f64> {
     let ms: Vec<f64> = calls.iter().map(|call| of(call).as_secs_f64() * 1e3).collect();
     estimate::quantile(&ms, q)
 }
