@@ -2,7 +2,8 @@
 //!
 //! A *start* is timed from the manager's call to its return, when the function process runs: it has executed
 //! the first instruction of its routine (or, with a program, has been executed). A new sandbox is destroyed after
-//! each start, because that is what repurposing avoids; the destruction is timed apart. Modes take turns in short
+//! each start, because that is what repurposing avoids. In a used one, the init takes apart what the function before had
+//! once the new one runs. Both are waited for before the next start, and timed as its *end*. Modes take turns in short
 //! blocks, so that a disturbance of the machine meets all of them.
 
 use std::collections::BTreeMap;
@@ -106,7 +107,7 @@ pub struct Row {
     pub starts: usize,
     /// From the call to its return.
     pub start: Quantiles,
-    /// From the call until nothing is left; only where sandboxes are destroyed.
+    /// After the start: from the call until nothing is left of a new sandbox, or of what a used one had before.
     pub destroy: Option<Quantiles>,
     /// Starts per second, with what else belongs to a turn (destruction, refilling of pools).
     pub rate: f64,
@@ -190,17 +191,18 @@ fn measure(
                         Some(used) => {
                             let used = manager.repurpose(used, program)?;
                             let steps = used.steps().clone();
+                            let whole = manager.rest(&used)?;
                             sandbox = Some(used);
-                            (steps, None)
+                            (steps, Steps { whole, ..Steps::default() })
                         }
                         None => {
                             let made = manager.create(program)?;
-                            (made.steps().clone(), Some(manager.destroy_now(made)?))
+                            (made.steps().clone(), manager.destroy_now(made)?)
                         }
                     };
                     let mut gathered = gathered.lock().expect("no thread panics");
                     gathered.0.push(start);
-                    gathered.1.extend(end);
+                    gathered.1.push(end);
                     Ok(())
                 };
                 for nth in 1..=each {
@@ -273,10 +275,10 @@ pub fn table(rows: &[Row]) -> String {
         "median ms",
         "P99 ms",
         "min ms",
-        "destroy ms",
+        "end ms",
         "starts/s",
         "new/it",
-        "incl.destr"
+        "incl. end"
     );
     for row in rows {
         let new = rows.iter().find(|other| other.ways == row.ways && other.way == Way::New);

@@ -32,7 +32,12 @@ pub(super) fn run(ways: &[u32], starts: u32) -> Result<Outcome, Error> {
                 "step",
                 "Median of each step (ms)",
             ),
-            Chart::wholes("sandbox-end", "End of a sandbox on this machine", "end", "Median (ms)"),
+            Chart::wholes(
+                "sandbox-end",
+                "What is taken apart after a start, on this machine",
+                "end",
+                "Median (ms)",
+            ),
         ],
         warnings,
         wrong: Vec::new(),

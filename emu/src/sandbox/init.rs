@@ -37,6 +37,7 @@ pub(super) fn run(control: &OwnedFd, proc: &OwnedFd, entries: Entries) -> i32 {
         first: None,
         members: None,
         function: None,
+        bounded: false,
         kept: Vec::new(),
         garbage: Vec::new(),
         abandoned: Vec::new(),
@@ -75,6 +76,8 @@ struct Init {
     /// The list of members of its cgroup.
     members: Option<OwnedFd>,
     function: Option<Running>,
+    /// The bounding set is empty.
+    bounded: bool,
     /// Namespaces of the first function, if they are kept.
     kept: Vec<OwnedFd>,
     /// Namespaces of functions that are gone.
@@ -214,9 +217,9 @@ impl Init {
         let given = (0..order.given).map(|_| next()).collect::<Result<Vec<_>, _>>()?;
         let Keep { mounts, ipc, uts, .. } = order.keep;
         let later = !self.kept.is_empty();
-        if order.confinement.drop_capabilities {
+        if order.confinement.drop_capabilities && !self.bounded {
             // It bounds what an exec can gain, and we never execute anything.
-            drop_bounding_set();
+            self.bounded = drop_bounding_set();
         }
         let (status, status_inside) = io::pipe().at("make a pipe")?;
         for moment in self.moments {
@@ -244,6 +247,7 @@ impl Init {
                 migrations,
                 given,
                 kept: &self.kept,
+                bounded: self.bounded,
                 status: status_inside.into(),
             });
             // SAFETY: ends the child without our exit handlers.

@@ -57,6 +57,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) given: Vec<OwnedFd>,
     /// Namespaces of the sandbox's first function that are entered.
     pub(crate) kept: &'a [OwnedFd],
+    /// Whether the init has given up what an `exec` could gain, for all its children.
+    pub(crate) bounded: bool,
     /// A fault is written here; it closes when the function runs.
     pub(crate) status: OwnedFd,
 }
@@ -104,8 +106,20 @@ pub(crate) fn become_function(inputs: &Inputs<'_>) -> Fault {
 }
 
 fn enter(inputs: &Inputs<'_>) -> Result<Fault, Fault> {
-    let Inputs { order, entries, filter, moments, root, channel, log, migrations, given, kept, status } =
-        inputs;
+    let Inputs {
+        order,
+        entries,
+        filter,
+        moments,
+        root,
+        channel,
+        log,
+        migrations,
+        given,
+        kept,
+        bounded,
+        status,
+    } = inputs;
     let note = |moment: Moment| moments[moment as usize].store(now(), Ordering::Relaxed);
     note(Moment::Born);
     let confinement = &order.confinement;
@@ -152,7 +166,7 @@ fn enter(inputs: &Inputs<'_>) -> Result<Fault, Fault> {
         Start::Call { entry, .. } => Some(find(entries, entry).at("find the routine")?),
     };
     take_descriptors(channel, log, status, given, order.close_descriptors)?;
-    give_up_privileges(confinement, routine.is_some_and(|routine| routine.restores))?;
+    give_up_privileges(confinement, routine.is_some_and(|routine| routine.restores), *bounded)?;
     note(Moment::Confined);
     let seals_itself = routine.is_some_and(|routine| routine.seals_itself);
     if confinement.seccomp && !seals_itself {
@@ -323,23 +337,26 @@ fn take_descriptors(
 }
 
 /// Gives up what an `exec` could gain. Each drop makes new credentials, so an init that starts confined functions
-/// does it once for all of them; here it is then only looked at.
-pub(super) fn drop_bounding_set() {
+/// does it once for all of them.
+/// Whether nothing is left in it.
+pub(super) fn drop_bounding_set() -> bool {
     for capability in 0..CAPABILITIES {
         // SAFETY: takes numbers only. Numbers beyond the kernel's last end the loop.
         match unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability, 0, 0, 0) } {
             0 => {}
             // SAFETY: as above.
             1 if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } == 0 => {}
-            _ => return,
+            // Beyond the last, or refused.
+            known => return known < 0,
         }
     }
+    true
 }
 
 /// `restores`: keeps what a routine needs that fills this process with the threads of another
 /// ([`Routine::restores`]) and gives it up itself.
-fn give_up_privileges(confinement: &Confinement, restores: bool) -> Result<(), Fault> {
-    if confinement.drop_capabilities {
+fn give_up_privileges(confinement: &Confinement, restores: bool, bounded: bool) -> Result<(), Fault> {
+    if confinement.drop_capabilities && !bounded {
         drop_bounding_set();
     }
     if restores {

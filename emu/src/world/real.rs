@@ -321,7 +321,8 @@ impl Executor for RealSandboxes {
     fn repurpose(&mut self, old: Life, new: Life, function: FunctionId) {
         let used = self.release(old);
         self.slots.insert(new.sandbox, Slot::new(new, None, Awaited::Process));
-        let place = used.map_or(Place::Gone("it died while it was idle"), Place::Used);
+        let gone = Place::Gone("it died while it was idle");
+        let place = used.map_or(gone, |used| Place::Used(Box::new(used)));
         self.workers().make(Job { life: new, function, place });
     }
 

@@ -27,7 +27,7 @@ pub(super) enum Place {
     /// In a new sandbox.
     New,
     /// In this used one.
-    Used(Sandbox),
+    Used(Box<Sandbox>),
     /// In a used one that is gone, so in a new one: why.
     Gone(&'static str),
 }
@@ -178,7 +178,7 @@ impl Shared {
     fn make(&self, function: &Startable, place: Place) -> Result<Made, template::Error> {
         let (used, gone) = match place {
             Place::New => (None, None),
-            Place::Used(sandbox) => (Some(sandbox), None),
+            Place::Used(sandbox) => (Some(*sandbox), None),
             Place::Gone(why) => (None, Some(why.to_owned())),
         };
         let Startable { program, template } = function;
@@ -233,7 +233,7 @@ mod tests {
         let shared = shared(&kernel);
         let idle = shared.manager.create_idle().unwrap();
         next_order_fails(&kernel);
-        let made = shared.make(&function(), Place::Used(idle)).unwrap();
+        let made = shared.make(&function(), Place::Used(Box::new(idle))).unwrap();
         let why = made.replaced.as_deref().unwrap();
         assert!(why.contains("talk to its init"), "{why}");
         shared.manager.settle();
@@ -254,7 +254,7 @@ mod tests {
         let kernel = Fake::default();
         let shared = shared(&kernel);
         let idle = shared.manager.create_idle().unwrap();
-        assert_eq!(shared.make(&function(), Place::Used(idle)).unwrap().replaced, None);
+        assert_eq!(shared.make(&function(), Place::Used(Box::new(idle))).unwrap().replaced, None);
         assert_eq!(shared.make(&function(), Place::New).unwrap().replaced, None);
         // One that was to be used and has died unheard of is no repurposed start.
         let made = shared.make(&function(), Place::Gone("it had died")).unwrap();

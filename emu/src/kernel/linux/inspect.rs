@@ -16,10 +16,27 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// `struct inet_diag_sockid` within the request and the answer.
 const SOCKET_ID: usize = 48;
 
+/// Groups of announcements: links, neighbours, queues, and addresses, routes and rules of both families, by number.
+const NEWS: &[u32] = &[
+    libc::RTNLGRP_LINK,
+    libc::RTNLGRP_NEIGH,
+    libc::RTNLGRP_TC,
+    libc::RTNLGRP_IPV4_IFADDR,
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV4_RULE,
+    libc::RTNLGRP_IPV6_IFADDR,
+    libc::RTNLGRP_IPV6_ROUTE,
+    libc::RTNLGRP_IPV6_RULE,
+];
+
 /// Connections of one network namespace, opened once by its init.
 #[derive(Debug)]
 pub(crate) struct Inspector {
     route: Netlink,
+    /// Tells that something has changed.
+    news: Netlink,
+    /// What the dumps said when they were made last.
+    dumped: Option<[(Part, u64); 6]>,
     filter: Option<Netlink>,
     /// A procfs of the host's process numbers.
     proc: OwnedFd,
@@ -40,6 +57,8 @@ impl Inspector {
         let files = |names: &[&str]| names.iter().filter_map(|name| open_at(&proc, name).ok()).collect();
         Ok(Self {
             route,
+            news: Netlink::subscribe(libc::NETLINK_ROUTE, NEWS)?,
+            dumped: None,
             filter,
             socket_counts: files(&["self/net/sockstat", "self/net/sockstat6"]),
             socket_lists: files(&["self/net/packet"]),
@@ -54,20 +73,29 @@ impl Inspector {
         &mut self.route
     }
 
-    /// Looks at everything; settings only if asked, because they are some hundred files.
+    /// Looks at everything; settings only if asked, because they are some hundred files. What the kernel announces changes of
+    /// is looked at when it has, or when settings are asked for too: six dumps are most of a look.
     pub(crate) fn look(&mut self, settings: bool) -> io::Result<Fingerprint> {
-        let mut parts = vec![
-            (Part::Links, self.links()?),
-            (Part::Addresses, self.dump(libc::RTM_GETADDR, 8, &[libc::IFA_CACHEINFO])?),
-            (Part::Routes, self.dump(libc::RTM_GETROUTE, 12, &[libc::RTA_CACHEINFO])?),
-            (Part::Rules, self.dump(libc::RTM_GETRULE, 12, &[])?),
-            (Part::Queues, self.queues()?),
-            (Part::Neighbours, self.neighbours()?.len() as u64),
+        let changed = self.news.any()?;
+        let dumped = match self.dumped.take() {
+            Some(dumped) if !changed && !settings => dumped,
+            _ => [
+                (Part::Links, self.links()?),
+                (Part::Addresses, self.dump(libc::RTM_GETADDR, 8, &[libc::IFA_CACHEINFO])?),
+                (Part::Routes, self.dump(libc::RTM_GETROUTE, 12, &[libc::RTA_CACHEINFO])?),
+                (Part::Rules, self.dump(libc::RTM_GETRULE, 12, &[])?),
+                (Part::Queues, self.queues()?),
+                (Part::Neighbours, self.neighbours()?.len() as u64),
+            ],
+        };
+        self.dumped = Some(dumped);
+        let mut parts = dumped.to_vec();
+        parts.extend([
             (Part::Nftables, self.nftables()?),
             (Part::Iptables, self.iptables()),
             (Part::Sockets, self.sockets()?),
             (Part::UnixSockets, self.unix_sockets()?),
-        ];
+        ]);
         if settings {
             parts.push((Part::Settings, self.settings()?));
         }

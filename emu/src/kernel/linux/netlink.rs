@@ -99,6 +99,45 @@ impl Netlink {
         Ok(Self { socket, sequence: 0, room: vec![0; ROOM] })
     }
 
+    /// Opens it for the announcements of these groups.
+    pub(crate) fn subscribe(family: libc::c_int, groups: &[u32]) -> io::Result<Self> {
+        let netlink = Self::open(family)?;
+        for group in groups {
+            let size = size_of::<u32>() as libc::socklen_t;
+            let (level, option) = (libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP);
+            // SAFETY: the option takes a number of this size.
+            let result = unsafe {
+                let group = std::ptr::from_ref(group).cast();
+                libc::setsockopt(netlink.socket.as_raw_fd(), level, option, group, size)
+            };
+            if result < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(netlink)
+    }
+
+    /// Whether anything was announced since the last call; more than there was room for is something, too.
+    pub(crate) fn any(&mut self) -> io::Result<bool> {
+        let mut any = false;
+        loop {
+            // SAFETY: a valid buffer of that length; what does not fit is cut off.
+            let got = unsafe {
+                let room = self.room.as_mut_ptr().cast();
+                libc::recv(self.socket.as_raw_fd(), room, self.room.len(), libc::MSG_DONTWAIT)
+            };
+            if got < 0 {
+                let error = io::Error::last_os_error();
+                match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return Ok(any),
+                    Some(libc::ENOBUFS | libc::EINTR) => {}
+                    _ => return Err(error),
+                }
+            }
+            any = true;
+        }
+    }
+
     /// Sends messages at once and waits for an answer to each: the first error counts, with its place.
     pub(crate) fn send(&mut self, mut batch: Vec<Message>) -> Result<(), (usize, io::Error)> {
         let first = self.sequence + 1;
