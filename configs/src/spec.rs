@@ -339,7 +339,6 @@ fn is_one(n: &u32) -> bool {
     *n == 1
 }
 
-
 /// Step costs and device constants of a machine, as `configs/machines/*.toml` states them with
 /// source for source. Durations are on an idle machine; contention comes from the model's queues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

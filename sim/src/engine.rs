@@ -274,13 +274,7 @@ impl Layout {
     }
 
     /// The record of the whole cluster.
-    fn record(
-        &self,
-        spec: &Spec,
-        functions: &[Function],
-        records: Vec<CellRecord>,
-        sums: Sums,
-    ) -> RunRecord {
+    fn record(&self, spec: &Spec, functions: &[Function], records: Vec<CellRecord>, sums: Sums) -> RunRecord {
         let mut table: Vec<_> = functions.iter().map(|_| None).collect();
         let mut whole = RunRecord::default();
         let (mut nodes, mut devices) = (Vec::new(), Vec::new());

@@ -20,7 +20,7 @@ fn a_streamed_job_is_played_as_one_that_is_held() {
     spec.output.invocations = false;
     spec.output.distributions = 10;
     let (span, burn_in) = (Duration::from_secs(3_600), Duration::from_secs(600));
-    spec.workload = WorkloadSpec::Zipf { functions: 100, invocations: INVOCATIONS, span, burn_in };
+    spec.workload = WorkloadSpec::Zipf { functions: 100, copies: 1, invocations: INVOCATIONS, span, burn_in };
     let job = runs::streamed(&spec, 7).expect("a job that is streamed");
     let workload = runs::build_workload(&spec, 7).expect("a workload");
     assert!(workload.invocations.is_empty(), "nothing of it is held");

@@ -316,7 +316,9 @@ impl Costs {
         let computes = |plan: &Plan| {
             let phases = &self.phases[plan.later.start as usize..plan.later.end as usize];
             let whole = |phase: &Phase| {
-                phase.resource == Resource::Cores && phase.share_ppm == WHOLE && phase.faults == Duration::ZERO
+                phase.resource == Resource::Cores
+                    && phase.share_ppm == WHOLE
+                    && phase.faults == Duration::ZERO
             };
             matches!(phases, [phase] if whole(phase) && phase.level == plan.grown)
         };
@@ -422,8 +424,7 @@ impl Costs {
         for step in 1..=growth {
             let touched = memory.touched.share(u64::from(step), u64::from(growth));
             self.levels.push(memory.started.with(&touched));
-            let (until, until_paid) =
-                (WHOLE * step / growth, faults * u64::from(step) / u64::from(growth));
+            let (until, until_paid) = (WHOLE * step / growth, faults * u64::from(step) / u64::from(growth));
             self.phases.push(Phase {
                 resource: Resource::Cores,
                 share_ppm: until - shared_out,

@@ -74,9 +74,8 @@ impl Job {
         self.check()?;
         let mut rng = Streams::new(self.seed).stream("zipf/memory", 0);
         let (low, high) = self.memory_mib;
-        let memory: Vec<Bytes> = (0..self.functions)
-            .map(|_| Bytes::from_mib(low + below(&mut rng, high - low + 1)))
-            .collect();
+        let memory: Vec<Bytes> =
+            (0..self.functions).map(|_| Bytes::from_mib(low + below(&mut rng, high - low + 1))).collect();
         let tenant = |copy: u32| if self.copies == 1 { "zipf".into() } else { format!("zipf-{copy}") };
         let functions = (0..self.copies)
             .flat_map(|copy| (1..).zip(&memory).map(move |(k, &memory)| (copy, k, memory)))
@@ -194,8 +193,7 @@ impl Job {
         if self.functions == 0 || u64::from(self.functions) > Invocation::MAX_FUNCTIONS {
             return wrong("functions", &self.functions, "1 to 16777216");
         }
-        if self.copies == 0
-            || u64::from(self.functions) * u64::from(self.copies) > Invocation::MAX_FUNCTIONS
+        if self.copies == 0 || u64::from(self.functions) * u64::from(self.copies) > Invocation::MAX_FUNCTIONS
         {
             return wrong("copies", &self.copies, "1 to as many as make 16777216 functions");
         }
