@@ -16,7 +16,8 @@ pub struct BenchArgs {
 enum Command {
     /// Reading, importing and generating workloads.
     Traces(TracesArgs),
-    /// Simulating the standard job: 1,000 functions, Zipf popularity, fixed 10-minute keep-alive.
+    /// Simulating: a suite of jobs with goals, or one standard job (1,000 functions, Zipf popularity, fixed
+    /// 10-minute keep-alive) of your own size.
     Sim(sim::SimArgs),
 }
 

@@ -1,13 +1,18 @@
 //! Racks that have nothing to do with each other may be played anywhere: on any number of threads, or
-//! one by one.
+//! one by one, each drawn when its turn comes.
 
 mod common;
+use common::free_spec;
 use common::random::{Case, independent_racks};
+use configs::spec::Placement;
 use platform::MemoryClass;
 use platform::policy::placement::home_rack;
 use platform::records::RunRecord;
+use platform::system::SYSTEMS;
 use proptest::prelude::*;
-use traces::{Function, FunctionId, Invocation};
+use sim::Play;
+use traces::generate::zipf::Job;
+use traces::{Bytes, Duration, Function, FunctionId, Invocation};
 
 fn bytes(record: &RunRecord) -> String {
     serde_json::to_string(record).expect("a record is plain data")
@@ -29,6 +34,42 @@ fn of_rack(case: &Case, rack: u32, racks: u32) -> (Vec<u32>, Vec<Function>, Vec<
         })
         .collect();
     (at_home, own, calls)
+}
+
+/// A job in eight copies on eight racks of two nodes.
+fn in_parts(system: &str) -> (configs::Spec, Job) {
+    let mut spec = free_spec(system);
+    (spec.cluster.nodes, spec.cluster.racks) = (16, 8);
+    spec.placement = Placement::RackLocality { spill: false };
+    spec.cluster.memory_cap = Bytes::from_gib(2);
+    spec.output.invocations = false;
+    spec.output.distributions = 40;
+    let (span, functions, copies) = (Duration::from_secs(1_800), 15, 8);
+    (spec, Job { functions, copies, span, ..Job::standard(6_000, 5) })
+}
+
+#[test]
+fn a_job_played_part_by_part_gives_the_same_bytes_as_the_whole() {
+    for entry in SYSTEMS {
+        let (spec, job) = in_parts(entry.name);
+        assert!(!sim::needs_numbers(&spec), "{}: reads do not vary here", entry.name);
+        let head = job.head().expect("a job");
+        let (functions, burn_in, span) = (&head.functions, Duration::from_secs(300), head.span);
+        let merged = || job.invocations().expect("a job");
+        let whole = sim::simulate(&spec, Play { functions, invocations: merged(), burn_in, span, seed: 5 });
+        let whole = bytes(&whole);
+        let streamed = Play { functions, invocations: merged, burn_in, span, seed: 5 };
+        assert_eq!(bytes(&sim::simulate_sharded(&spec, &streamed, 3)), whole, "{} in shards", entry.name);
+        let parts = job.parts().expect("a job");
+        let sizes: Vec<u64> = parts.iter().map(|part| part.invocations).collect();
+        let invocations = |part: u32| job.draw(&parts[part as usize]);
+        let play = Play { functions, invocations, burn_in, span, seed: 5 };
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let record = pool.install(|| sim::simulate_in_parts(&spec, &play, &sizes));
+            assert!(bytes(&record) == whole, "{} on {threads} threads", entry.name);
+        }
+    }
 }
 
 proptest! {

@@ -1,5 +1,10 @@
-//! `trenvx bench sim`: the standard job under each system, and the bare loop on the same invocations in
-//! turn.
+//! `trenvx bench sim`: how fast the simulator is. Without options a suite of named jobs, each in a
+//! process of its own, with goals; with options one job under each system, and the bare loop on the
+//! same invocations in turn.
+
+mod job;
+mod result;
+mod suite;
 
 use crate::common::Folders;
 use anyhow::Context;
@@ -7,6 +12,8 @@ use clap::Args;
 use configs::{Spec, Tier};
 use platform::policy::Placement;
 use platform::records::RunRecord;
+use result::{Peer, Report};
+use std::path::PathBuf;
 use std::time::Instant;
 use traces::generate::zipf::Job;
 use traces::workload::Workload;
@@ -14,68 +21,116 @@ use traces::{Bytes, Duration};
 
 #[derive(Debug, Args)]
 pub struct SimArgs {
-    /// Invocations over 24 hours.
-    #[arg(long, default_value_t = 1_000_000)]
-    invocations: u64,
-    /// Nodes of 64 GiB and 64 cores.
-    #[arg(long, default_value_t = 100)]
-    nodes: u32,
-    /// Functions.
-    #[arg(long, default_value_t = 1000)]
-    functions: u32,
-    /// Racks; with more than one, every function stays in its home rack.
-    #[arg(long, default_value_t = 1)]
-    racks: u32,
+    #[command(flatten)]
+    suite: SuiteArgs,
+    #[command(flatten)]
+    one: OneArgs,
+}
+
+/// The suite.
+#[derive(Debug, Args)]
+struct SuiteArgs {
+    /// A thousandth of each job on a tenth of the nodes: shows that everything runs, judges nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Only these jobs of the suite.
+    #[arg(long = "only", value_name = "JOB")]
+    only: Vec<String>,
+    /// Keep the results in this file, beside those of other jobs that are there.
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
+    /// Measure nothing: show the results of that file.
+    #[arg(long, value_name = "FILE")]
+    show: Option<PathBuf>,
+    /// Measure one job of the suite in this process, and print what it came to as JSON.
+    #[arg(long, value_name = "JOB", hide = true)]
+    job: Option<String>,
+}
+
+/// One job with parameters of its own.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "One job, instead of the suite")]
+struct OneArgs {
+    /// Invocations over 24 hours [default: 1000000].
+    #[arg(long)]
+    invocations: Option<u64>,
+    /// Nodes of 64 GiB and 64 cores [default: 100].
+    #[arg(long)]
+    nodes: Option<u32>,
+    /// Functions [default: 1000].
+    #[arg(long)]
+    functions: Option<u32>,
+    /// Racks; with more than one, every function stays in its home rack [default: 1].
+    #[arg(long)]
+    racks: Option<u32>,
     /// Systems to run; default: all of TrEnv's container figures.
     #[arg(long = "system", value_name = "NAME")]
     systems: Vec<String>,
-    /// Repetitions of each measurement; the median counts.
-    #[arg(long, default_value_t = 5)]
-    repetitions: usize,
+    /// Repetitions of each measurement; the median counts [default: 5].
+    #[arg(long)]
+    repetitions: Option<usize>,
     /// Draw the invocations as they are played, instead of holding them in memory: for jobs of any
     /// length. The rates then include the drawing, and no bare loop is run.
     #[arg(long)]
     stream: bool,
-    /// Threads that share the racks, with --stream.
-    #[arg(long, default_value_t = 1, requires = "stream")]
-    threads: usize,
+    /// Threads that share the racks, with --stream [default: 1].
+    #[arg(long, requires = "stream")]
+    threads: Option<usize>,
 }
 
-/// dslab-faas (commit a6c155e), the fastest published simulator of its kind, against the bare loop of
-/// the same machine: standard job of 10 M invocations, 0.31 M/s (median of 3) where the bare loop makes
-/// 23.5 M/s (median of 5).
-const PEER_OF_BARE_LOOP: f64 = 0.31 / 23.5;
+impl OneArgs {
+    fn is_asked_for(&self) -> bool {
+        let numbers = [self.nodes, self.functions, self.racks].iter().any(Option::is_some);
+        let counts = self.invocations.is_some() || self.repetitions.is_some();
+        numbers || counts || self.stream || !self.systems.is_empty()
+    }
+}
 
 /// Runs it.
 ///
 /// # Errors
-/// If a system is not known, or the racks do not divide the nodes.
+/// If a system or job is not known, the racks do not divide the nodes, or a job's process fails.
 pub fn run(folders: &Folders, args: &SimArgs) -> anyhow::Result<()> {
-    let mut job = Job::standard(args.invocations, 1);
-    job.functions = args.functions;
+    if let Some(file) = &args.suite.show {
+        Report::load(file)?.show();
+        return Ok(());
+    }
+    if let Some(name) = &args.suite.job {
+        let measured = job::measure(folders, name, args.suite.quick)?;
+        println!("{}", serde_json::to_string(&measured)?);
+        return Ok(());
+    }
+    if args.one.is_asked_for() { one(folders, &args.one) } else { suite::run(folders, &args.suite) }
+}
+
+fn one(folders: &Folders, args: &OneArgs) -> anyhow::Result<()> {
+    let mut job = Job::standard(args.invocations.unwrap_or(1_000_000), 1);
+    job.functions = args.functions.unwrap_or(job.functions);
+    let (nodes, racks) = (args.nodes.unwrap_or(100), args.racks.unwrap_or(1));
     anyhow::ensure!(
-        args.racks > 0 && args.nodes.is_multiple_of(args.racks),
-        "{} nodes do not fill {} racks equally: choose a divisor",
-        args.nodes,
-        args.racks
+        racks > 0 && nodes.is_multiple_of(racks),
+        "{nodes} nodes do not fill {racks} racks equally: choose a divisor"
     );
     println!(
-        "{} invocations of {} functions on {} nodes in {} racks, {} thread(s)",
-        args.invocations, job.functions, args.nodes, args.racks, args.threads
+        "{} invocations of {} functions on {nodes} nodes in {racks} racks, {} thread(s)",
+        job.invocations,
+        job.functions,
+        args.threads.unwrap_or(1)
     );
-    let specs = specs(folders, args)?;
+    let specs = specs(folders, &args.systems, nodes, racks)?;
     if args.stream { streamed(args, &job, &specs) } else { held(args, &job, &specs) }
 }
 
-fn held(args: &SimArgs, job: &Job, specs: &[Spec]) -> anyhow::Result<()> {
+fn held(args: &OneArgs, job: &Job, specs: &[Spec]) -> anyhow::Result<()> {
     let workload = job.generate()?;
+    let peer = Peer::of_standard_job(job.invocations);
     println!(
         "{:<14} {:>9} {:>14} {:>10} {:>14} {:>12} {:>11}",
         "system", "M inv/s", "ns/invocation", "bare loop", "of bare loop", "x dslab-faas", "events/inv"
     );
     for spec in specs {
         let (mut model, mut bare, mut events) = (Vec::new(), Vec::new(), 0);
-        for _ in 0..args.repetitions.max(1) {
+        for _ in 0..args.repetitions.unwrap_or(5).max(1) {
             let began = Instant::now();
             events =
                 sim::simulate(spec, play(&workload, workload.invocations.iter().copied())).counters.events;
@@ -85,7 +140,7 @@ fn held(args: &SimArgs, job: &Job, specs: &[Spec]) -> anyhow::Result<()> {
             std::hint::black_box(sim::bare_loop(workload.functions.len(), invocations, spec.keep_alive.ttl));
             bare.push(began.elapsed().as_secs_f64());
         }
-        let (model, bare, n) = (median(model), median(bare), args.invocations as f64);
+        let (model, bare, n) = (median(model), median(bare), job.invocations as f64);
         println!(
             "{:<14} {:>9.2} {:>14.0} {:>10.2} {:>14.3} {:>12.1} {:>11.2}",
             spec.system.name,
@@ -93,18 +148,19 @@ fn held(args: &SimArgs, job: &Job, specs: &[Spec]) -> anyhow::Result<()> {
             model / n * 1e9,
             n / bare / 1e6,
             bare / model,
-            bare / model / PEER_OF_BARE_LOOP,
+            bare / model / peer.of_bare_loop(),
             events as f64 / n
         );
     }
-    println!("x dslab-faas: times its rate, each against the bare loop of its own machine");
+    println!("x dslab-faas: times its rate ({}), each against the bare loop of its own machine", peer.job);
     Ok(())
 }
 
-fn streamed(args: &SimArgs, job: &Job, specs: &[Spec]) -> anyhow::Result<()> {
+fn streamed(args: &OneArgs, job: &Job, specs: &[Spec]) -> anyhow::Result<()> {
     let head = job.head()?;
     let first = job.invocations()?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads).build()?;
+    let threads = args.threads.unwrap_or(1);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     println!(
         "{:<14} {:>9} {:>9} {:>14} {:>11} {:>14}",
         "system", "seconds", "M inv/s", "ns/invocation", "events/inv", "peak RSS MB"
@@ -112,13 +168,13 @@ fn streamed(args: &SimArgs, job: &Job, specs: &[Spec]) -> anyhow::Result<()> {
     for spec in specs {
         let mut seconds = Vec::new();
         let mut record = RunRecord::default();
-        for _ in 0..args.repetitions.max(1) {
+        for _ in 0..args.repetitions.unwrap_or(5).max(1) {
             let began = Instant::now();
             let play = play(&head, || first.clone());
-            record = pool.install(|| sim::simulate_sharded(spec, &play, args.threads));
+            record = pool.install(|| sim::simulate_sharded(spec, &play, threads));
             seconds.push(began.elapsed().as_secs_f64());
         }
-        let (seconds, n) = (median(seconds), args.invocations as f64);
+        let (seconds, n) = (median(seconds), job.invocations as f64);
         println!(
             "{:<14} {:>9.1} {:>9.2} {:>14.0} {:>11.2} {:>14}",
             spec.system.name,
@@ -137,16 +193,17 @@ fn play<I>(workload: &Workload, invocations: I) -> sim::Play<'_, I> {
     sim::Play { functions: &workload.functions, invocations, burn_in, span, seed: 1 }
 }
 
-fn specs(folders: &Folders, args: &SimArgs) -> anyhow::Result<Vec<Spec>> {
-    let named = args.systems.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+/// The standard job's cluster under each of the systems.
+fn specs(folders: &Folders, systems: &[String], nodes: u32, racks: u32) -> anyhow::Result<Vec<Spec>> {
+    let named = systems.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     let sets = if named.is_empty() { Vec::new() } else { vec![format!("systems=[{named}]")] };
     let points = folders.experiment("e04", Tier::Kick, &sets)?.points;
     Ok(points
         .into_iter()
         .map(|point| {
             let mut spec = point.spec;
-            spec.cluster.nodes = args.nodes;
-            spec.cluster.racks = args.racks;
+            spec.cluster.nodes = nodes;
+            spec.cluster.racks = racks;
             spec.cluster.cores = 64;
             spec.cluster.dram = Bytes::from_gib(64);
             spec.cluster.memory_cap = Bytes::from_gib(64);
@@ -155,7 +212,7 @@ fn specs(folders: &Folders, args: &SimArgs) -> anyhow::Result<Vec<Spec>> {
             spec.output.distributions = 1000;
             // Templates of thousands of functions: what is measured is the simulator, not the pool.
             spec.machine.cxl.capacity = Bytes::from_gib(1 << 20);
-            if args.racks > 1 {
+            if racks > 1 {
                 spec.placement = Placement::RackLocality { spill: false };
             }
             spec
