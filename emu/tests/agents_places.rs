@@ -103,7 +103,7 @@ fn agents_in_sandboxes_are_confined_and_fail_by_themselves() {
     let folder = folder(&programs, &real);
     let names = ["looks", "fills", "hangs", "dies", "blackjack", "bug-fixer", "map-reduce"];
     let mut settings = settings(folder.path(), &names, System::Sandbox);
-    settings.deadline = Duration::from_secs(15);
+    settings.deadline = Duration::from_secs(8);
     settings.disk_bytes = Some(16 << 20);
     let lab = Lab::start(settings).unwrap();
     let report = lab.run().unwrap();
