@@ -171,7 +171,8 @@ fn dump(
     let memory = memory.map_err(step("read the function's memory"))?;
     let images = folder.join(IMAGES);
     let mut command = criu.on("dump", &images, &images, 1);
-    let output = command.args(["--tree", &pid.to_string()]).output().map_err(step("run criu"))?;
+    let output =
+        command.args(["--file-locks", "--tree", &pid.to_string()]).output().map_err(step("run criu"))?;
     if !output.status.success() {
         return Err(failed("dump", &images, &output.status.to_string()));
     }
