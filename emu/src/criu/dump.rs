@@ -166,11 +166,13 @@ fn dump(
     for _ in 0..warm_ups {
         call(&mut client, &subject.inputs.warm_up)?;
     }
+    rests(pid).map_err(step("wait until the function rests"))?;
     let memory = if compares { anonymous(pid) } else { Ok(Vec::new()) };
     let memory = memory.map_err(step("read the function's memory"))?;
     let images = folder.join(IMAGES);
     let mut command = criu.on("dump", &images, &images, 1);
-    let output = command.args(["--tree", &pid.to_string()]).output().map_err(step("run criu"))?;
+    let output =
+        command.args(["--file-locks", "--tree", &pid.to_string()]).output().map_err(step("run criu"))?;
     if !output.status.success() {
         return Err(failed("dump", &images, &output.status.to_string()));
     }
@@ -187,6 +189,26 @@ fn dump(
         let _ = fs::remove_file(folder.join(UPPER).join(name));
     }
     Ok((pid, memory))
+}
+
+/// Waits until no thread runs: one that has answered still frees what it needed for that.
+fn rests(pid: i32) -> io::Result<()> {
+    let end = Instant::now() + WITHIN;
+    let mut calm = 0;
+    while calm < 5 {
+        if Instant::now() > end {
+            return Err(io::Error::other("it is always busy"));
+        }
+        let mut all = true;
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let line = fs::read_to_string(thread?.path().join("stat"))?;
+            // Its state follows its name, which may have any signs.
+            all &= line.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'));
+        }
+        calm = if all { calm + 1 } else { 0 };
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    Ok(())
 }
 
 /// CRIU keeps what it finds out about the kernel in `/run`, if that lies in memory; otherwise it finds it out in

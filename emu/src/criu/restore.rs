@@ -95,6 +95,7 @@ impl Dump {
             .map_err(|errno| step("get namespaces for a restored function")(errno.into()))?;
         let made = Instant::now();
         let mut command = self.criu.on("restore", images, &folder, 1);
+        command.arg("--file-locks");
         if way == Way::Lazy {
             command.arg("--lazy-pages");
         }
