@@ -38,6 +38,9 @@ pub struct Which {
 pub struct FigureArgs {
     #[command(flatten)]
     which: Which,
+    /// Draw a PNG beside each SVG, too; no font of the system is needed.
+    #[arg(long)]
+    png: bool,
 }
 
 /// Judge the claims of experiments that were run.
@@ -165,7 +168,8 @@ impl Loaded {
         let experiment = &self.experiment;
         self.measured = Measurement::load(&folders.out, experiment)?;
         if self.measured.is_none() {
-            let failed = Measurement::failure(&folders.out, experiment).map(|why| format!("it failed: {why}"));
+            let failed =
+                Measurement::failure(&folders.out, experiment).map(|why| format!("it failed: {why}"));
             let why = failed.or_else(|| measure::lacking(folders, experiment.measure.as_ref()));
             self.unmeasured = Some(why.unwrap_or_else(|| format!("nobody has run {}", self.command)));
         }
@@ -272,6 +276,9 @@ pub fn figures(folders: &Folders, args: &FigureArgs) -> anyhow::Result<()> {
     for one in loaded.iter().filter(|one| one.is_there()) {
         for figure in one.draw(&folders.out)? {
             println!("{}", figure.svg_path.display());
+            if args.png {
+                println!("{}", png(&figure)?.display());
+            }
         }
     }
     for of in loaded.chunk_by(|a, b| a.experiment.id == b.experiment.id) {
@@ -285,6 +292,16 @@ pub fn figures(folders: &Folders, args: &FigureArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(feature = "png")]
+fn png(figure: &FigureFile) -> anyhow::Result<PathBuf> {
+    Ok(figures::png::render(figure)?)
+}
+
+#[cfg(not(feature = "png"))]
+fn png(_: &FigureFile) -> anyhow::Result<PathBuf> {
+    anyhow::bail!("this build draws no PNG: cargo build --release --features png")
 }
 
 /// Judges and prints the verdicts.
@@ -352,7 +369,10 @@ impl Page {
         let typed = loaded.first().filter(|one| !one.experiment.typed.is_empty());
         parts.extend(typed.map(|one| runs::tag(&one.provenance)));
         let what = if is_all { String::new() } else { format!("{}, ", ids.join(", ")) };
-        Self { file: format!("{}.html", parts.join("-")), title: format!("trenvx: {what}{} tier", tier.name()) }
+        Self {
+            file: format!("{}.html", parts.join("-")),
+            title: format!("trenvx: {what}{} tier", tier.name()),
+        }
     }
 }
 

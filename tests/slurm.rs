@@ -28,7 +28,8 @@ fn a_node_that_dies_costs_nothing_but_time() {
         .stdin(Stdio::null())
         .output()
         .expect("the script starts");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(3) {
         emu::doctor::skip(text.trim().trim_start_matches("skipped: "));
         return;

@@ -61,7 +61,8 @@ fn the_command_in_a_report_makes_that_experiment_again() {
     ]));
     let page = fs::read_to_string(house.path(report.trim())).expect("a report");
     let line = page.lines().find_map(|line| line.strip_prefix("<pre tabindex=\"0\">")).expect("a command");
-    let line = line.trim_end_matches("</pre>").replace("&#x27;", "'").replace("&#39;", "'").replace("&#x2f;", "/");
+    let line =
+        line.trim_end_matches("</pre>").replace("&#x27;", "'").replace("&#39;", "'").replace("&#x2f;", "/");
     assert!(line.starts_with("trenvx --out there reproduce 'my files/mine.toml'"), "{line}");
     let again = typed(&house, &line);
     assert!(again.status.success(), "{line}: {}", stderr(&again));
@@ -83,7 +84,8 @@ fn failed_runs_are_told_with_a_command_for_the_same_folder_and_later_with_their_
     let failed = reproduce(&house).output().expect("it starts");
     assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
     let text = stderr(&failed);
-    let rerun = text.lines().find_map(|line| line.trim().strip_prefix("rerun: ")).expect("a command").to_owned();
+    let rerun =
+        text.lines().find_map(|line| line.trim().strip_prefix("rerun: ")).expect("a command").to_owned();
     assert!(rerun.starts_with("trenvx --out elsewhere run "), "{rerun}");
 
     let verdicts = output(house.trenvx().args(["claims", "e07", "--world", "sim", "--out", "elsewhere"]));
@@ -104,7 +106,9 @@ fn what_was_never_run_is_told_with_the_command_that_runs_it() {
     let house = House::new();
     let verdicts = output(house.trenvx().args(["claims", "e07", "--out", "none"]));
     assert!(
-        verdicts.contains("e07 was not run at tier kick: trenvx --out none reproduce e07 --world sim --tier kick"),
+        verdicts.contains(
+            "e07 was not run at tier kick: trenvx --out none reproduce e07 --world sim --tier kick"
+        ),
         "{verdicts}"
     );
 }
@@ -126,7 +130,8 @@ fn a_report_of_one_experiment_is_not_that_of_all() {
 fn a_dry_run_goes_by_runs_of_its_own_world() {
     let house = House::new();
     let text = fs::read_to_string(house.path("small.toml")).expect("an experiment");
-    let text = text.replace("systems = [\"criu\", \"t-cxl\"]", "worlds = [\"sim\", \"emu\"]\nsystems = [\"t-cxl\"]");
+    let text =
+        text.replace("systems = [\"criu\", \"t-cxl\"]", "worlds = [\"sim\", \"emu\"]\nsystems = [\"t-cxl\"]");
     fs::write(house.path("small.toml"), text).expect("an experiment");
     said(house.trenvx().args(["run", "small.toml", "--quiet"]));
     let planned = |world: &str| {
@@ -151,8 +156,14 @@ fn an_unknown_point_suggests_the_nearest_and_lists_few() {
         assert_eq!(output.status.code(), Some(2));
         stderr(&output)
     };
-    assert!(of("cluster.cores=17/crui").contains("did you mean \"cluster.cores=17/criu\"?"), "a slip of the finger");
-    assert!(of("criu/cluster.cores=17").contains("did you mean \"cluster.cores=17/criu\"?"), "the other way round");
+    assert!(
+        of("cluster.cores=17/crui").contains("did you mean \"cluster.cores=17/criu\"?"),
+        "a slip of the finger"
+    );
+    assert!(
+        of("criu/cluster.cores=17").contains("did you mean \"cluster.cores=17/criu\"?"),
+        "the other way round"
+    );
     let strange = of("something else entirely");
     assert!(strange.contains("and 388 more") && strange.len() < 600, "{strange}");
 }
@@ -172,7 +183,9 @@ fn values_in_force_are_shown_with_where_they_were_set() {
             let start = format!("{key} = ");
             shown.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("no {key}: {shown}"))
         };
-        assert!(line("cluster.cores").starts_with("cluster.cores = 3") && line("cluster.cores").contains("--set"));
+        assert!(
+            line("cluster.cores").starts_with("cluster.cores = 3") && line("cluster.cores").contains("--set")
+        );
         assert!(line("cluster.nodes").contains("base.toml:"), "{}", line("cluster.nodes"));
         assert!(line("workload.zipf.functions").contains("small.toml:"));
         assert!(!house.path("out/runs").exists(), "nothing is run");
@@ -215,7 +228,10 @@ fn a_measurement_is_drawn_judged_and_reported() {
     let house = House::new();
     let figure = |house: &House| output(house.trenvx().args(["figure", "e03"]));
     let none = figure(&house);
-    assert!(none.contains("e03: nothing was run at tier kick: trenvx run e03 --world emu --tier kick"), "{none}");
+    assert!(
+        none.contains("e03: nothing was run at tier kick: trenvx run e03 --world emu --tier kick"),
+        "{none}"
+    );
     measured(&house.path("out"), 75.0);
     let drawn = figure(&house);
     assert_eq!(drawn.trim(), "out/figures/e03-kick-emu/read-only-share.svg");
@@ -238,7 +254,11 @@ fn a_measurement_that_failed_says_why_until_it_is_made() {
     let experiment = experiment.expect("an experiment");
     Measurement::note_failure(&house.path("out"), &experiment, "the kernel refused").expect("a note");
     let claims = |house: &House| output(house.trenvx().args(["claims", "e03"]));
-    assert!(claims(&house).contains("e03 was not measured: it failed: the kernel refused"), "{}", claims(&house));
+    assert!(
+        claims(&house).contains("e03 was not measured: it failed: the kernel refused"),
+        "{}",
+        claims(&house)
+    );
     measured(&house.path("out"), 75.0);
     assert!(claims(&house).contains("c50 PASS"));
 }

@@ -18,7 +18,11 @@ fn every_shipped_claim_names_points_that_its_experiment_has() {
         }
         let path = find(&claim.experiment, &root).unwrap_or_else(|error| panic!("{}: {error}", claim.id));
         let experiment = configs::load(&path, claim.tier, &[]).unwrap_or_else(|error| panic!("{error}"));
-        assert!(claim.measured.is_none() || experiment.measure.is_some(), "{} measures nothing", claim.experiment);
+        assert!(
+            claim.measured.is_none() || experiment.measure.is_some(),
+            "{} measures nothing",
+            claim.experiment
+        );
         assert_eq!(claim.is_goal, claim.id.starts_with('g'), "{}", claim.id);
         assert_eq!(claim.is_goal, claim.paper.is_empty(), "{}", claim.id);
         for system in claim.expectation.systems() {
@@ -93,11 +97,17 @@ why_yours_may_differ = "Another machine."
 fn a_claim_about_a_measurement_is_typed() {
     let of = |text: &str| claims::load(folder(text).path()).map(|mut claims| claims.remove(0));
     let claim = of(MEASURED).unwrap();
-    assert_eq!((claim.is_goal, claim.origin(), claim.tolerance()), (true, "goal of this testbed", ToleranceKind::Bound));
+    assert_eq!(
+        (claim.is_goal, claim.origin(), claim.tolerance()),
+        (true, "goal of this testbed", ToleranceKind::Bound)
+    );
     let expected = claim.measured.unwrap();
     assert_eq!((expected.unit, expected.value, expected.enough), (Unit::Milliseconds, Value::P99, Some(100)));
     assert_eq!(expected.range(), Range { at_least: None, at_most: Some(2.0) });
-    let share = MEASURED.replace("bound = { subjects = [\"att*\"], at_most = \"2 ms\" }", "share = { of = [\"all\"], at_least = 0.5 }");
+    let share = MEASURED.replace(
+        "bound = { subjects = [\"att*\"], at_most = \"2 ms\" }",
+        "share = { of = [\"all\"], at_least = 0.5 }",
+    );
     let expected = of(&share).unwrap().measured.unwrap();
     assert!(matches!(expected.expectation, OfRows::Share { of, .. } if of == ["all"]));
     for (from, to, part) in [

@@ -26,7 +26,9 @@ pub fn claims_table(claims: &[Claim]) -> String {
             Some(reason) => (String::new(), format!("NOT-RUN: {reason}"), "–".to_owned()),
             None => (
                 match &claim.expectation {
-                    Expectation::Ordering { .. } if claim.measured.is_none() => format!("rises: {}", judged.bound()),
+                    Expectation::Ordering { .. } if claim.measured.is_none() => {
+                        format!("rises: {}", judged.bound())
+                    }
                     _ => judged.bound(),
                 },
                 claim.tolerance().name().to_owned(),

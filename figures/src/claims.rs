@@ -211,7 +211,8 @@ fn by_runs(claim: &Claim, evidence: &Evidence<'_>) -> Judged {
     let (verdict, measured) = match outcome {
         Err(reason) => {
             // Where nothing was run at all, what to do about it says more than which point is missing.
-            let all = evidence.not_run.get(&claim.experiment).map(|how| format!("{} was {how}", claim.experiment));
+            let all =
+                evidence.not_run.get(&claim.experiment).map(|how| format!("{} was {how}", claim.experiment));
             let failed = found_failures(claim, evidence);
             let reason = if failed.is_empty() { all.unwrap_or(reason) } else { reason };
             (Verdict::NotRun { reason }, Vec::new())
@@ -233,7 +234,9 @@ fn by_runs(claim: &Claim, evidence: &Evidence<'_>) -> Judged {
 /// The points of a claim's systems whose runs failed, each with the reason.
 fn found_failures(claim: &Claim, evidence: &Evidence<'_>) -> Vec<String> {
     let systems = claim.expectation.systems();
-    let Some(data) = evidence.experiments.iter().find(|one| one.id == claim.experiment) else { return Vec::new() };
+    let Some(data) = evidence.experiments.iter().find(|one| one.id == claim.experiment) else {
+        return Vec::new();
+    };
     let meant = |point: &&PointData| systems.contains(&point.system.as_str());
     let told = |point: &PointData| Some(format!("{}: {}", point.label, point.missing.as_ref()?));
     data.points.iter().filter(meant).filter_map(told).collect()

@@ -42,7 +42,11 @@ pub struct StandIn {
 impl StandIn {
     /// For reading; with the systems where others have none of it.
     pub fn told(&self) -> String {
-        if self.systems.is_empty() { self.text.clone() } else { format!("{}: {}", self.systems.join(", "), self.text) }
+        if self.systems.is_empty() {
+            self.text.clone()
+        } else {
+            format!("{}: {}", self.systems.join(", "), self.text)
+        }
     }
 }
 

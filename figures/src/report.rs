@@ -356,7 +356,11 @@ fn section<'a>(section: &'a Section<'_>, folder: &Path) -> SectionView<'a> {
         tier: &data.tier,
         command: &section.command,
         stand_ins: data.stand_ins.iter().map(StandIn::told).collect(),
-        lacking: data.points.iter().filter_map(|point| Some(format!("{}: {}", point.label, point.missing.as_ref()?))).collect(),
+        lacking: data
+            .points
+            .iter()
+            .filter_map(|point| Some(format!("{}: {}", point.label, point.missing.as_ref()?)))
+            .collect(),
         done: format!("{runs} of {planned} runs"),
         about_rows: "Over all invocations: medians or means over seeds with 95 % intervals; no interval below five \
                      seeds.",

@@ -60,7 +60,8 @@ fn claim(section: &Section<'_, '_>, experiments: &[String]) -> Claim {
     };
     let is_goal = section.optional("goal", values::flag).unwrap_or(false);
     if is_goal && section.has("paper") {
-        section.problem("paper", "a goal of this testbed is no sentence of the paper: leave out one of the two");
+        section
+            .problem("paper", "a goal of this testbed is no sentence of the paper: leave out one of the two");
     }
     Claim {
         id: section.get("id", values::text),

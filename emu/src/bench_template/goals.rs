@@ -64,7 +64,8 @@ mod tests {
     use crate::bench_sandbox::Quantiles;
 
     fn row(function: &str, engine: Engine, ready_us: f64, mib: u64) -> Row {
-        let time = |median_us| Quantiles { min_us: median_us, median_us, p99_us: median_us, interval_us: None };
+        let time =
+            |median_us| Quantiles { min_us: median_us, median_us, p99_us: median_us, interval_us: None };
         Row {
             function: function.into(),
             engine,

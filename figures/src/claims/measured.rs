@@ -19,7 +19,8 @@ struct Cell {
 
 /// Judges a claim about a measurement.
 pub(super) fn judge(claim: &Claim, expected: &Expected, evidence: &Evidence<'_>) -> Judged {
-    let judged = |verdict, measured| Judged { claim: claim.clone(), verdict, measured, stand_ins: Vec::new() };
+    let judged =
+        |verdict, measured| Judged { claim: claim.clone(), verdict, measured, stand_ins: Vec::new() };
     let id = &claim.experiment;
     let Some(measurement) = evidence.measurements.iter().find(|one| one.experiment == *id) else {
         let why = evidence.unmeasured.get(id).map_or_else(String::new, |why| format!(": {why}"));
@@ -42,7 +43,9 @@ fn undecided(claim: &Claim, expected: &Expected, measurement: &Measurement) -> O
         format!("needs tier {}, this was measured at tier {}", claim.tier.name(), measurement.tier.name())
     } else if expected.without_stand_in && !measurement.stand_ins.is_empty() {
         format!("what stood in decides it: {}", measurement.stand_ins.join("; "))
-    } else if measurement.environment.debug_build && matches!(expected.unit, Unit::Milliseconds | Unit::Seconds) {
+    } else if measurement.environment.debug_build
+        && matches!(expected.unit, Unit::Milliseconds | Unit::Seconds)
+    {
         "measured by a debug build, whose times mean nothing".to_owned()
     } else {
         return None;
@@ -54,7 +57,11 @@ fn measure(expected: &Expected, of: &Measurement) -> Result<Vec<(Measured, Range
     let panels = panels(expected, of)?;
     let mut found = Vec::new();
     let what = |subject: &str, panel: &str| {
-        let parts = if expected.parts.is_empty() { String::new() } else { format!(" ({})", expected.parts.join(" + ")) };
+        let parts = if expected.parts.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", expected.parts.join(" + "))
+        };
         let panel = if panel.is_empty() { String::new() } else { format!(", {panel}") };
         let value = if expected.value == Value::P99 { "p99 " } else { "" };
         format!("{value}{}{parts} of {subject}{panel}", expected.metric)
@@ -65,7 +72,8 @@ fn measure(expected: &Expected, of: &Measurement) -> Result<Vec<(Measured, Range
             for panel in &panels {
                 let own = meant(expected, of, panel, subject)?;
                 for rival in rivals {
-                    let other = cell(expected, of, panel, &meant(expected, of, panel, rival)?, &expected.parts)?;
+                    let other =
+                        cell(expected, of, panel, &meant(expected, of, panel, rival)?, &expected.parts)?;
                     let mine = cell(expected, of, panel, &own, &expected.parts)?;
                     ratios.push((ratio(other, mine), format!("{rival} / {}", what(&own, panel))));
                 }
@@ -137,7 +145,11 @@ fn failed<'a>(rows: impl Iterator<Item = &'a MeasuredRow>) -> String {
     if notes.is_empty() { String::new() } else { format!(": {}", notes.join("; ")) }
 }
 
-fn rows<'a>(expected: &'a Expected, of: &'a Measurement, panel: &'a str) -> impl Iterator<Item = &'a MeasuredRow> {
+fn rows<'a>(
+    expected: &'a Expected,
+    of: &'a Measurement,
+    panel: &'a str,
+) -> impl Iterator<Item = &'a MeasuredRow> {
     of.rows.iter().filter(move |row| row.metric == expected.metric && row.panel == panel)
 }
 
@@ -203,7 +215,12 @@ fn cell(
             return Err(format!("{subject} has no {} {}{why}", expected.value.name(), expected.metric));
         };
         if row.unit != expected.unit.text() {
-            return Err(format!("{} is in \"{}\", not in \"{}\"", expected.metric, row.unit, expected.unit.text()));
+            return Err(format!(
+                "{} is in \"{}\", not in \"{}\"",
+                expected.metric,
+                row.unit,
+                expected.unit.text()
+            ));
         }
         let interval = match expected.value {
             _ if expected.enough.is_some_and(|enough| row.n >= u64::from(enough)) => Some((value, value)),
@@ -236,7 +253,8 @@ fn taken(take: Take, cells: Vec<(Cell, String)>, unit: &'static str) -> Result<M
         let values: Option<Vec<f64>> = finite.iter().map(|(cell, _)| pick(cell)).collect();
         take.of(&values?)
     };
-    let value = of(&|cell| Some(cell.value)).ok_or_else(|| "nothing that can be divided was measured".to_owned())?;
+    let value =
+        of(&|cell| Some(cell.value)).ok_or_else(|| "nothing that can be divided was measured".to_owned())?;
     let low = of(&|cell| Some(cell.interval?.0));
     let high = of(&|cell| Some(cell.interval?.1));
     let word = match take {
@@ -330,16 +348,23 @@ mod tests {
     #[test]
     fn a_ratio_passes_fails_or_straddles_with_its_widest_interval() {
         // 100 ± 10 over 10 ± 1: from 90 / 11 to 110 / 9.
-        let rows = vec![row("boot", "", 100.0, 10.0), row("attach", "a", 6.0, 0.5), row("attach", "b", 4.0, 0.5)];
+        let rows =
+            vec![row("boot", "", 100.0, 10.0), row("attach", "a", 6.0, 0.5), row("attach", "b", 4.0, 0.5)];
         let of = measurement(rows);
         let judged = verdict(&expected(faster(8.0)), &of);
         assert_eq!(judged.verdict, Verdict::Pass, "{judged:?}");
         let estimate = &judged.measured[0].estimate;
-        assert_eq!((estimate.value, estimate.interval, estimate.n), (10.0, Some((90.0 / 11.0, 110.0 / 9.0)), 30));
+        assert_eq!(
+            (estimate.value, estimate.interval, estimate.n),
+            (10.0, Some((90.0 / 11.0, 110.0 / 9.0)), 30)
+        );
         assert_eq!(verdict(&expected(faster(13.0)), &of).verdict, Verdict::Fail);
         assert!(verdict(&expected(faster(10.0)), &of).verdict.reason().contains("straddles"));
         let part = Expected { parts: vec!["a".into()], ..expected(faster(8.0)) };
-        assert!(verdict(&part, &of).verdict.reason().contains("boot has no start (a)"), "a part that is not there");
+        assert!(
+            verdict(&part, &of).verdict.reason().contains("boot has no start (a)"),
+            "a part that is not there"
+        );
     }
 
     #[test]
@@ -368,16 +393,15 @@ mod tests {
             take: None,
             range: Range { at_least: None, at_most: Some(most) },
         };
-        let none = MeasuredRow { median: None, note: "NOT-RUN: no kernel".into(), ..row("attach", "", 0.0, 0.0) };
+        let none =
+            MeasuredRow { median: None, note: "NOT-RUN: no kernel".into(), ..row("attach", "", 0.0, 0.0) };
         let reason = verdict(&expected(at_most(1.0)), &measurement(vec![none])).verdict.reason().to_owned();
         assert!(reason.contains("no kernel"), "{reason}");
         let few = MeasuredRow { n: 3, interval: None, ..row("attach", "", 0.5, 0.0) };
         let judged = verdict(&expected(at_most(1.0)), &measurement(vec![few]));
         assert!(judged.verdict.reason().starts_with("3 "), "{judged:?}");
-        let evidence = Evidence {
-            unmeasured: [("e08".to_owned(), "no root".to_owned())].into(),
-            ..Evidence::default()
-        };
+        let evidence =
+            Evidence { unmeasured: [("e08".to_owned(), "no root".to_owned())].into(), ..Evidence::default() };
         let claim = Claim { measured: Some(expected(at_most(1.0))), ..judged.claim };
         assert_eq!(judge_by(&[claim], &evidence)[0].verdict.reason(), "e08 was not measured: no root");
     }

@@ -78,7 +78,8 @@ impl<'a> Selection<'a> {
             notes.push("Fewer than 5 seeds: values without intervals".into());
         }
         let drawn = |one: &&StandIn| {
-            let shown = |system: &String| panels.iter().flat_map(|p| &p.series).any(|s| s.point.system == *system);
+            let shown =
+                |system: &String| panels.iter().flat_map(|p| &p.series).any(|s| s.point.system == *system);
             one.systems.is_empty() || one.systems.iter().any(shown)
         };
         notes.extend(data.stand_ins.iter().filter(drawn).map(|one| format!("Stand-in: {}", one.told())));
@@ -287,7 +288,8 @@ pub fn around(panels: &[Panel<'_>]) -> f64 {
 /// The name of a panel, centred above its box.
 pub fn panel_title(canvas: &mut Canvas<'_>, rect: Rect, name: &str) {
     let at = (rect.x + rect.w / 2.0, rect.y - 8.0);
-    let name = fit(name, rect.w, TEXT);
+    // It may reach a little over both ends: beside a plot there is only room for the axis of the next one.
+    let name = fit(name, rect.w + 40.0, TEXT);
     canvas.text(at, &name, Lettering::new(TEXT, Anchor::Middle).bold().colour(INK));
 }
 

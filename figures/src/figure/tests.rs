@@ -46,7 +46,10 @@ fn what_stood_in_is_named_in_the_figures_that_show_it() {
     assert!(notes.contains("Stand-in: criu: criu boots") && !notes.contains("late"), "{notes}");
     assert!(files["e04-latency-percentiles.svg"].contains("DRAM stands for CXL"));
     data.figures[0].systems = vec!["faasd".into(), "criu".into()];
-    assert!(!files_of(&data)["e04-latency-percentiles.json"].contains("stands for CXL"), "t-cxl is not shown");
+    assert!(
+        !files_of(&data)["e04-latency-percentiles.json"].contains("stands for CXL"),
+        "t-cxl is not shown"
+    );
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //! building a workload.
 
 use crate::error::StoreError;
-use crate::key::RunKey;
 use crate::execute::{Done, Outcome};
 use crate::failures;
+use crate::key::RunKey;
 use crate::lock::Holder;
 use crate::plan::Plan;
 use crate::store::Store;

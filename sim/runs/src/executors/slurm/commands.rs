@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn the_limit_of_arrays_is_one_line_of_the_configuration() {
-        let config = "Configuration data as of 2026\nMaxArraySize            = 1001\nMaxBatchRequeue         = 5\n";
+        let config =
+            "Configuration data as of 2026\nMaxArraySize            = 1001\nMaxBatchRequeue         = 5\n";
         assert_eq!(limit(config), Some(1001));
         assert_eq!(limit("MaxDBDMsgs = 20024"), None);
     }
