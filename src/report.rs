@@ -38,6 +38,9 @@ pub struct Which {
 pub struct FigureArgs {
     #[command(flatten)]
     which: Which,
+    /// Draw a PNG beside each SVG, too; no font of the system is needed.
+    #[arg(long)]
+    png: bool,
 }
 
 /// Judge the claims of experiments that were run.
@@ -273,6 +276,9 @@ pub fn figures(folders: &Folders, args: &FigureArgs) -> anyhow::Result<()> {
     for one in loaded.iter().filter(|one| one.is_there()) {
         for figure in one.draw(&folders.out)? {
             println!("{}", figure.svg_path.display());
+            if args.png {
+                println!("{}", png(&figure)?.display());
+            }
         }
     }
     for of in loaded.chunk_by(|a, b| a.experiment.id == b.experiment.id) {
@@ -286,6 +292,16 @@ pub fn figures(folders: &Folders, args: &FigureArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(feature = "png")]
+fn png(figure: &FigureFile) -> anyhow::Result<PathBuf> {
+    Ok(figures::png::render(figure)?)
+}
+
+#[cfg(not(feature = "png"))]
+fn png(_: &FigureFile) -> anyhow::Result<PathBuf> {
+    anyhow::bail!("this build draws no PNG: cargo build --release --features png")
 }
 
 /// Judges and prints the verdicts.

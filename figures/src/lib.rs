@@ -24,6 +24,8 @@ pub mod measured;
 pub mod metric;
 #[cfg(test)]
 mod pictures;
+#[cfg(feature = "png")]
+pub mod png;
 pub mod reduce;
 pub mod reference;
 pub mod report;

@@ -288,7 +288,8 @@ pub fn around(panels: &[Panel<'_>]) -> f64 {
 /// The name of a panel, centred above its box.
 pub fn panel_title(canvas: &mut Canvas<'_>, rect: Rect, name: &str) {
     let at = (rect.x + rect.w / 2.0, rect.y - 8.0);
-    let name = fit(name, rect.w, TEXT);
+    // It may reach a little over both ends: beside a plot there is only room for the axis of the next one.
+    let name = fit(name, rect.w + 40.0, TEXT);
     canvas.text(at, &name, Lettering::new(TEXT, Anchor::Middle).bold().colour(INK));
 }
 
