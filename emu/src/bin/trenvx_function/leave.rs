@@ -27,8 +27,8 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("leave-listener", |with| listener(with).map(|_| json!("done"))),
     ("leave-time-wait", |_| time_wait()),
     ("leave-abstract-socket", |_| abstract_socket()),
-    ("leave-key", |_| key(SESSION)),
-    ("leave-user-key", |_| key(USER)),
+    ("leave-key", |with| key(SESSION, with)),
+    ("leave-user-key", |with| key(USER, with)),
     ("leave-core-pattern", |_| core_pattern()),
     ("leave-cgroup-setting", |_| cgroup::set()),
     ("leave-cgroup-inside", |_| cgroup::make_inside()),
@@ -270,16 +270,22 @@ fn abstract_socket() -> Result<Value, String> {
 pub(super) const SESSION: libc::c_long = -3;
 pub(super) const USER: libc::c_long = -4;
 
+/// What a key is called.
+pub(super) fn key_name(with: &Value) -> CString {
+    CString::new(with["name"].as_str().unwrap_or(NAME)).unwrap_or_default()
+}
+
 /// A key that goes by itself if nobody takes it away.
-fn key(keyring: libc::c_long) -> Result<Value, String> {
+fn key(keyring: libc::c_long, with: &Value) -> Result<Value, String> {
     const KEYCTL_SET_TIMEOUT: libc::c_long = 15;
     const SECONDS: libc::c_long = 60;
+    let name = key_name(with);
     // SAFETY: strings end with a zero, the payload has the stated length; then numbers only.
     unsafe {
         let key = libc::syscall(
             libc::SYS_add_key,
             c"user".as_ptr(),
-            c"trenvx-leak".as_ptr(),
+            name.as_ptr(),
             b"left".as_ptr(),
             4_usize,
             keyring,

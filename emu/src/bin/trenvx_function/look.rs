@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 
 use super::leave::{
-    NAME, PORT, SESSION, USER, device, posix_queue, unsafe_msgget, unsafe_semget, unsafe_shmget,
+    NAME, PORT, SESSION, USER, device, key_name, posix_queue, unsafe_msgget, unsafe_semget, unsafe_shmget,
 };
 use super::{Action, cgroup, last_errno, text};
 
@@ -24,8 +24,8 @@ pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("look-listener", |_| Ok(json!(TcpStream::connect(("127.0.0.1", PORT)).is_ok()))),
     ("connect", connect),
     ("look-abstract-socket", |_| Ok(json!(abstract_socket()))),
-    ("look-key", |_| Ok(json!(key(SESSION)))),
-    ("look-user-key", |_| Ok(json!(key(USER)))),
+    ("look-key", |with| Ok(json!(key(SESSION, with)))),
+    ("look-user-key", |with| Ok(json!(key(USER, with)))),
     ("look-cgroup", |_| cgroup::look()),
     ("look-tracer", |_| Ok(json!(tracer()))),
     ("look-environment", |_| Ok(json!(std::env::var_os("TRENVX_LEAK").is_some()))),
@@ -107,12 +107,13 @@ fn abstract_socket() -> bool {
 }
 
 /// Whether the key is there; it is not any more after that.
-fn key(keyring: libc::c_long) -> bool {
+fn key(keyring: libc::c_long, with: &Value) -> bool {
     const KEYCTL_SEARCH: libc::c_long = 10;
     const KEYCTL_INVALIDATE: libc::c_long = 21;
-    // SAFETY: strings end with a zero; then numbers only.
+    let (kind, name) = (c"user", key_name(with));
+    // SAFETY: strings end with a zero and outlive the calls; then numbers only.
     unsafe {
-        let (kind, name) = (c"user".as_ptr(), c"trenvx-leak".as_ptr());
+        let (kind, name) = (kind.as_ptr(), name.as_ptr());
         let found = libc::syscall(libc::SYS_keyctl, KEYCTL_SEARCH, keyring, kind, name, 0);
         if found >= 0 {
             libc::syscall(libc::SYS_keyctl, KEYCTL_INVALIDATE, found);
