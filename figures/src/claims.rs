@@ -276,9 +276,12 @@ fn decide_one((measured, range): &(Measured, Range)) -> Verdict {
         }
         Some((low, high)) if range.contains(low) && range.contains(high) => Verdict::Pass,
         Some((low, high)) if outside(low, high) => Verdict::Fail,
-        Some(_) => Verdict::Inconclusive {
-            reason: format!("the interval (n = {n}) straddles the bound: more values would tell"),
-        },
+        Some(_) => {
+            let ranks = measured.estimate.estimator == Estimator::MedianRanks;
+            let more = if ranks { "measure more often" } else { "run more seeds" };
+            let reason = format!("the interval (n = {n}) straddles the bound: {more}");
+            Verdict::Inconclusive { reason }
+        }
     }
 }
 
