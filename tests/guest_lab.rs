@@ -165,6 +165,8 @@ fn pages_come_right_from_cxl_and_rdma_whatever_fails() {
     done("hostile client");
     processes_are_served_by_rdma(&house);
     done("page faults by RDMA");
+    hot_pages_are_brought_back_to_cxl_memory(&house);
+    done("hot pages on CXL, cold ones by RDMA");
     processes_get_their_pages_through_failures(&house);
     done("page faults with new keys, failing queue pairs, link down");
     processes_go_on_without_the_pool_or_end_with_a_reason(&house);
@@ -403,6 +405,28 @@ fn processes_are_served_by_rdma(house: &House) {
     let shared = house.touched("--shared --times 3");
     let pages: Vec<u64> = shared.iter().map(|visit| visit.count("rdma", "pages")).collect();
     assert_eq!(pages, [PRESENT, 0, 0]);
+    // What all of these have written, the pool has not.
+    house.pool(2, READ);
+}
+
+fn hot_pages_are_brought_back_to_cxl_memory(house: &House) {
+    let daemon = house.serve("");
+    // Guest 1 writes to the CXL file system; the other reads it only. Half of the pages find room.
+    let touch = format!(
+        "touch --source near:/mnt/pool,mib=3 --source rdma:{POOL},key={} --source file --times 10000 @template",
+        house.path("key")
+    );
+    let mut visits = Visits { job: house.start(1, &touch), seen: 0 };
+    let visit = visits.next();
+    assert_eq!((visit.count("near", "pages"), visit.count("rdma", "pages")), (0, PRESENT), "{}", visit.0);
+    let room = (3 << 20) / 4096;
+    let visit = visits.until("hot pages come from CXL", |visit| visit.count("near", "pages") == room);
+    assert!(visits.seen > 4, "{} uses", visits.seen - 1);
+    assert_eq!(visit.count("rdma", "pages"), PRESENT - room, "{}", visit.0);
+    // The cold ones come from the file when the pool is gone; the hot ones are where they were.
+    daemon.signal(libc::SIGKILL).expect("a guest that lives");
+    let visit = visits.until("the pool is gone", |visit| visit.count("rdma", "pages") == 0);
+    assert_eq!((visit.count("near", "pages"), visit.count("file", "pages")), (room, PRESENT - room));
 }
 
 fn processes_get_their_pages_through_failures(house: &House) {
@@ -473,17 +497,27 @@ fn a_page_that_was_overwritten_in_the_pool_is_never_used(house: &House) {
     let serve = format!("serve --listen {POOL} --key @key --device /dev/dax0.0");
     let mut daemon = house.start(1, &serve);
     daemon.wait_for("serving on", MINUTE).expect("a daemon");
-    let visit = &house.touched("")[0];
-    assert_eq!(visit.count("rdma", "pages"), PRESENT, "{}", visit.0);
+    let mut alone = Visits { job: house.start(1, &house.touch("--times 10000")), seen: 0 };
+    alone.next();
+    let mut with_file = Visits::start(house, "--source file");
     let listed = house.pool(2, "list --device /dev/dax0.0");
     for name in listed.lines().filter_map(|line| line.split_whitespace().next()) {
         house.pool(2, &format!("remove --device /dev/dax0.0 {name}"));
     }
     house.pool(2, "fill --device /dev/dax0.0 --name intruder @third");
-    let visit = &house.touched("--source file")[0];
-    assert!(visit.count("rdma", "wrong_pages") > 0, "{}", visit.0);
-    assert_eq!(visit.count("file", "pages"), PRESENT, "{}", visit.0);
-    house.refused(2, &house.touch(""), "has another hash than the template's table");
+    with_file.until("wrong pages come", |visit| visit.count("rdma", "wrong_pages") > 0);
+    with_file.until("all come from the file", |visit| visit.count("file", "pages") == PRESENT);
+    let ended = alone.job.wait(MINUTE).expect("an end");
+    assert!(
+        !ended.is_success() && ended.errors.contains("another hash than the template's table"),
+        "{ended:?}"
+    );
+    drop(with_file);
+    house.refused(2, &house.touch(""), "no such template");
+    // Put elsewhere, it is found again.
+    house.pool(1, "fill --device /dev/dax0.0 --name back @template");
+    let visit = &house.touched("")[0];
+    assert_eq!(visit.count("rdma", "pages"), PRESENT, "{}", visit.0);
 }
 
 fn a_pool_survives_a_guest_that_dies_while_it_reads(house: &House) {
@@ -545,6 +579,84 @@ fn e11_measures_tiers_in_a_guest() {
     let caption =
         fs::read_to_string(own.path().join("figures/e11-kick-emu/pools-start.json")).expect("a figure");
     assert!(caption.contains("emulated device: functional, not timing"), "{caption}");
+}
+
+/// A command of `trenvx` with functions and images, which guests see.
+fn with_functions(out: &Path, line: &str) -> Vec<String> {
+    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("emu/functions");
+    let variable = format!("{}={}", emu::functions::FUNCTIONS_VARIABLE, functions.display());
+    let words = ["env".to_owned(), variable, "trenvx".into(), "--out".into(), out.display().to_string()];
+    words.into_iter().chain(line.split_whitespace().map(str::to_owned)).collect()
+}
+
+/// Two compute guests attach one template: the first has put it onto the CXL device, the second only reads. A function
+/// in the second then gets its pages by RDMA from the first, whose pool daemon is killed between two calls.
+#[test]
+fn a_function_of_one_guest_goes_on_in_another() {
+    if skip_without(&FACILITIES) {
+        return;
+    }
+    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
+    if !out.join("images/base/usr").is_dir() {
+        skip("no base image: run scripts/setup --functions");
+        return;
+    }
+    let _alone = alone();
+    let root = tempfile::tempdir().expect("a temporary folder");
+    let key = root.path().join("key").display().to_string();
+    fs::write(&key, "00112233445566778899aabbccddeeff").expect("a key");
+    let mut spec = Spec::new(&image(), Path::new(env!("CARGO_BIN_EXE_trenvx")), &root.path().join("logs"));
+    (spec.nodes, spec.cpus, spec.memory_mib) = (2, 2, 1536);
+    spec.cxl = Some((512, Backing::Shared));
+    (spec.rdma, spec.sandboxes) = (true, true);
+    spec.accelerator = Choice::Only(Accelerator::Tcg);
+    let lab = Lab::boot(&spec).expect("a lab");
+    let run = |node: usize, line: &str| {
+        let ended = lab.node(node - 1).run(with_functions(&out, line), 2 * MINUTE).expect("an end");
+        assert!(ended.is_success(), "guest {node}: {line}: {ended:?}");
+        ended.output
+    };
+    run(1, "emu pool device --mode fsdax --mount /mnt/pool");
+    run(1, "emu template --store /mnt/pool capture json-serde");
+    let ended = lab.node(0).run(["sync"], MINUTE).expect("an end");
+    assert!(ended.is_success(), "{ended:?}");
+    run(2, "emu pool device --mode fsdax --read-only --mount /mnt/pool");
+    // Both at once; the answer of each call is checked.
+    let attach = "emu template --store /mnt/pool attach json-serde --calls 5";
+    let first = lab.node(0).start(with_functions(&out, attach)).expect("a guest that lives");
+    let second = run(2, attach);
+    let first = ok(first).output;
+    for output in [&first, &second] {
+        assert_eq!(output.matches("reply_ms").count(), 5, "{output}");
+    }
+    for node in [1, 2] {
+        run(node, "emu template --store /mnt/pool verify");
+    }
+
+    let folder = "ls -d /mnt/pool/json-serde*";
+    let folder = lab.node(0).run(["sh", "-c", folder], MINUTE).expect("an end").output.trim().to_owned();
+    let serve = format!("emu pool serve --listen {POOL} --key {key} {folder}");
+    let mut daemon = lab.node(0).start(with_functions(&out, &serve)).expect("a guest that lives");
+    daemon.wait_for("serving on", 2 * MINUTE).expect("a daemon");
+    let serve = format!(
+        "emu serve --socket /run/pages --source rdma:{POOL},key={key} --source file --patience 2000 --metrics /run/metrics --records /run/records"
+    );
+    let _server = lab.node(1).start(with_functions(&out, &serve)).expect("a guest that lives");
+    thread::sleep(Duration::from_secs(2));
+    let attach = format!("{attach}0 --by fault --batch 1 --server /run/pages");
+    let mut function = lab.node(1).start(with_functions(&out, &attach)).expect("a guest that lives");
+    function.wait_for("attached_ms", 2 * MINUTE).expect("a function");
+    daemon.signal(libc::SIGKILL).expect("a guest that lives");
+    let ended = function.wait(2 * MINUTE).expect("an end");
+    assert!(ended.is_success() && ended.output.matches("reply_ms").count() == 50, "{ended:?}");
+    let metrics = lab.node(1).run(["sh", "-c", "sleep 2; cat /run/metrics"], MINUTE).expect("an end").output;
+    for source in [format!("rdma {POOL}"), "file".to_owned()] {
+        let line = metrics.lines().find(|line| {
+            line.starts_with("trenvx_pager_source_pages") && line.contains(&format!("source=\"{source}\""))
+        });
+        let pages = line.and_then(|line| line.rsplit(' ').next()).and_then(|count| count.parse::<f64>().ok());
+        assert!(pages.is_some_and(|pages| pages > 0.0), "{source}: {metrics}");
+    }
 }
 
 /// Process numbers of guests of the lab of `owner`.

@@ -94,6 +94,10 @@ fn devices_are_listed_by_name() {
         &[
             ("sys/bus/cxl/devices/mem0/x", ""),
             ("sys/bus/dax/devices/dax0.0/x", ""),
+            ("sys/devices/system/node/node0/cpulist", "0-1\n"),
+            ("sys/devices/system/node/node0/meminfo", "Node 0 MemTotal: 1024 kB\n"),
+            ("sys/devices/system/node/node1/cpulist", "\n"),
+            ("sys/devices/system/node/node1/meminfo", "Node 1 MemTotal: 262144 kB\n"),
             ("sys/class/infiniband/rxe0/parent", "eth0\n"),
             ("proc/sys/kernel/osrelease", "6.1.0\n"),
             ("lib/modules/6.1.0/modules.dep", "kernel/drivers/infiniband/sw/rxe/rdma_rxe.ko: x\n"),
@@ -102,6 +106,7 @@ fn devices_are_listed_by_name() {
     );
     assert_eq!(status(&report, "cxl"), ("OK", "mem0".into()));
     assert_eq!(status(&report, "dax"), ("OK", "dax0.0".into()));
+    assert_eq!(status(&report, "cxl-node"), ("OK", "node1 (256 MiB)".into()));
     assert_eq!(status(&report, "rdma"), ("DEGRADED", "rxe0: software only".into()));
     assert_eq!(status(&report, "rdma-rxe").0, "OK");
 }

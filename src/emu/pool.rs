@@ -13,7 +13,7 @@ use emu::pool::folder::{self, Folder};
 use emu::pool::namespace::{self, Mode};
 use emu::pool::rdma::{Attempt, Client, Key, Remote, Server};
 use emu::pool::survey::{survey, synthetic};
-use emu::pool::{PageReader, orders, region};
+use emu::pool::{PageReader, node, orders, region};
 use emu::template::pages::{PageTable, TABLE};
 
 use crate::common::Ended;
@@ -59,7 +59,7 @@ struct DeviceArgs {
     /// Size of the namespace, MiB; default: all that is left.
     #[arg(long, value_name = "MIB")]
     mib: Option<u64>,
-    /// Where to mount its file system (fsdax).
+    /// Where to mount its file system (fsdax, node).
     #[arg(long, value_name = "DIR")]
     mount: Option<PathBuf>,
     /// Another host fills it: make nothing, and mount only to read.
@@ -73,6 +73,9 @@ enum ModeArg {
     Fsdax,
     /// A character device that is mapped as a whole.
     Devdax,
+    /// A tmpfs whose memory comes from the first node that has memory and no processors: CXL memory that the kernel
+    /// has made system memory.
+    Node,
 }
 
 #[derive(Debug, Args)]
@@ -252,6 +255,16 @@ fn device(args: &DeviceArgs) -> anyhow::Result<()> {
     let mode = match args.mode {
         ModeArg::Fsdax => Mode::Fsdax,
         ModeArg::Devdax => Mode::Devdax,
+        ModeArg::Node => {
+            anyhow::ensure!(
+                !args.read_only,
+                "--read-only is for devices that hosts share, and a node is this host's"
+            );
+            let place = args.mount.as_ref().context("--mode node needs a place: --mount DIR")?;
+            let node = node::mount_bound(place, args.mib)?;
+            println!("node {}, {} MiB", node.number, node.bytes >> 20);
+            return Ok(());
+        }
     };
     let region = region::ensure(Path::new(region::BUS), namespace::reread_labels)?;
     let device = if args.read_only {

@@ -126,6 +126,13 @@ impl Lab {
         let program =
             fs::canonicalize(&spec.program).map_err(step(format!("find {}", spec.program.display())))?;
         let qemu = find_program("qemu-system-x86_64", "qemu-system-x86")?;
+        // Guests have this machine's programs.
+        if spec.nodes > 1 || spec.rdma {
+            find_program("ip", "iproute2")?;
+        }
+        if spec.rdma {
+            find_program("rdma", "iproute2")?;
+        }
         fs::create_dir_all(&spec.folder).map_err(step(format!("make {}", spec.folder.display())))?;
         let accelerator = accelerator::decide(spec).map_err(step("keep what was found about KVM"))?;
 

@@ -18,6 +18,8 @@ use super::wire::{End, Frame, Kind, Ready, Start};
 
 /// Tells commands in guests that devices are emulated, and what runs the guest: what they measure has to say so.
 pub const EMULATED_BY: &str = "TRENVX_EMULATED_BY";
+/// What has to be read with every time that was measured in a guest.
+pub const EMULATED: &str = "emulated device: functional, not timing";
 /// Where commands of a system lie, as far as a guest is concerned.
 const SYSTEM_PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

@@ -11,6 +11,7 @@ use runs::{Chart, MeasuredRow};
 use super::{Error, Outcome};
 use crate::bench_tiers::Row;
 use crate::functions::{self, Places};
+use crate::guest::node::EMULATED;
 use crate::guest::{self, Backing, Ended, Job, Lab, LabError, Node, Spec};
 use crate::pool::rdma::Key;
 
@@ -135,7 +136,7 @@ fn serve<'a>(node: &'a Node, device: &str, address: &str, key: &str) -> Result<J
 
 /// What has to be read with each row.
 fn label(accelerator: &str) -> String {
-    format!("In a guest under {}, emulated device: functional, not timing", accelerator.to_uppercase())
+    format!("In a guest under {}, {EMULATED}", accelerator.to_uppercase())
 }
 
 fn measured(row: &Row, label: &str) -> Vec<MeasuredRow> {

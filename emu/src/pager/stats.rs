@@ -210,6 +210,9 @@ impl SourceCells {
 
     /// A read that did not.
     pub fn failed(&self, error: &SourceError) {
+        if matches!(error, SourceError::Elsewhere) {
+            return;
+        }
         self.reads.add(1);
         match error {
             SourceError::Hash(_) => self.wrong_pages.add(1),

@@ -11,6 +11,9 @@
 use std::io::{self, Read};
 use std::path::Path;
 
+/// Name of its file in the folder of a template.
+pub const WORKING_SET: &str = "working-set";
+
 const MAGIC: &[u8; 8] = b"trenvxWS";
 const VERSION: u32 = 1;
 const HEAD: usize = 8 + 4 + 4 + 8 + 32 + 32;

@@ -250,6 +250,11 @@ impl OnDevice {
         self.entry.pages
     }
 
+    /// Whether the device's directory still says that it is here.
+    pub(super) fn is_here(&self) -> bool {
+        self.device.list().is_ok_and(|(entries, _)| entries.contains(&self.entry))
+    }
+
     /// The address of byte `at` of its pages, with the table behind them; `length` bytes follow.
     ///
     /// # Panics

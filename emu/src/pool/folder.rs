@@ -1,4 +1,5 @@
-//! A template's folder on a file system that lies on CXL memory and maps it directly (`dax=always`).
+//! A template's folder on a file system that lies on CXL memory: on a device that is mapped directly (`dax=always`), or
+//! a tmpfs that is bound to a node of CXL memory.
 //!
 //! A private mapping of the file of pages is all there is to it: a load goes to the device, the first store to a
 //! page copies that page to local memory, and the device is never written.
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::mapping::Mapping;
+use super::node::is_bound;
 use super::source::{PageReader, ReadError, index};
 use crate::template::pages::{PAGE, PAGES, PageTable, TABLE, TableError};
 
@@ -57,7 +59,8 @@ pub enum FolderError {
     /// The file system has a page cache in between.
     #[error(
         "{path} is not mapped directly: put the template on a file system on a CXL device that is mounted with \
-         dax=always ('trenvx emu pool device --mode fsdax --mount FOLDER')",
+         dax=always, or on a tmpfs that is bound to a node of CXL memory ('trenvx emu pool device --mode fsdax --mount \
+         FOLDER', or --mode node)",
         path = .0.display()
     )]
     NotDirect(PathBuf),
@@ -77,6 +80,7 @@ pub struct Folder {
     path: PathBuf,
     table: PageTable,
     pages: Option<Mapping>,
+    kind: &'static str,
 }
 
 impl Folder {
@@ -86,19 +90,23 @@ impl Folder {
     /// If it is no template, or the file system does not map files directly.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         let (table, file, pages) = open_template(path)?;
-        if !is_direct(&pages).map_err(io_at(&pages))? {
+        let kind = if is_direct(&pages).map_err(io_at(&pages))? {
+            "cxl-fsdax"
+        } else if is_bound(&pages).map_err(io_at(&pages))? {
+            "cxl-node"
+        } else {
             return Err(FolderError::NotDirect(pages));
-        }
+        };
         let length = table.hashes().len() * PAGE;
         let mapped =
             (length > 0).then(|| Mapping::private(&file, length)).transpose().map_err(io_at(&pages))?;
-        Ok(Self { path: path.to_owned(), table, pages: mapped })
+        Ok(Self { path: path.to_owned(), table, pages: mapped, kind })
     }
 }
 
 impl PageReader for Folder {
     fn kind(&self) -> &'static str {
-        "cxl-fsdax"
+        self.kind
     }
 
     fn name(&self) -> String {

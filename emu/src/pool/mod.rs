@@ -6,7 +6,8 @@
 //! * [`folder`]: a template's folder on a file system that maps a CXL device directly (ext4 with `dax=always`).
 //! * [`device`]: a device that is mapped as a whole (`/dev/dax…`), with a [`directory`] of templates on it.
 //! * [`rdma`]: a host that has registered its memory; reading takes none of its processors' time.
-//! * [`region`] and [`namespace`] make such devices of CXL memory, on emulated and real hardware alike.
+//! * [`region`] and [`namespace`] make such devices of CXL memory, on emulated and real hardware alike; [`node`] is for
+//!   CXL memory that the kernel has made system memory.
 //! * [`survey`] reads a template from end to end, checks every page and says how fast that was.
 
 pub mod device;
@@ -14,6 +15,7 @@ pub mod directory;
 pub mod folder;
 mod mapping;
 pub mod namespace;
+pub mod node;
 pub mod orders;
 pub mod rdma;
 pub mod region;

@@ -178,15 +178,39 @@ fn appeared(device: PathBuf) -> Result<PathBuf, NamespaceError> {
     Ok(device)
 }
 
+/// Why a program could not be started.
+fn said(program: &str, error: &io::Error) -> String {
+    let package = match program.split(' ').next() {
+        Some("ndctl") => "ndctl",
+        Some("mkfs.ext4") => "e2fsprogs",
+        _ => return error.to_string(),
+    };
+    if error.kind() == io::ErrorKind::NotFound {
+        format!("it is not installed: scripts/setup --guest does it (package {package})")
+    } else {
+        error.to_string()
+    }
+}
+
 fn run(command: &mut Command) -> Result<String, NamespaceError> {
     let program = format!("{command:?}").replace('"', "");
-    let output = command
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| NamespaceError::Program { program: program.clone(), said: error.to_string() })?;
+    let output = command.env("LC_ALL", "C").stdin(Stdio::null()).output().map_err(|error| {
+        NamespaceError::Program { program: program.clone(), said: said(&program, &error) }
+    })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(NamespaceError::Program { program, said: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_missing_is_named_with_its_package() {
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        assert!(said("ndctl list --namespaces", &missing).ends_with("(package ndctl)"));
+        assert!(said("mkfs.ext4 -q", &missing).ends_with("(package e2fsprogs)"));
+    }
 }

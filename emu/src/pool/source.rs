@@ -53,7 +53,7 @@ pub enum ReadError {
 
 /// Copies pages of one template by number.
 pub trait PageReader {
-    /// Which kind of memory this is: `cxl-fsdax`, `cxl-devdax` or `rdma`.
+    /// Which kind of memory this is: `cxl-fsdax`, `cxl-node`, `cxl-devdax` or `rdma`.
     fn kind(&self) -> &'static str;
 
     /// Where the pages come from, for messages.

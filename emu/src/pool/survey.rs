@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::source::{PageReader, ReadError, read_verified};
-use crate::guest::node::EMULATED_BY;
+use crate::guest::node::{EMULATED, EMULATED_BY};
 use crate::template::pages::{ABSENT, PAGE, PAGES, PageTable, TABLE, hash_page};
 
 /// What came of reading a template.
@@ -32,6 +32,9 @@ pub struct Survey {
     /// In a guest of the lab: what runs it. The times are then those of an emulation and say nothing of devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emulated_by: Option<String>,
+    /// What has to be read with the times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<&'static str>,
 }
 
 /// Reads every present page once, `batch` at a time, and compares it with the table.
@@ -79,6 +82,7 @@ pub fn survey(reader: &mut (impl PageReader + ?Sized), batch: usize) -> Result<S
         batch_us_p99: quantile(0.99),
         mb_per_s: if read_s > 0.0 { (present.len() * PAGE) as f64 / 1e6 / read_s } else { 0.0 },
         emulated_by: std::env::var(EMULATED_BY).ok(),
+        label: std::env::var_os(EMULATED_BY).map(|_| EMULATED),
     })
 }
 

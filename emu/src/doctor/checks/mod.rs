@@ -136,6 +136,7 @@ pub(super) const ALL: &[Probe] = &[
 
     probe("cxl",                  Group::PoolDevices, "CXL tier",                  pool::cxl),
     probe("dax",                  Group::PoolDevices, "CXL tier",                  pool::dax),
+    probe("cxl-node",             Group::PoolDevices, "CXL tier",                  pool::node),
     probe("rdma",                 Group::PoolDevices, "RDMA tier",                 pool::rdma),
     probe("rdma-rxe",             Group::PoolDevices, "RDMA tier without a network card for it", pool::rxe),
 

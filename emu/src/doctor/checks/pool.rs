@@ -1,6 +1,7 @@
 //! Devices that hold pool memory. Listing them is all that is harmless.
 
 use super::{Finding, Host};
+use crate::pool::node::{MemoryNode, memory_nodes};
 
 const SIMULATED: &str = "until then use emulated devices (scripts/setup --guest, trenvx emu guest), local memory as a stand-in, or the simulator";
 
@@ -33,6 +34,18 @@ pub(super) fn dax(host: &Host) -> Finding {
     };
     let fix = "make one of CXL or persistent memory (ndctl create-namespace, daxctl reconfigure-device)";
     Finding::missing(detail, format!("{fix}; {SIMULATED}"))
+}
+
+/// Memory on nodes without processors: CXL memory that the kernel has made system memory.
+pub(super) fn node(host: &Host) -> Finding {
+    let nodes = memory_nodes(&host.file("sys/devices/system/node"));
+    if nodes.is_empty() {
+        let fix =
+            "give the kernel a CXL device as system memory (daxctl reconfigure-device --mode=system-ram)";
+        return Finding::missing("no node has memory and no processors", format!("{fix}; {SIMULATED}"));
+    }
+    let text = |node: &MemoryNode| format!("node{} ({} MiB)", node.number, node.bytes >> 20);
+    Finding::ok(nodes.iter().map(text).collect::<Vec<_>>().join(" "))
 }
 
 /// Devices that can do RDMA.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::program::Program;
 use super::tasks::Task;
 use super::{Arena, Process};
-use crate::guest::node::EMULATED_BY;
+use crate::guest::node::{EMULATED, EMULATED_BY};
 use crate::pager::client::ClientError;
 use crate::pager::source::spec::{OpenSource, SourceSpec};
 use crate::pager::{Client, Config, Fate, Options, Placement, Server};
@@ -49,6 +49,9 @@ pub struct Visit {
     /// In a guest of the lab: what runs it. Times are then those of an emulation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emulated_by: Option<String>,
+    /// What has to be read with the times.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<&'static str>,
 }
 
 /// What a source did for a process.
@@ -154,6 +157,7 @@ pub fn run(settings: &Settings, times: u32, mut told: impl FnMut(&Visit)) -> Res
             wall_ms: done.wall_ns as f64 / 1e6,
             sources: server.report().sources.into_iter().map(share).collect(),
             emulated_by: std::env::var(EMULATED_BY).ok(),
+            label: std::env::var_os(EMULATED_BY).map(|_| EMULATED),
         });
     }
     Ok(())

@@ -76,6 +76,7 @@ impl Handler {
             }
             return filled;
         }
+        let count = attached.template.tiers.together(first, count);
         match attached.mode() {
             Mode::Private => self.private(attached, address, first, count, why, started),
             Mode::Shared => self.shared(attached, address, first, count, why, started),
@@ -220,7 +221,7 @@ impl Handler {
             address,
             first,
             count,
-            attempt: self.first_attempt(&attached.template),
+            attempt: self.first_attempt(&attached.template, first, count),
             claimed: false,
             job,
             write: why.writes(),
@@ -312,6 +313,7 @@ impl Handler {
         pages: &[Page],
     ) -> Filled {
         let tier = read.template.tiers.of(read.attempt);
+        read.template.tiers.offer(read.attempt, read.first, pages);
         tier.stats.of(self.index()).read(pages.len());
         tier.stats.times(self.index()).add(read.asked.elapsed());
         let mut shared = false;

@@ -107,16 +107,19 @@ impl Handler {
         self.shared.config.patience
     }
 
-    /// Where a read begins: at the first source that is not known to be silent, if there is one.
-    pub(super) fn first_attempt(&self, template: &Loaded) -> Attempt {
+    /// Where a read begins: at the first source that holds the pages and is not known to be silent, if there is one.
+    pub(super) fn first_attempt(&self, template: &Loaded, first: u64, count: usize) -> Attempt {
         let is_silent = |tier: &usize| {
             let name = (template.number, *tier);
             self.silent.iter().any(|(other, until)| *other == name && Instant::now() < *until)
         };
-        if self.silent.is_empty() {
+        if self.silent.is_empty() && !template.tiers.is_partial() {
             return Attempt::default();
         }
-        Attempt::at((0..template.tiers.all().len()).find(|tier| !is_silent(tier)).unwrap_or(0))
+        let tiers = template.tiers.all();
+        let mut holds = (0..tiers.len()).filter(|tier| tiers[*tier].source.holds(first, count) == count);
+        let any = holds.clone().next();
+        Attempt::at(holds.find(|tier| !is_silent(tier)).or(any).unwrap_or(0))
     }
 
     pub(super) fn take_scratch(&mut self) -> Box<PageBuffer> {

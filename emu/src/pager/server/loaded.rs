@@ -12,6 +12,7 @@ use crate::pager::source::SourceError;
 use crate::pager::source::spec::OpenSource;
 use crate::pager::source::tiers::{Tier, Tiers};
 use crate::pager::stats::{Report, SourceStats};
+use crate::pager::working_set::WORKING_SET;
 use crate::template::pages::{PageTable, TABLE, TableError};
 
 /// Why a template was refused.
@@ -169,7 +170,7 @@ impl Library {
             return Err(LoadError::Sources { folder: folder.to_owned(), reasons: unusable.join("; ") });
         }
         let record = match &self.records {
-            None => folder.join("working-set"),
+            None => folder.join(WORKING_SET),
             Some(records) => records.join(format!("{}.working-set", table.root().to_hex())),
         };
         Ok(Loaded {

@@ -14,6 +14,7 @@ pub mod devdax;
 pub mod dram;
 pub mod faulty;
 pub mod file;
+pub mod near;
 pub mod rdma;
 pub mod spec;
 pub mod tcp;
@@ -63,6 +64,9 @@ pub enum SourceError {
     /// What came is not what the template's table says.
     #[error("page {0} has another hash than the template's table")]
     Hash(u64),
+    /// It does not hold these pages now; another source does.
+    #[error("it does not hold these pages")]
+    Elsewhere,
     /// The other side refused.
     #[error("refused: {0}")]
     Refused(String),
@@ -93,6 +97,19 @@ pub trait PageSource: Send + Sync + std::fmt::Debug {
     fn is_trusted(&self) -> bool {
         false
     }
+
+    /// Whether it holds only some of the pages: [`PageSource::holds`] tells which.
+    fn is_partial(&self) -> bool {
+        false
+    }
+
+    /// How many of these pages, from the first on, it holds now.
+    fn holds(&self, _first: u64, count: usize) -> usize {
+        count
+    }
+
+    /// Right pages, which a source behind this one has delivered: it may keep them. Must not wait.
+    fn offer(&self, _first: u64, _pages: &[Page]) {}
 
     /// Its pages, if they are in this process's memory.
     fn mapped(&self) -> Option<&[Page]> {

@@ -11,9 +11,11 @@ use super::delayed::{Delay, Delayed};
 use super::devdax::DevDax;
 use super::dram::Dram;
 use super::file::FilePages;
+use super::near::{self, Near};
 use super::rdma::Rdma;
 use super::tcp::Tcp;
 use super::{PageSource, SourceError};
+use crate::pager::working_set::WORKING_SET;
 use crate::pool::rdma::line::{Completions, Manner};
 use crate::template::pages::{PAGES, PageTable};
 
@@ -39,13 +41,17 @@ enum Kind {
     File { direct: bool },
     Tcp(String),
     DevDax(PathBuf),
+    Near { folder: PathBuf, mib: u64, after: u8 },
     Rdma { address: String, key: PathBuf, manner: Manner },
 }
 
 /// How sources are typed.
 pub const SYNTAX: &str = "dram | file | direct | tcp:HOST:PORT | devdax:/dev/dax0.0 | \
-    rdma:HOST:PORT,key=FILE[,completions=events|polling][,fail-every=N], then perhaps \
+    rdma:HOST:PORT,key=FILE[,completions=events|polling][,fail-every=N] | near:DIR[,mib=N][,after=USES], then perhaps \
     ,latency=6us ,spread=20% ,seed=1 ,bandwidth=10GB/s ,iops=1000000";
+
+/// What near memory holds of a template unless it is said.
+const NEAR_MIB: u64 = 64;
 
 /// Why a source was not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +76,10 @@ impl FromStr for SourceSpec {
                 Some(("tcp", _)) => return Err(wrong("an address has a host and a port".into())),
                 Some(("devdax", path)) if !path.is_empty() => Kind::DevDax(path.into()),
                 Some(("devdax", _)) => return Err(wrong("a device has a path".into())),
+                Some(("near", folder)) if !folder.is_empty() => {
+                    Kind::Near { folder: folder.into(), mib: NEAR_MIB, after: near::AFTER }
+                }
+                Some(("near", _)) => return Err(wrong("near memory has a folder".into())),
                 Some(("rdma", address)) if address.contains(':') => {
                     Kind::Rdma { address: address.to_owned(), key: PathBuf::new(), manner: Manner::default() }
                 }
@@ -81,6 +91,14 @@ impl FromStr for SourceSpec {
         for part in parts {
             let (key, value) = part.split_once('=').ok_or_else(|| wrong(format!("`{part}` has no value")))?;
             let bad = || wrong(format!("`{value}` is no {key}"));
+            if let Kind::Near { mib, after, .. } = &mut kind {
+                match key {
+                    "mib" => *mib = value.parse().ok().filter(|mib| *mib > 0).ok_or_else(bad)?,
+                    "after" => *after = value.parse().ok().filter(|uses| *uses > 0).ok_or_else(bad)?,
+                    _ => return Err(wrong(format!("near memory has no setting `{key}`"))),
+                }
+                continue;
+            }
             if let Kind::Rdma { key: file, manner, .. } = &mut kind {
                 match key {
                     "key" => *file = value.into(),
@@ -144,6 +162,9 @@ impl OpenSource for SourceSpec {
             Kind::File { direct } => Arc::new(FilePages::open(&path, count, *direct)?),
             Kind::Tcp(address) => Arc::new(Tcp::new(address, table.root(), count)),
             Kind::DevDax(device) => Arc::new(DevDax::open(device, table)?),
+            Kind::Near { folder: near, mib, after } => {
+                Arc::new(Near::open(near, table, &folder.join(WORKING_SET), mib << 20, *after)?)
+            }
             Kind::Rdma { address, key, manner } => Arc::new(Rdma::open(address, key, *manner, table)?),
         };
         Ok(match self.delay {
@@ -177,6 +198,11 @@ mod tests {
         let manner = Manner { completions: Completions::Polling, fail_every: 9 };
         let kind = Kind::Rdma { address: "pool:7471".into(), key: "/k".into(), manner };
         assert_eq!(pool, SourceSpec { kind, delay: None });
+        let near: SourceSpec = "near:/n,mib=8,after=2".parse().unwrap();
+        assert_eq!(
+            near,
+            SourceSpec { kind: Kind::Near { folder: "/n".into(), mib: 8, after: 2 }, delay: None }
+        );
     }
 
     #[test]
@@ -187,6 +213,9 @@ mod tests {
             "tcp:pool",
             "devdax:",
             "devdax",
+            "near:",
+            "near:/n,after=0",
+            "near:/n,latency=1us",
             "rdma:pool,key=k",
             "rdma:pool:1",
             "rdma:pool:1,key=k,completions=never",

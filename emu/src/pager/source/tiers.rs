@@ -26,6 +26,8 @@ pub struct Tier {
 #[derive(Debug)]
 pub struct Tiers {
     tiers: Vec<Tier>,
+    /// One of them holds only some pages.
+    partial: bool,
 }
 
 /// Where a read is now.
@@ -49,7 +51,33 @@ impl Tiers {
     #[must_use]
     pub fn new(tiers: Vec<Tier>) -> Self {
         assert!(!tiers.is_empty(), "a template without sources");
-        Self { tiers }
+        let partial = tiers.iter().any(|tier| tier.source.is_partial());
+        Self { tiers, partial }
+    }
+
+    /// Whether one of them holds only some pages.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// How many of these pages, from the first on, are best read at once: those of the first source that holds any.
+    #[must_use]
+    pub fn together(&self, first: u64, count: usize) -> usize {
+        if !self.partial {
+            return count;
+        }
+        let held = self.tiers.iter().map(|tier| tier.source.holds(first, count));
+        held.into_iter().find(|held| *held > 0).unwrap_or(count)
+    }
+
+    /// Gives pages that a source has delivered to those before it.
+    pub fn offer(&self, from: Attempt, first: u64, pages: &[Page]) {
+        if self.partial {
+            for tier in &self.tiers[..from.tier] {
+                tier.source.offer(first, pages);
+            }
+        }
     }
 
     /// All of them.
@@ -70,7 +98,9 @@ impl Tiers {
     pub fn next(&self, attempt: Attempt, error: &SourceError) -> Option<Attempt> {
         let last = self.is_last(attempt);
         let again = match error {
-            SourceError::Late(_) | SourceError::Full | SourceError::Connecting => false,
+            SourceError::Late(_) | SourceError::Full | SourceError::Connecting | SourceError::Elsewhere => {
+                false
+            }
             SourceError::Down(_) => last,
             _ => true,
         };

@@ -78,6 +78,7 @@ struct Held {
     memory: Memory,
     pages: u64,
     table_length: usize,
+    /// Zeros when it is not to be had any more.
     root: [u8; 32],
     pd: *mut Pd,
     pages_mr: *mut Mr,
@@ -327,17 +328,31 @@ impl Server {
 
     /// The number of the template whose root hash begins so; one on the device is registered now if need be.
     fn find(&mut self, half: [u8; 16]) -> Result<usize, Refusal> {
+        // What is not to be had any more is called so.
+        if half == [0; 16] {
+            return Err(Refusal::Template);
+        }
         if let Some(place) = self.held.iter().position(|held| held.root[..16] == half) {
-            return Ok(place);
+            let held = &mut self.held[place];
+            if !matches!(&held.memory, Memory::Device(on) if !on.is_here()) {
+                return Ok(place);
+            }
+            // Removed from the device: others may be there now. It may have been put elsewhere.
+            held.deregister(self.verbs);
+            held.root = [0; 32];
         }
         let path = self.device.as_ref().ok_or(Refusal::Template)?;
         let open = || -> Result<OnDevice, DeviceError> {
             let (entries, _) = Device::open(path)?.list()?;
             let entry = entries.into_iter().find(|entry| entry.is_ready && entry.root[..16] == half);
             let root = entry.map_or([0; 32], |entry| entry.root);
-            Device::open(path)?.template_of(&blake3::Hash::from_bytes(root))
+            // The kernel takes no memory for RDMA that the process may not write, whatever its clients may.
+            Device::open_mut(path)?.template_of(&blake3::Hash::from_bytes(root))
         };
-        let on = open().map_err(|_| Refusal::Template)?;
+        let on = open().map_err(|error| {
+            eprintln!("trenvx: {error}");
+            Refusal::Template
+        })?;
         let table = on.table().clone();
         self.hold(Held::new(Memory::Device(on), &table)).map_err(|error| {
             eprintln!("trenvx: {error}");
@@ -375,7 +390,7 @@ impl Server {
                 match order {
                     Order::End => return Ok(()),
                     Order::Rekey => {
-                        for held in &mut self.held {
+                        for held in self.held.iter_mut().filter(|held| held.root != [0; 32]) {
                             held.deregister(self.verbs);
                             held.register(self.verbs)?;
                         }
