@@ -1,6 +1,6 @@
 //! What repurposed starts are held against.
 //!
-//! On the reference machine (`figures/reference/bench-sandbox.txt`) one start at a time was 13.6 times quicker than a new one
+//! On the reference machine (`figures/reference/epyc-2-cores/bench-sandbox.txt`) one start at a time was 13.6 times quicker than a new one
 //! and took 1.05 ms: both goals missed by a tenth. 16 at a time it was 5.1 times quicker. Of the 1.05 ms, the old function's
 //! end, the message to the init and the clone of the new process take 0.15 to 0.18 ms each, the look at the network
 //! namespace 0.09 ms. Since then a look makes its dumps only when the kernel has announced a change, and what an init does
