@@ -37,16 +37,17 @@ impl ExperimentData {
         let key = run.manifest.key.to_string();
         let mut reduced = RunSummary::of(&run.record);
         // What stood in is told with the figures, not among what to check.
-        let (stand_ins, warnings) = reduced.warnings.drain(..).partition(|text| degraded(text).is_some());
+        let (stand_ins, warnings): (Vec<String>, Vec<String>) =
+            reduced.warnings.drain(..).partition(|text| degraded(text).is_some());
         reduced.warnings = warnings;
         point.seeds.insert(at, SeedRun { seed, key, cpu_s: run.manifest.cpu_s, run: reduced });
         let system = point.system.clone();
-        self.stand_in(&system, stand_ins);
+        self.stand_in(&system, &stand_ins);
         true
     }
 
     /// Notes what stood in for something in a run of a system.
-    pub(crate) fn stand_in(&mut self, system: &str, warnings: Vec<String>) {
+    pub(crate) fn stand_in(&mut self, system: &str, warnings: &[String]) {
         for text in warnings.iter().filter_map(|warning| degraded(warning)) {
             let known = self.stand_ins.iter().position(|known| known.text == text).unwrap_or_else(|| {
                 self.stand_ins.push(StandIn { text: text.to_owned(), systems: Vec::new() });

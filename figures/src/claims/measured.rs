@@ -78,7 +78,7 @@ fn measure(expected: &Expected, of: &Measurement) -> Result<Vec<(Measured, Range
                     ratios.push((ratio(other, mine), format!("{rival} / {}", what(&own, panel))));
                 }
             }
-            found.push((taken(*take, ratios, "×")?, *range));
+            found.push((taken(*take, &ratios, "×")?, *range));
         }
         Expectation::Bound { subjects, take, range } => {
             let unit = expected.unit.text();
@@ -107,8 +107,8 @@ fn judged_each(
     range: Range,
 ) -> Result<Vec<(Measured, Range)>, String> {
     match take {
-        Some(take) => Ok(vec![(taken(take, cells, unit)?, range)]),
-        None => cells.into_iter().map(|cell| Ok((taken(Take::Mean, vec![cell], unit)?, range))).collect(),
+        Some(take) => Ok(vec![(taken(take, &cells, unit)?, range)]),
+        None => cells.into_iter().map(|cell| Ok((taken(Take::Mean, &[cell], unit)?, range))).collect(),
     }
 }
 
@@ -247,7 +247,7 @@ fn ratio(above: Cell, below: Cell) -> Cell {
 }
 
 /// The largest, smallest or mean of some values, with the same of their intervals.
-fn taken(take: Take, cells: Vec<(Cell, String)>, unit: &'static str) -> Result<Measured, String> {
+fn taken(take: Take, cells: &[(Cell, String)], unit: &'static str) -> Result<Measured, String> {
     let finite: Vec<&(Cell, String)> = cells.iter().filter(|(cell, _)| cell.value.is_finite()).collect();
     let of = |pick: &dyn Fn(&Cell) -> Option<f64>| {
         let values: Option<Vec<f64>> = finite.iter().map(|(cell, _)| pick(cell)).collect();

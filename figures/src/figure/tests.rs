@@ -36,9 +36,9 @@ fn a_missing_system_is_named_in_the_figure_and_its_provenance() {
 #[test]
 fn what_stood_in_is_named_in_the_figures_that_show_it() {
     let mut data = experiment(&Shape { panels: vec![""], ..Shape::default() });
-    data.stand_in("t-cxl", vec!["stand-in: DRAM stands for CXL".into(), "the driver was late".into()]);
-    data.stand_in("t-cxl", vec!["stand-in: DRAM stands for CXL".into()]);
-    data.stand_in("criu", vec!["state booted: criu boots".into()]);
+    data.stand_in("t-cxl", &["stand-in: DRAM stands for CXL".into(), "the driver was late".into()]);
+    data.stand_in("t-cxl", &["stand-in: DRAM stands for CXL".into()]);
+    data.stand_in("criu", &["state booted: criu boots".into()]);
     data.figures.truncate(1);
     let files = files_of(&data);
     let notes = &files["e04-latency-percentiles.json"];
