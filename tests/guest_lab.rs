@@ -371,13 +371,16 @@ impl<'a> Visits<'a> {
     }
 }
 
+/// For processes whose pages come from the pool and from nowhere else.
+const PATIENT: &str = "--patience 10000";
 /// Pages of the template that are not zeros.
 const PRESENT: u64 = PAGES / 8 * 7;
 
 impl House {
-    /// The words of `touch` with the pool as the first source.
+    /// The words of `touch` with the pool as the first source. A busy machine takes its time to connect.
     fn touch(&self, line: &str) -> String {
-        format!("touch --source rdma:{POOL},key={} {line} @template", self.path("key"))
+        let patience = if line.contains("--patience") { "" } else { PATIENT };
+        format!("touch --source rdma:{POOL},key={} {line} {patience} @template", self.path("key"))
     }
 
     fn touched(&self, line: &str) -> Vec<Visit> {
@@ -397,8 +400,10 @@ fn processes_are_served_by_rdma(house: &House) {
             );
         }
     }
-    let polling =
-        format!("touch --source rdma:{POOL},key={},completions=polling @template", house.path("key"));
+    let polling = format!(
+        "touch --source rdma:{POOL},key={},completions=polling {PATIENT} @template",
+        house.path("key")
+    );
     let visit = Visit::of(&house.pool(2, &polling));
     assert_eq!(visit.count("rdma", "pages"), PRESENT, "{}", visit.0);
     // What one process has fetched, the next has.
@@ -413,7 +418,7 @@ fn hot_pages_are_brought_back_to_cxl_memory(house: &House) {
     let daemon = house.serve("");
     // Guest 1 writes to the CXL file system; the other reads it only. Half of the pages find room.
     let touch = format!(
-        "touch --source near:/mnt/pool,mib=3 --source rdma:{POOL},key={} --source file --times 10000 @template",
+        "touch --source near:/mnt/pool,mib=3 --source rdma:{POOL},key={} --source file --times 10000 {PATIENT} @template",
         house.path("key")
     );
     let mut visits = Visits { job: house.start(1, &touch), seen: 0 };
@@ -433,10 +438,10 @@ fn processes_get_their_pages_through_failures(house: &House) {
     let daemon = house.serve("");
     let failing = format!("touch --source rdma:{POOL},key={},fail-every=40 ", house.path("key"));
     // Nobody else has the pages: it connects again and again.
-    let visit = Visit::of(&house.pool(2, &format!("{failing} --patience 10000 @template")));
+    let visit = Visit::of(&house.pool(2, &format!("{failing} {PATIENT} @template")));
     assert!(visit.count("rdma", "failures") > 0 && visit.count("rdma", "pages") >= PRESENT, "{}", visit.0);
     // Meanwhile, the next source is asked.
-    let visit = Visit::of(&house.pool(2, &format!("{failing} --source file @template")));
+    let visit = Visit::of(&house.pool(2, &format!("{failing} {PATIENT} --source file @template")));
     assert!(visit.count("file", "pages") > 0 && visit.count("rdma", "failures") > 0, "{}", visit.0);
 
     let mut visits = Visits::start(house, "--patience 10000");
@@ -472,7 +477,7 @@ fn processes_go_on_without_the_pool_or_end_with_a_reason(house: &House) {
     with_file.until("pages come by RDMA again", |visit| visit.count("rdma", "pages") == PRESENT);
     drop(with_file);
 
-    let alone = Visits::start(house, "--patience 2000");
+    let alone = Visits::start(house, "--patience 6000");
     let begin = Instant::now();
     daemon.signal(libc::SIGKILL).expect("a guest that lives");
     let ended = alone.job.wait(MINUTE).expect("an end");
@@ -484,12 +489,17 @@ fn processes_go_on_without_the_pool_or_end_with_a_reason(house: &House) {
     // A template that did not get into the pool.
     let _daemon = house.serve("");
     let key = house.path("key");
-    let visit =
-        Visit::of(&house.pool(2, &format!("touch --source rdma:{POOL},key={key} --source file @other")));
+    let visit = Visit::of(
+        &house.pool(2, &format!("touch --source rdma:{POOL},key={key} --source file {PATIENT} @other")),
+    );
     assert_eq!(visit.count("file", "pages"), 512 / 8 * 7, "{}", visit.0);
-    house.refused(2, &format!("touch --source rdma:{POOL},key={key} @other"), "no such template");
+    house.refused(2, &format!("touch --source rdma:{POOL},key={key} {PATIENT} @other"), "no such template");
     let wrong = house.path("wrong-key");
-    house.refused(2, &format!("touch --source rdma:{POOL},key={wrong} @template"), "has another key");
+    house.refused(
+        2,
+        &format!("touch --source rdma:{POOL},key={wrong} {PATIENT} @template"),
+        "has another key",
+    );
 }
 
 fn a_page_that_was_overwritten_in_the_pool_is_never_used(house: &House) {
@@ -579,84 +589,6 @@ fn e11_measures_tiers_in_a_guest() {
     let caption =
         fs::read_to_string(own.path().join("figures/e11-kick-emu/pools-start.json")).expect("a figure");
     assert!(caption.contains("emulated device: functional, not timing"), "{caption}");
-}
-
-/// A command of `trenvx` with functions and images, which guests see.
-fn with_functions(out: &Path, line: &str) -> Vec<String> {
-    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("emu/functions");
-    let variable = format!("{}={}", emu::functions::FUNCTIONS_VARIABLE, functions.display());
-    let words = ["env".to_owned(), variable, "trenvx".into(), "--out".into(), out.display().to_string()];
-    words.into_iter().chain(line.split_whitespace().map(str::to_owned)).collect()
-}
-
-/// Two compute guests attach one template: the first has put it onto the CXL device, the second only reads. A function
-/// in the second then gets its pages by RDMA from the first, whose pool daemon is killed between two calls.
-#[test]
-fn a_function_of_one_guest_goes_on_in_another() {
-    if skip_without(&FACILITIES) {
-        return;
-    }
-    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
-    if !out.join("images/base/usr").is_dir() {
-        skip("no base image: run scripts/setup --functions");
-        return;
-    }
-    let _alone = alone();
-    let root = tempfile::tempdir().expect("a temporary folder");
-    let key = root.path().join("key").display().to_string();
-    fs::write(&key, "00112233445566778899aabbccddeeff").expect("a key");
-    let mut spec = Spec::new(&image(), Path::new(env!("CARGO_BIN_EXE_trenvx")), &root.path().join("logs"));
-    (spec.nodes, spec.cpus, spec.memory_mib) = (2, 2, 1536);
-    spec.cxl = Some((512, Backing::Shared));
-    (spec.rdma, spec.sandboxes) = (true, true);
-    spec.accelerator = Choice::Only(Accelerator::Tcg);
-    let lab = Lab::boot(&spec).expect("a lab");
-    let run = |node: usize, line: &str| {
-        let ended = lab.node(node - 1).run(with_functions(&out, line), 2 * MINUTE).expect("an end");
-        assert!(ended.is_success(), "guest {node}: {line}: {ended:?}");
-        ended.output
-    };
-    run(1, "emu pool device --mode fsdax --mount /mnt/pool");
-    run(1, "emu template --store /mnt/pool capture json-serde");
-    let ended = lab.node(0).run(["sync"], MINUTE).expect("an end");
-    assert!(ended.is_success(), "{ended:?}");
-    run(2, "emu pool device --mode fsdax --read-only --mount /mnt/pool");
-    // Both at once; the answer of each call is checked.
-    let attach = "emu template --store /mnt/pool attach json-serde --calls 5";
-    let first = lab.node(0).start(with_functions(&out, attach)).expect("a guest that lives");
-    let second = run(2, attach);
-    let first = ok(first).output;
-    for output in [&first, &second] {
-        assert_eq!(output.matches("reply_ms").count(), 5, "{output}");
-    }
-    for node in [1, 2] {
-        run(node, "emu template --store /mnt/pool verify");
-    }
-
-    let folder = "ls -d /mnt/pool/json-serde*";
-    let folder = lab.node(0).run(["sh", "-c", folder], MINUTE).expect("an end").output.trim().to_owned();
-    let serve = format!("emu pool serve --listen {POOL} --key {key} {folder}");
-    let mut daemon = lab.node(0).start(with_functions(&out, &serve)).expect("a guest that lives");
-    daemon.wait_for("serving on", 2 * MINUTE).expect("a daemon");
-    let serve = format!(
-        "emu serve --socket /run/pages --source rdma:{POOL},key={key} --source file --patience 2000 --metrics /run/metrics --records /run/records"
-    );
-    let _server = lab.node(1).start(with_functions(&out, &serve)).expect("a guest that lives");
-    thread::sleep(Duration::from_secs(2));
-    let attach = format!("{attach}0 --by fault --batch 1 --server /run/pages");
-    let mut function = lab.node(1).start(with_functions(&out, &attach)).expect("a guest that lives");
-    function.wait_for("attached_ms", 2 * MINUTE).expect("a function");
-    daemon.signal(libc::SIGKILL).expect("a guest that lives");
-    let ended = function.wait(2 * MINUTE).expect("an end");
-    assert!(ended.is_success() && ended.output.matches("reply_ms").count() == 50, "{ended:?}");
-    let metrics = lab.node(1).run(["sh", "-c", "sleep 2; cat /run/metrics"], MINUTE).expect("an end").output;
-    for source in [format!("rdma {POOL}"), "file".to_owned()] {
-        let line = metrics.lines().find(|line| {
-            line.starts_with("trenvx_pager_source_pages") && line.contains(&format!("source=\"{source}\""))
-        });
-        let pages = line.and_then(|line| line.rsplit(' ').next()).and_then(|count| count.parse::<f64>().ok());
-        assert!(pages.is_some_and(|pages| pages > 0.0), "{source}: {metrics}");
-    }
 }
 
 /// Process numbers of guests of the lab of `owner`.

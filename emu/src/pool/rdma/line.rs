@@ -450,7 +450,7 @@ mod tests {
     #[test]
     fn reads_land_beside_each_other_and_never_on_each_other() {
         let mut under: Vec<Under> = Vec::new();
-        let mut add = |under: &mut Vec<Under>, count| {
+        let add = |under: &mut Vec<Under>, count| {
             let (place, at) = gap(under, count)?;
             under.insert(place, Under { serial: 0, token: 0, at, count });
             Some(at)
