@@ -8,19 +8,17 @@
 //! # What makes it fast, what was tried, what is missing
 //!
 //! `trenvx bench sim` measures it. The job of these figures is ten million invocations on 1,000 nodes
-//! under `faasd`; instructions, simulated first-level cache misses and mispredicted branches are those
-//! that cachegrind counts for each invocation (the machine has no performance counters), times move by a
-//! fifth with the machine's other work.
+//! under `faasd`, held in memory; goal: 8 million a second, 125 ns. Times move by a fifth with the machine's
+//! other work; the machine has no performance counters, so instructions are cachegrind's.
 //!
 //! | step | ns | what |
 //! |---|---|---|
 //! | before | 173 | arrivals merged with the queue, a lane for timers in order, keys of 16 bytes in a 4-ary heap whose four children are a cache line, processors without virtual time until they are overloaded, records put off and entered many at a time |
-//! | neighbours | 153 | what a use of a sandbox touches beside it: lists by group and node are made when first asked for (`platform`'s `control/lists.rs`), places on a processor are a table instead of a list through the jobs, half a line for each function (`costs::Brief`) instead of four |
-//! | one entry | (with it) | a warm start that is nothing but service is entered once, and counted in its six counts and distributions at the end (`platform`'s `recorder.rs`) |
-//! | straight on | NS_NOW | an arrival and an end know their function of the control plane where they are called; what nearly all invocations do is inlined, what few do is not |
+//! | neighbours | 149 to 160 | what a use of a sandbox touches beside it: lists by group and node are made when first asked for (`platform`'s `control/lists.rs`), places on a processor are a table instead of a list through the jobs, half a line for each function (`costs::Brief`) instead of four; a warm start that is nothing but service is entered once, and counted in its six counts and distributions at the end (`platform`'s `recorder.rs`). About 2,040 instructions. The goal was missed by 16 to 22 % |
+//! | straight on | not measured alone on the machine | an arrival and an end know their function of the control plane where they are called; what nearly all invocations do is inlined, what few do is not. Beside other work 0.25 to 0.28 of the bare loop's rate, where the step before made 0.25 to 0.27 |
 //!
-//! It is bound by instructions, about three in a cycle, not by memory: what is left is spread over the
-//! whole way of an invocation, the queue's heap being the largest part (a quarter). Tried and left out:
+//! It seems bound by instructions rather than by memory: what is left is spread over the whole way of an
+//! invocation, the queue being the largest part (a quarter of the samples of a profile). Tried and left out:
 //! - link-time optimisation of the whole program in one unit: slower than `thin` in four;
 //! - huge pages for slabs and histograms: no difference;
 //! - a heap of eight children instead of four: published measurements have it slower below 10^4 pending
