@@ -28,8 +28,11 @@ const PUBLISHED_MEMORY: &str = "up to 61 % lower than E2B (TrEnv-X abstract); Bl
     37 %, Shop assistant 54 %, Blog summary 35 %, Game design 61 % (TrEnv-X README, memory.png, read off the picture, \
     200 agents of one kind)";
 
+/// Picks a part of a peak.
+type PartOfPeak = fn(&Sample) -> u64;
+
 /// The parts of a peak, in the order of a bar.
-const PARTS: [(&str, fn(&Sample) -> u64); 3] = [
+const PARTS: [(&str, PartOfPeak); 3] = [
     ("agents, guests and VMMs", |sample| sample.agents_bytes),
     ("page cache of the guests' root", |sample| sample.cache_bytes),
     ("browsers", |sample| sample.browsers_bytes),

@@ -433,7 +433,7 @@ struct Growth {
     guests: i64,
     /// The host's page cache of the file.
     host: i64,
-    /// The host's page cache of the rest of the root image: what it has read around the file and the agent.
+    /// The host's page cache of the rest of the root image: what it has read around what was read, and the agent.
     ahead: i64,
     /// What belongs to the VMMs alone, guest memory among it.
     own: i64,
@@ -494,7 +494,7 @@ impl Caches {
                 account::cached_bytes(&root, part)
                     .map_err(Error::at("ask for the page cache of the root image"))
             };
-            sum.host = cached(Some((about.data_at, about.data_bytes)))? as i64;
+            sum.host = cached(Some((about.data_at, bytes)))? as i64;
             sum.ahead = cached(None)? as i64 - sum.host;
             Ok(sum)
         };
