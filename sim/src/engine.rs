@@ -143,7 +143,9 @@ where
         let sums = sums.reduce(Sums::merge);
         (records, sums)
     };
-    let played: Vec<(Vec<(u32, CellRecord)>, Option<Sums>)> =
+    // What each thread has played.
+    type Share = (Vec<(u32, CellRecord)>, Option<Sums>);
+    let played: Vec<Share> =
         (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).map(worker).collect();
     let (records, sums): (Vec<_>, Vec<_>) = played.into_iter().unzip();
     let mut records: Vec<_> = records.into_iter().flatten().collect();
