@@ -47,7 +47,6 @@ impl House {
         let folder = root.path().to_owned();
         synthetic(&folder.join("template"), PAGES, 1).expect("a template");
         synthetic(&folder.join("other"), 512, 2).expect("a template");
-        synthetic(&folder.join("third"), PAGES, 3).expect("a template");
         fs::write(folder.join("key"), "00112233445566778899aabbccddeeff").expect("a key");
         fs::write(folder.join("wrong-key"), "00112233445566778899aabbccddeef0").expect("a key");
         let program = Path::new(env!("CARGO_BIN_EXE_trenvx"));
@@ -165,14 +164,10 @@ fn pages_come_right_from_cxl_and_rdma_whatever_fails() {
     done("hostile client");
     processes_are_served_by_rdma(&house);
     done("page faults by RDMA");
-    hot_pages_are_brought_back_to_cxl_memory(&house);
-    done("hot pages on CXL, cold ones by RDMA");
     processes_get_their_pages_through_failures(&house);
     done("page faults with new keys, failing queue pairs, link down");
     processes_go_on_without_the_pool_or_end_with_a_reason(&house);
     done("page faults without a pool");
-    a_page_that_was_overwritten_in_the_pool_is_never_used(&house);
-    done("page faults from an overwritten pool");
     readers_survive_what_can_be_survived(&house);
     done("new keys, failing queue pairs, link down");
     readers_of_a_dead_pool_end_with_a_named_error(&house);
@@ -414,26 +409,6 @@ fn processes_are_served_by_rdma(house: &House) {
     house.pool(2, READ);
 }
 
-fn hot_pages_are_brought_back_to_cxl_memory(house: &House) {
-    let daemon = house.serve("");
-    // Guest 1 writes to the CXL file system; the other reads it only. Half of the pages find room.
-    let touch = format!(
-        "touch --source near:/mnt/pool,mib=3 --source rdma:{POOL},key={} --source file --times 10000 {PATIENT} @template",
-        house.path("key")
-    );
-    let mut visits = Visits { job: house.start(1, &touch), seen: 0 };
-    let visit = visits.next();
-    assert_eq!((visit.count("near", "pages"), visit.count("rdma", "pages")), (0, PRESENT), "{}", visit.0);
-    let room = (3 << 20) / 4096;
-    let visit = visits.until("hot pages come from CXL", |visit| visit.count("near", "pages") == room);
-    assert!(visits.seen > 4, "{} uses", visits.seen - 1);
-    assert_eq!(visit.count("rdma", "pages"), PRESENT - room, "{}", visit.0);
-    // The cold ones come from the file when the pool is gone; the hot ones are where they were.
-    daemon.signal(libc::SIGKILL).expect("a guest that lives");
-    let visit = visits.until("the pool is gone", |visit| visit.count("rdma", "pages") == 0);
-    assert_eq!((visit.count("near", "pages"), visit.count("file", "pages")), (room, PRESENT - room));
-}
-
 fn processes_get_their_pages_through_failures(house: &House) {
     let daemon = house.serve("");
     let failing = format!("touch --source rdma:{POOL},key={},fail-every=40 ", house.path("key"));
@@ -500,34 +475,6 @@ fn processes_go_on_without_the_pool_or_end_with_a_reason(house: &House) {
         &format!("touch --source rdma:{POOL},key={wrong} {PATIENT} @template"),
         "has another key",
     );
-}
-
-fn a_page_that_was_overwritten_in_the_pool_is_never_used(house: &House) {
-    // The pool is the CXL device, where it lies; guest 2 may change what is on it.
-    let serve = format!("serve --listen {POOL} --key @key --device /dev/dax0.0");
-    let mut daemon = house.start(1, &serve);
-    daemon.wait_for("serving on", MINUTE).expect("a daemon");
-    let mut alone = Visits { job: house.start(1, &house.touch("--times 10000")), seen: 0 };
-    alone.next();
-    let mut with_file = Visits::start(house, "--source file");
-    let listed = house.pool(2, "list --device /dev/dax0.0");
-    for name in listed.lines().filter_map(|line| line.split_whitespace().next()) {
-        house.pool(2, &format!("remove --device /dev/dax0.0 {name}"));
-    }
-    house.pool(2, "fill --device /dev/dax0.0 --name intruder @third");
-    with_file.until("wrong pages come", |visit| visit.count("rdma", "wrong_pages") > 0);
-    with_file.until("all come from the file", |visit| visit.count("file", "pages") == PRESENT);
-    let ended = alone.job.wait(MINUTE).expect("an end");
-    assert!(
-        !ended.is_success() && ended.errors.contains("another hash than the template's table"),
-        "{ended:?}"
-    );
-    drop(with_file);
-    house.refused(2, &house.touch(""), "no such template");
-    // Put elsewhere, it is found again.
-    house.pool(1, "fill --device /dev/dax0.0 --name back @template");
-    let visit = &house.touched("")[0];
-    assert_eq!(visit.count("rdma", "pages"), PRESENT, "{}", visit.0);
 }
 
 fn a_pool_survives_a_guest_that_dies_while_it_reads(house: &House) {
