@@ -143,9 +143,7 @@ where
         let sums = sums.reduce(Sums::merge);
         (records, sums)
     };
-    // What each thread has played.
-    type Share = (Vec<(u32, CellRecord)>, Option<Sums>);
-    let played: Vec<Share> =
+    let played: Vec<(Numbered, Option<Sums>)> =
         (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).map(worker).collect();
     let (records, sums): (Vec<_>, Vec<_>) = played.into_iter().unzip();
     let mut records: Vec<_> = records.into_iter().flatten().collect();
@@ -153,6 +151,9 @@ where
     let records = records.into_iter().map(|(_, record)| record).collect();
     layout.record(spec, play.functions, records, add_up(sums.into_iter().flatten()))
 }
+
+/// Records of cells, each with the cell's number.
+type Numbered = Vec<(u32, CellRecord)>;
 
 fn finish(cells: Vec<Cell>) -> (Vec<CellRecord>, Sums) {
     let mut records = Vec::with_capacity(cells.len());
