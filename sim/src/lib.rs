@@ -8,14 +8,14 @@
 //! # What makes it fast, what was tried, what is missing
 //!
 //! `trenvx bench sim` measures it. The job of these figures is ten million invocations on 1,000 nodes
-//! under `faasd`, held in memory; goal: 8 million a second, 125 ns. Times move by a fifth with the machine's
+//! under `faasd`, held in memory (in the last row drawn in blocks); goal: 8 million a second, 125 ns. Times move by a fifth with the machine's
 //! other work; the machine has no performance counters, so instructions are cachegrind's.
 //!
 //! | step | ns | what |
 //! |---|---|---|
 //! | before | 173 | arrivals merged with the queue, a lane for timers in order, keys of 16 bytes in a 4-ary heap whose four children are a cache line, processors without virtual time until they are overloaded, records put off and entered many at a time |
 //! | neighbours | 149 to 160 | what a use of a sandbox touches beside it: lists by group and node are made when first asked for (`platform`'s `control/lists.rs`), places on a processor are a table instead of a list through the jobs, half a line for each function (`costs::Brief`) instead of four; a warm start that is nothing but service is entered once, and counted in its six counts and distributions at the end (`platform`'s `recorder.rs`). About 2,040 instructions. The goal was missed by 16 to 22 % |
-//! | straight on | not measured alone on the machine | an arrival and an end know their function of the control plane where they are called; what nearly all invocations do is inlined, what few do is not. Beside other work 0.25 to 0.28 of the bare loop's rate, where the step before made 0.25 to 0.27 |
+//! | straight on | 140 | an arrival and an end know their function of the control plane where they are called; what nearly all invocations do is inlined, what few do is not. 0.31 of the bare loop's rate. The goal is missed by 11 % |
 //!
 //! It seems bound by instructions rather than by memory: what is left is spread over the whole way of an
 //! invocation, the queue being the largest part (a quarter of the samples of a profile). Tried and left out:
