@@ -111,7 +111,7 @@ fn a_claim_about_a_measurement_is_typed() {
     let expected = of(&share).unwrap().measured.unwrap();
     assert!(matches!(expected.expectation, OfRows::Share { of, .. } if of == ["all"]));
     for (from, to, part) in [
-        ("\"2 ms\"", "2", "write a duration"),
+        ("\"2 ms\"", "2", "write a unit"),
         ("unit = \"ms\"", "unit = \"hours\"", "\"hours\" is not known"),
         ("metric = \"start\", ", "", "the key \"metric\" is missing"),
         ("value = \"p99\"", "value = \"p90\"", "\"p90\" is not known: did you mean \"p99\"?"),

@@ -36,8 +36,8 @@ pub struct Books {
     pub looks: u64,
     /// How cgroups look from now on.
     pub cgroups_look: u64,
-    /// What cgroups hold from now on, bytes.
-    pub memory_held_bytes: u64,
+    /// What cgroups hold of files in memory from now on, bytes.
+    pub memory_shared_bytes: u64,
     next_pid: i32,
 }
 
@@ -78,7 +78,7 @@ impl Kernel for Fake {
 
     fn usage(&self, _: &Cgroup) -> io::Result<Usage> {
         self.call("usage")
-            .map(|books| Usage { memory_held_bytes: books.memory_held_bytes, ..Usage::default() })
+            .map(|books| Usage { memory_shared_bytes: books.memory_shared_bytes, ..Usage::default() })
     }
 
     fn look(&self, _: &Cgroup, _: &Limits) -> io::Result<u64> {

@@ -176,9 +176,10 @@ pub struct Init {
 pub struct Usage {
     /// In use now, bytes.
     pub memory_bytes: u64,
-    /// Of that, memory of processes and of files that lie in memory: it goes when they go. (Cached pages of other files stay
-    /// until somebody needs the room.)
-    pub memory_held_bytes: u64,
+    /// Of that, memory of processes: it goes when they go. (Cached pages of files stay until somebody needs the room.)
+    pub memory_anonymous_bytes: u64,
+    /// Of that, pages of files that lie in memory, first touched here: they go with their file.
+    pub memory_shared_bytes: u64,
     /// Most that was in use since counters were reset, bytes; 0 where the kernel does not tell.
     pub memory_peak_bytes: u64,
     /// Processes killed because the memory limit was met, since the cgroup was made.

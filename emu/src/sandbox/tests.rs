@@ -150,10 +150,20 @@ fn a_cgroup_that_looks_otherwise_keeps_a_sandbox_from_the_pool() {
 fn memory_that_is_still_held_keeps_a_sandbox_from_the_pool() {
     let (kernel, manager) = manager(Mode::Repurpose);
     let sandbox = manager.create(&program()).unwrap();
-    kernel.books().memory_held_bytes = 64 << 20;
+    kernel.books().memory_shared_bytes = 64 << 20;
     let error = manager.vacate(sandbox).unwrap_err();
     assert!(error.to_string().contains("not clean (memory)"), "{error}");
     assert_eq!(manager.statistics().unclean[&Part::Memory], 1);
+}
+
+#[test]
+fn a_file_in_memory_that_programs_are_lent_is_not_held_against_them() {
+    let kernel = Fake::default();
+    let config = Config { ready: 0, lends_memory: true, ..Config::new(Mode::Repurpose) };
+    let manager = Manager::on(config, Box::new(kernel.clone()));
+    let sandbox = manager.create(&program()).unwrap();
+    kernel.books().memory_shared_bytes = 64 << 20;
+    assert!(manager.vacate(sandbox).is_ok());
 }
 
 /// The first look at a cgroup comes with the list of its members, which an init keeps.

@@ -15,7 +15,7 @@ use super::machine::{Origin, descriptor};
 use super::template::Template;
 use super::{Accelerator, Error, Image, Machine, RootDevice, launch, memory};
 use crate::pager::working_set::WorkingSet;
-use crate::sandbox::{Birth, Config, Manager, Mode, Pool, Program, Sandbox, Tenant};
+use crate::sandbox::{self, Birth, Config, Manager, Mode, Pool, Program, Sandbox, Tenant};
 
 /// How long a clone may take to load the state of its devices and to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -159,7 +159,7 @@ impl Host {
         launcher: Option<PathBuf>,
     ) -> Result<Self, Error> {
         let (mode, birth) = method.sandboxes();
-        let mut config = Config { birth, ..Config::new(mode) };
+        let mut config = Config { birth, lends_memory: true, ..Config::new(mode) };
         if let Some(launcher) = launcher {
             config.launcher = launcher;
         }
@@ -369,8 +369,12 @@ impl Host {
     pub fn end_served(&self, vm: Vm) -> Result<Option<Served>, Error> {
         let (sandbox, pages) = vm.into_sandbox();
         if self.method.repurposes() {
-            let vacated = self.manager.vacate(sandbox)?;
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).put(OWN, vacated);
+            match self.manager.vacate(sandbox) {
+                Ok(vacated) => self.idle.lock().unwrap_or_else(PoisonError::into_inner).put(OWN, vacated),
+                // Destroyed and counted: the VM has ended all the same.
+                Err(sandbox::Error::Unclean { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         } else {
             self.manager.destroy_now(sandbox)?;
         }

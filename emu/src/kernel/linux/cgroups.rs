@@ -250,10 +250,10 @@ impl Cgroups {
                 usage.memory_bytes = number(&folder, "memory.usage_in_bytes")?;
                 usage.memory_peak_bytes = number(&folder, "memory.max_usage_in_bytes")?;
             }
-            let held: &[&str] = if unified { &["anon ", "shmem "] } else { &["rss ", "shmem "] };
             let stat = fs::read_to_string(folder.join("memory.stat"))?;
-            let of = |line: &str| held.iter().find_map(|key| line.strip_prefix(key)?.parse::<u64>().ok());
-            usage.memory_held_bytes = stat.lines().filter_map(of).sum();
+            let of = |key: &str| stat.lines().find_map(|line| line.strip_prefix(key)?.parse::<u64>().ok());
+            usage.memory_anonymous_bytes = of(if unified { "anon " } else { "rss " }).unwrap_or(0);
+            usage.memory_shared_bytes = of("shmem ").unwrap_or(0);
         }
         if let Some((folder, _)) = self.folder("pids", cgroup.number) {
             usage.pids = number(&folder, "pids.current")?;

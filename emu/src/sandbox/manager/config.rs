@@ -91,6 +91,9 @@ pub struct Config {
     /// How long an order inside a sandbox may take before the sandbox is given up: far more than any needs, so that a
     /// machine that hardly comes to run does not lose its sandboxes.
     pub patience: Duration,
+    /// Programs are lent files in memory that outlive them, such as a template of guest memory: its pages stay charged to
+    /// the sandbox that touches them first, and are not held against it.
+    pub lends_memory: bool,
     /// Resets to leave out, for suites.
     pub without: Vec<Reset>,
 }
@@ -107,6 +110,7 @@ impl Config {
             network: true,
             ready: 2,
             patience: Duration::from_secs(60),
+            lends_memory: false,
             without: Vec::new(),
         }
     }

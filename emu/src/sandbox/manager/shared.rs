@@ -257,7 +257,9 @@ impl Shared {
     fn judge_memory(&self, sandbox: &Sandbox) -> Result<(), Error> {
         let end = Instant::now() + MEMORY_GOES;
         loop {
-            let held = sandbox.usage()?.memory_held_bytes;
+            let usage = sandbox.usage()?;
+            let shared = if self.config.lends_memory { 0 } else { usage.memory_shared_bytes };
+            let held = usage.memory_anonymous_bytes + shared;
             if held <= MEMORY_OF_NONE {
                 return Ok(());
             }
