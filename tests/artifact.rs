@@ -185,7 +185,7 @@ fn too_large(command: &str) -> Option<&'static str> {
     if !command.starts_with("trenvx ") || is("trenvx emu ") {
         return Some("it sets up the machine, or needs root and what only some machines have");
     }
-    if is("--world emu") {
+    if is("--world emu") || is("trenvx validate") {
         return Some("real sandboxes need root and take minutes");
     }
     is("--tier full").then_some("millions of invocations take minutes in a build for tests")
