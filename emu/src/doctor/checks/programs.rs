@@ -14,7 +14,13 @@ pub(super) fn qemu(host: &Host) -> Finding {
 
 /// The batch system of many clusters.
 pub(super) fn slurm(host: &Host) -> Finding {
-    simple(host, &["sbatch"], "Slurm", "slurm-client")
+    let Some(program) = host.program(&["sbatch"]) else {
+        return Finding::missing("not installed", install("Slurm", "slurm-client"));
+    };
+    // Without a configuration, only the daemons say their version.
+    let daemon = || version(host, &host.program(&["slurmctld", "slurmd"])?, &["-V"]);
+    let version = version(host, &program, &["--version"]).or_else(daemon);
+    Finding::ok(version.unwrap_or_else(|| "installed, without a configuration".to_owned()))
 }
 
 /// The runner of one command on many hosts. Another program has the same name.
