@@ -17,6 +17,13 @@ struct Cell {
     n: u64,
 }
 
+impl Cell {
+    fn times(self, scale: f64) -> Self {
+        let interval = self.interval.map(|(low, high)| (low * scale, high * scale));
+        Self { value: self.value * scale, interval, ..self }
+    }
+}
+
 /// Judges a claim about a measurement.
 pub(super) fn judge(claim: &Claim, expected: &Expected, evidence: &Evidence<'_>) -> Judged {
     let judged =
@@ -82,10 +89,15 @@ fn measure(expected: &Expected, of: &Measurement) -> Result<Vec<(Measured, Range
         }
         Expectation::Bound { subjects, take, range } => {
             let unit = expected.unit.text();
+            // Shares are judged, and told in percent.
+            let scale = if expected.unit == Unit::Percent { 0.01 } else { 1.0 };
             let cells = each(expected, of, &panels, subjects, |panel, subject| {
-                Ok((cell(expected, of, panel, subject, &expected.parts)?, what(subject, panel)))
+                let cell = cell(expected, of, panel, subject, &expected.parts)?;
+                Ok((cell.times(scale), what(subject, panel)))
             })?;
-            found.extend(judged_each(*take, cells, unit, *range)?);
+            let of_share = |end: Option<f64>| end.map(|end| end * scale);
+            let range = Range { at_least: of_share(range.at_least), at_most: of_share(range.at_most) };
+            found.extend(judged_each(*take, cells, unit, range)?);
         }
         Expectation::Share { subjects, of: whole, take, range } => {
             let cells = each(expected, of, &panels, subjects, |panel, subject| {
@@ -385,6 +397,17 @@ mod tests {
         let judged = verdict(&exact, &measurement(rows(3.0)));
         assert_eq!((judged.verdict, judged.measured[0].estimate.value), (Verdict::Pass, 0.75));
         assert_eq!(verdict(&exact, &measurement(rows(99.0))).verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn percents_are_told_as_percents() {
+        let range = Range { at_least: Some(24.0), at_most: Some(90.0) };
+        let bound = Expectation::Bound { subjects: Vec::new(), take: None, range };
+        let expected = Expected { unit: Unit::Percent, enough: Some(1), ..expected(bound) };
+        let rows = vec![MeasuredRow { unit: "%".into(), ..row("crypto", "", 42.8, 0.0) }];
+        let judged = verdict(&expected, &measurement(rows));
+        assert_eq!(judged.verdict, Verdict::Pass, "{judged:?}");
+        assert!(judged.measured[0].text().starts_with("42.8\u{a0}%"), "{}", judged.measured[0].text());
     }
 
     #[test]
