@@ -3,7 +3,7 @@
 //! On the reference machine (`figures/reference/epyc-2-cores/bench-sandbox.txt`) one start at a time is 15.9 times quicker
 //! than a new one and takes 0.87 ms; 16 at a time it is 6.2 times quicker. The old function's end, the message to the init
 //! and the clone of the new process take 0.15 to 0.2 ms each. A look at the network namespace makes its dumps only when the
-//! kernel has announced a change, which saved 0.2 ms. What an init does after its answer is waited for between starts and
+//! kernel has announced a change; before this and other changes a start took 1.05 ms. What an init does after its answer is waited for between starts and
 //! timed apart. Most of a new start is its move into cgroups of version 1 (10 of 14 ms), so the ratio depends on it.
 
 use super::{Row, Way};
