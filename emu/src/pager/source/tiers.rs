@@ -67,8 +67,13 @@ impl Tiers {
         if !self.partial {
             return count;
         }
-        let held = self.tiers.iter().map(|tier| tier.source.holds(first, count));
-        held.into_iter().find(|held| *held > 0).unwrap_or(count)
+        let held = |tier: &Tier| tier.source.holds(first, count);
+        let Some(place) = self.tiers.iter().position(|tier| held(tier) > 0) else { return count };
+        // Up to the first page that one before it holds.
+        let nearer =
+            |at: &usize| self.tiers[..place].iter().any(|tier| tier.source.holds(first + *at as u64, 1) > 0);
+        let most = held(&self.tiers[place]);
+        (1..most).find(nearer).unwrap_or(most)
     }
 
     /// Gives pages that a source has delivered to those before it.
