@@ -140,13 +140,7 @@ fn agents_in_microvms_go_on_when_one_ends_and_when_their_model_does() {
     let lab = Lab::start(settings).unwrap();
     let report = std::thread::scope(|scope| {
         let running = scope.spawn(|| lab.run().unwrap());
-        // Once the model was asked, it ends; what asks meanwhile asks again.
-        while lab.llm().log().is_empty() && !running.is_finished() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        lab.llm().stop();
-        std::thread::sleep(Duration::from_millis(300));
-        lab.restart_llm().unwrap();
+        common::restart_model(&lab, &running);
         // What hangs is alone at last: its VMM is killed.
         let mut left = vmms();
         while left.len() > 1 && !running.is_finished() {

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{agents, kill, no_agents, no_browser};
+use common::{agents, kill, no_agents, no_browser, restart_model};
 use emu::agents::Manifest;
 use emu::agents::harness::{Lab, Settings};
 use emu::agents::report::{Report, Row};
@@ -153,12 +153,7 @@ fn a_model_that_is_killed_and_started_again_is_asked_again() {
     let lab = Lab::start(settings(&["blackjack", "map-reduce"], 4, 50.0)).unwrap();
     let report = std::thread::scope(|scope| {
         let running = scope.spawn(|| lab.run().unwrap());
-        while lab.llm().log().is_empty() && !running.is_finished() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        lab.llm().stop();
-        std::thread::sleep(Duration::from_millis(300));
-        lab.restart_llm().unwrap();
+        restart_model(&lab, &running);
         running.join().unwrap()
     });
     assert_eq!(outcomes(&report), ["right"; 4], "{}", report.table());

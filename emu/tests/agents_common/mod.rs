@@ -5,8 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
+use std::time::Duration;
 
 use emu::agents::browser::{Broker, Limits, Session, program};
+use emu::agents::harness::Lab;
 use emu::agents::http::ANY;
 use emu::agents::site::Site;
 use emu::agents::ward::Ward;
@@ -32,6 +35,16 @@ pub fn no_agents() -> bool {
 /// Whether the calling test must skip itself because browsers cannot run here.
 pub fn no_browser() -> bool {
     emu::doctor::skip_without(&["root", "cgroup2", "cgroup-kill", "python", "chromium"])
+}
+
+/// Ends the model once it was asked, and starts it again: what asks meanwhile asks again.
+pub fn restart_model<T>(lab: &Lab, running: &ScopedJoinHandle<'_, T>) {
+    while lab.llm().log().is_empty() && !running.is_finished() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    lab.llm().stop();
+    std::thread::sleep(Duration::from_millis(300));
+    lab.restart_llm().unwrap();
 }
 
 /// Kills processes that the test has started through a browser.
