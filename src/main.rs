@@ -13,6 +13,7 @@ mod config;
 mod doctor;
 mod emu;
 mod man;
+mod meant;
 mod measure;
 mod policies;
 mod report;

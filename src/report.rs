@@ -1,6 +1,7 @@
 //! `trenvx figure`, `claims` and `report`: everything that is recomputed from records.
 
 use crate::common::{Axes, Ended, Folders, TierArg};
+use crate::meant::Meant;
 use crate::measure;
 use crate::run::WorldArg;
 use anyhow::Context;
@@ -11,6 +12,7 @@ use figures::reference::{self, Cost, Reference};
 use figures::report::{DoctorRow, Measured, Warning, warnings_of};
 use figures::{Evidence, ExperimentData, FigureFile, Judged, Provenance, ReportInput, Section, Verdict};
 use platform::StartKind;
+use rayon::prelude::*;
 use runs::{Index, Manifest, Measurement, Store, StoreError, StoredRun};
 use std::path::{Path, PathBuf};
 use traces::Bytes;
@@ -18,7 +20,7 @@ use traces::Bytes;
 /// Which experiments are meant.
 #[derive(Clone, Debug, Args)]
 pub struct Which {
-    /// Names (`e04`) or files of experiments; none or `all`: every shipped one.
+    /// Names (`e04`) or files of experiments (for `claims`, of claims, too); none or `all`: every shipped one.
     experiments: Vec<String>,
     /// The tier they were run at.
     #[arg(long, value_enum, default_value_t = TierArg::Kick)]
@@ -152,6 +154,7 @@ impl Loaded {
             total: Cost {
                 experiment: experiment.id.clone(),
                 tier: experiment.tier.name().to_owned(),
+                world: world.name().to_owned(),
                 ..Cost::default()
             },
             experiment,
@@ -167,6 +170,7 @@ impl Loaded {
     fn measurement(&mut self, folders: &Folders) -> anyhow::Result<()> {
         let experiment = &self.experiment;
         self.measured = Measurement::load(&folders.out, experiment)?;
+        self.total.wall_s = self.measured.as_ref().map_or(0.0, |measured| measured.wall_s);
         if self.measured.is_none() {
             let failed =
                 Measurement::failure(&folders.out, experiment).map(|why| format!("it failed: {why}"));
@@ -180,12 +184,16 @@ impl Loaded {
         match Index::load(&folders.out, &self.experiment, self.world.name()) {
             Ok(index) => {
                 let store = Store::open(&folders.out)?;
-                for indexed in index.runs {
-                    let run = store.load(&indexed.key)?;
-                    self.data.add_as(&indexed.label, &run);
-                    self.cost.push(cost_of(&indexed.label, &run));
-                    add(&mut self.total, &run.manifest, store.bytes(&indexed.key));
-                    self.manifest = Some(run.manifest);
+                // A few at a time: a run is large before it is reduced.
+                for few in index.runs.chunks(rayon::current_num_threads()) {
+                    let read: Vec<_> = few.par_iter().map(|indexed| store.load(&indexed.key)).collect();
+                    for (indexed, run) in few.iter().zip(read) {
+                        let run = run?;
+                        self.data.add_as(&indexed.label, &run);
+                        self.cost.push(cost_of(&indexed.label, &run));
+                        add(&mut self.total, &run.manifest, store.bytes(&indexed.key));
+                        self.manifest = Some(run.manifest);
+                    }
                 }
             }
             Err(StoreError::Missing { .. }) => {}
@@ -228,8 +236,7 @@ impl Loaded {
             return Ok(figures::measured::render(measured, &folder, &provenance)?);
         }
         let drawn = figures::render(&self.data, &folder, &provenance)?;
-        let summary = figures::summary::summarise(&self.data).to_csv("summary")?;
-        figures::files::write(&folder.join("summary.csv"), &summary)?;
+        figures::summary::write(&self.data, &folder.join("summary.csv"))?;
         figures::files::write(&folder.join("cost.csv"), &self.cost.to_csv("cost")?)?;
         Ok(drawn)
     }
@@ -306,7 +313,11 @@ fn png(_: &FigureFile) -> anyhow::Result<PathBuf> {
 
 /// Judges and prints the verdicts.
 pub fn claims(folders: &Folders, args: &ClaimsArgs) -> anyhow::Result<()> {
-    let judged = judge(folders, &args.which.load(folders)?)?;
+    let meant = Meant::of(folders, &args.which.experiments)?;
+    let which = Which { experiments: meant.experiments.clone(), ..args.which.clone() };
+    // Claims that no experiment here can refute need nothing loaded.
+    let loaded = if which.experiments.is_empty() { Vec::new() } else { which.load(folders)? };
+    let judged = meant.shown(judge(folders, &loaded)?);
     print_verdicts(&judged);
     let failed = judged.iter().filter(|j| j.verdict == Verdict::Fail).count();
     if args.strict && failed > 0 {
@@ -317,12 +328,13 @@ pub fn claims(folders: &Folders, args: &ClaimsArgs) -> anyhow::Result<()> {
 
 /// Keeps this machine as a reference.
 pub fn keep(folders: &Folders, args: &ReferenceArgs) -> anyhow::Result<()> {
-    let is_simulated = |one: &Loaded| one.world == WorldKind::Sim && one.manifest.is_some();
-    let loaded: Vec<Loaded> = args.which.load(folders)?.into_iter().filter(is_simulated).collect();
-    let machine = loaded.iter().rev().find_map(|l| l.manifest.as_ref()).map_or_else(Vec::new, environment);
-    anyhow::ensure!(!loaded.is_empty(), "nothing was run that could be kept: trenvx reproduce all");
-    let data: Vec<&ExperimentData> = loaded.iter().map(|l| &l.data).collect();
-    let costs: Vec<Cost> = loaded.iter().map(|l| l.total.clone()).collect();
+    let loaded = args.which.load(folders)?;
+    let costs: Vec<Cost> = loaded.iter().filter(|one| one.is_there()).map(|one| one.total.clone()).collect();
+    let simulated: Vec<Loaded> =
+        loaded.into_iter().filter(|one| one.world == WorldKind::Sim && one.manifest.is_some()).collect();
+    let machine = simulated.iter().rev().find_map(|l| l.manifest.as_ref()).map_or_else(Vec::new, environment);
+    anyhow::ensure!(!simulated.is_empty(), "nothing was run that could be kept: trenvx reproduce all");
+    let data: Vec<&ExperimentData> = simulated.iter().map(|l| &l.data).collect();
     let folder = references(folders)?.join(figures::files::file_name(&args.name));
     reference::keep(&folder, &machine, &data, &costs)?;
     println!("{}", folder.display());
@@ -332,6 +344,14 @@ pub fn keep(folders: &Folders, args: &ReferenceArgs) -> anyhow::Result<()> {
 /// Draws, judges and writes the page.
 pub fn report(folders: &Folders, args: &ReportArgs) -> anyhow::Result<()> {
     let loaded = args.which.load(folders)?;
+    if loaded.iter().all(|one| !one.is_there()) {
+        let commands: Vec<&str> = loaded.iter().map(|one| one.command.as_str()).take(5).collect();
+        anyhow::bail!(
+            "{}: nothing was run that could be reported: {}",
+            folders.out.display(),
+            commands.join(", or ")
+        );
+    }
     let (path, _) = write(folders, &Page::of(&loaded, args.which.is_all()), &loaded)?;
     println!("{}", path.display());
     Ok(())

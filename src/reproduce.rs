@@ -1,11 +1,11 @@
 //! `trenvx reproduce`: run, draw, judge and report in one go. A rerun does only what is missing.
 
 use crate::common::{Ended, Folders};
+use crate::meant::Meant;
 use crate::run::{How, execute, execute_in, finish};
 use crate::{measure, report};
 use clap::{Args, ValueEnum};
 use configs::{Experiment, WorldKind};
-use figures::Judged;
 
 /// Run, draw, judge and report.
 #[derive(Debug, Args)]
@@ -37,8 +37,7 @@ pub fn run(folders: &Folders, args: &ReproduceArgs) -> anyhow::Result<()> {
     let meant = Meant::of(folders, &args.experiments)?;
     if meant.experiments.is_empty() {
         // Claims that no experiment here can refute.
-        let claims = meant.claims.as_deref().unwrap_or_default();
-        report::print_verdicts(&figures::judge::<figures::ExperimentData>(claims, &[]));
+        report::print_verdicts(&meant.shown(Vec::new()));
         return Ok(());
     }
     for name in &meant.experiments {
@@ -104,60 +103,4 @@ fn on_this_machine(folders: &Folders, experiment: &Experiment, how: &How) -> any
     let plan = folders.plan(experiment.clone().in_world(WorldKind::Emu));
     let outcome = execute_in(folders, &plan, how, WorldKind::Emu)?;
     Ok(finish(&plan, &outcome).is_ok())
-}
-
-/// What the words on the line stand for.
-struct Meant {
-    experiments: Vec<String>,
-    /// Claims whose verdicts are shown; `None` for those of the experiments.
-    claims: Option<Vec<figures::Claim>>,
-}
-
-impl Meant {
-    fn of(folders: &Folders, words: &[String]) -> anyhow::Result<Self> {
-        let claims = configs::claims::load(&folders.configs()?)?;
-        let named = |word: &String| claims.iter().find(|claim| claim.id == word.to_lowercase());
-        if words.is_empty()
-            || words.iter().any(|word| word == "all")
-            || !words.iter().any(|w| named(w).is_some())
-        {
-            return Ok(Self { experiments: folders.names(words)?, claims: None });
-        }
-        let mut meant = Self { experiments: Vec::new(), claims: None };
-        let mut shown: Vec<figures::Claim> = Vec::new();
-        for word in words {
-            let experiment = match named(word) {
-                Some(claim) => {
-                    shown.push(claim.clone());
-                    claim.experiment.clone()
-                }
-                None => {
-                    let id = word.split('-').next().unwrap_or(word);
-                    shown.extend(claims.iter().filter(|claim| claim.experiment == id).cloned());
-                    word.clone()
-                }
-            };
-            if !experiment.is_empty() && !meant.experiments.contains(&experiment) {
-                meant.experiments.push(experiment);
-            }
-        }
-        meant.claims = Some(shown);
-        Ok(meant)
-    }
-
-    /// Whether this machine is used for an experiment: for claims alone only if one is about what is measured.
-    fn is_measured(&self, experiment: &str) -> bool {
-        let of = |claim: &figures::Claim| claim.experiment == experiment && claim.measured.is_some();
-        self.claims.as_ref().is_none_or(|claims| claims.iter().any(of))
-    }
-
-    /// The verdicts that were asked for.
-    fn shown(&self, judged: Vec<Judged>) -> Vec<Judged> {
-        let Some(claims) = &self.claims else { return judged };
-        let of = |claim: &figures::Claim| judged.iter().find(|one| one.claim.id == claim.id).cloned();
-        let undecidable = |claim: &figures::Claim| {
-            figures::judge::<figures::ExperimentData>(std::slice::from_ref(claim), &[]).pop()
-        };
-        claims.iter().filter_map(|claim| of(claim).or_else(|| undecidable(claim))).collect()
-    }
 }

@@ -49,6 +49,29 @@ fn an_unknown_experiment_suggests_the_nearest() {
 }
 
 #[test]
+fn an_unknown_claim_is_told_with_those_there_are() {
+    for command in ["claims", "reproduce"] {
+        refused(&[], &[command, "c999"], &["c999: no such claim", "c01, c02", "g01"]);
+    }
+}
+
+#[test]
+fn a_report_of_nothing_tells_what_to_run() {
+    refused(
+        &[],
+        &["report", "e04", "--out", "nowhere"],
+        &["nowhere: nothing was run", "trenvx --out nowhere reproduce e04"],
+    );
+}
+
+#[test]
+fn a_folder_is_no_trace() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().to_str().expect("a plain name");
+    refused(&[], &["trace", "describe", path], &["is a folder", "name one of its files"]);
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_place() {
     let file = experiment("cluster.nodess = 2\n");
     refused(&[("x.toml", &file)], &["run", "x.toml"], &["x.toml:5:", "nodess", "nodes"]);

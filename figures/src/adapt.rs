@@ -2,7 +2,7 @@
 
 use crate::input::{ExperimentData, PointData, SeedRun, StandIn};
 use crate::reduce::RunSummary;
-use configs::{Experiment, Point};
+use configs::{Experiment, FigureKind, Point};
 use runs::{StoredRun, degraded};
 
 impl ExperimentData {
@@ -40,6 +40,14 @@ impl ExperimentData {
         let (stand_ins, warnings): (Vec<String>, Vec<String>) =
             reduced.warnings.drain(..).partition(|text| degraded(text).is_some());
         reduced.warnings = warnings;
+        // Most of a run's memory is what it used over time.
+        let shows = |kind| self.figures.iter().any(|figure| figure.kind == kind);
+        if !shows(FigureKind::MemoryOverTime) {
+            reduced.memory = Vec::new();
+        }
+        if !shows(FigureKind::CoresOverTime) {
+            reduced.cores = Vec::new();
+        }
         point.seeds.insert(at, SeedRun { seed, key, cpu_s: run.manifest.cpu_s, run: reduced });
         let system = point.system.clone();
         self.stand_in(&system, &stand_ins);

@@ -2,7 +2,7 @@
 //! that text and check cannot differ.
 
 use crate::claims::{Claim, Expectation, Judged, Verdict};
-use crate::reference::Reference;
+use crate::reference::{Cost, Reference};
 use std::fmt::Write;
 
 /// Where generated text begins in a document; the name of the table follows.
@@ -63,7 +63,8 @@ pub struct Listed {
 /// The experiments with what they cost on a reference machine: `[human-minutes + compute + disk]`.
 pub fn experiments_table(experiments: &[Listed], claims: &[Claim], reference: Option<&Reference>) -> String {
     let mut out = String::from(
-        "| Experiment | Paper | Claims | Command | Runs | Compute | Memory | Disk |\n|---|---|---|---|---|---|---|---|\n",
+        "| Experiment | Paper | Claims | Command | Simulating: kick | short | full | Memory | Disk | Measuring: kick | short |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for experiment in experiments {
         let about: Vec<&str> = claims
@@ -71,20 +72,22 @@ pub fn experiments_table(experiments: &[Listed], claims: &[Claim], reference: Op
             .filter(|claim| claim.experiment == experiment.id)
             .map(|claim| claim.id.as_str())
             .collect();
-        let costs = reference.into_iter().flat_map(|reference| &reference.costs);
-        let cost = costs.into_iter().find(|cost| cost.experiment == experiment.id && cost.tier == "kick");
-        let cost = cost.map_or_else(
-            || ["not measured".to_owned(), String::new(), String::new(), String::new()],
-            |cost| {
-                [
-                    cost.runs.to_string(),
-                    format!("{} s", crate::files::number((cost.wall_s * 10.0).round() / 10.0)),
-                    format!("{} MiB", crate::files::number(cost.peak_rss_mib)),
-                    format!("{} MiB", crate::files::number(cost.disk_mib)),
-                ]
-            },
-        );
-        let [runs, compute, memory, disk] = cost;
+        let cost = |world: &str, tier: &str| {
+            let of = |cost: &&Cost| {
+                (&*cost.experiment, &*cost.world, &*cost.tier) == (&experiment.id, world, tier)
+            };
+            reference.and_then(|reference| reference.costs.iter().find(of))
+        };
+        let simulating = |tier| {
+            cost("sim", tier).map_or_else(unknown, |cost| {
+                let runs = if cost.runs == 1 { "run" } else { "runs" };
+                format!("{}, {} {runs}", seconds(cost.wall_s), cost.runs)
+            })
+        };
+        let measuring = |tier| cost("emu", tier).map_or_else(unknown, |cost| seconds(cost.wall_s));
+        let mib = |of: fn(&Cost) -> f64| {
+            cost("sim", "kick").map_or_else(unknown, |cost| format!("{} MiB", crate::files::number(of(cost))))
+        };
         line(
             &mut out,
             &[
@@ -92,10 +95,13 @@ pub fn experiments_table(experiments: &[Listed], claims: &[Claim], reference: Op
                 experiment.paper.clone().unwrap_or_else(|| "beyond".to_owned()),
                 range(&about),
                 format!("`trenvx reproduce {}`", experiment.id),
-                runs,
-                compute,
-                memory,
-                disk,
+                simulating("kick"),
+                simulating("short"),
+                simulating("full"),
+                mib(|cost| cost.peak_rss_mib),
+                mib(|cost| cost.disk_mib),
+                measuring("kick"),
+                measuring("short"),
             ],
         );
     }
@@ -103,8 +109,9 @@ pub fn experiments_table(experiments: &[Listed], claims: &[Claim], reference: Op
         let of = |field: &str| reference.machine.get(field).map_or("unknown", String::as_str);
         let _ = writeln!(
             out,
-            "\nTier kick, measured by the tool on {} ({}, {} cores, Linux {}): the sum over the runs one after the other; the largest \
-             memory of the whole process. No experiment needs a person but to start it.",
+            "\nMeasured by the tool on {} ({}, {} cores, Linux {}). Simulating: the sum over the runs one after the \
+             other; memory of the whole process and disk at tier kick. Measuring: the real side, as a whole. –: there is \
+             no such side, or nobody measured it there. No experiment needs a person but to start it.",
             reference.name,
             of("cpu model"),
             of("cores"),
@@ -112,6 +119,19 @@ pub fn experiments_table(experiments: &[Listed], claims: &[Claim], reference: Op
         );
     }
     out
+}
+
+fn unknown() -> String {
+    "–".to_owned()
+}
+
+/// A time to plan by: tenths of seconds below ten, then seconds, then minutes.
+fn seconds(seconds: f64) -> String {
+    match seconds {
+        ..10.0 => format!("{seconds:.1} s"),
+        ..120.0 => format!("{seconds:.0} s"),
+        _ => format!("{:.0} min", seconds / 60.0),
+    }
 }
 
 /// `c17–c46` where names follow each other.

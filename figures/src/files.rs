@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use std::fs;
 use std::path::Path;
+use traces::atomic::AtomicFile;
 
 /// Rows for people and programs: what was drawn, or what was estimated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +39,46 @@ impl Table {
     }
 }
 
+/// A table that goes to a file row by row, and is there whole when it is finished, or not at all.
+pub struct TableFile {
+    name: String,
+    writer: csv::Writer<AtomicFile>,
+}
+
+impl TableFile {
+    /// Begins the table that will be at `path`. Folders are made.
+    ///
+    /// # Errors
+    /// [`Error`] if nothing can be written there.
+    pub fn create(path: &Path, columns: &[&str]) -> Result<Self> {
+        folder_of(path)?;
+        let name = path.display().to_string();
+        let mut table = Self { name, writer: csv::Writer::from_writer(AtomicFile::create(path)?) };
+        table.push(columns)?;
+        Ok(table)
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// [`Error`] if it cannot be written, or if it is not as long as the others.
+    pub fn push(&mut self, row: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Result<()> {
+        let failed = |source| Error::Table { table: self.name.clone(), source };
+        self.writer.write_record(row).map_err(failed)
+    }
+
+    /// Moves the table to its place.
+    ///
+    /// # Errors
+    /// [`Error`] if it cannot be written.
+    pub fn finish(self) -> Result<()> {
+        let Self { name, writer } = self;
+        let file =
+            writer.into_inner().map_err(|e| Error::Table { table: name, source: e.into_error().into() })?;
+        Ok(file.commit()?)
+    }
+}
+
 /// A number for a table: six significant digits, no exponent, no trailing zeros.
 pub fn number(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
@@ -56,10 +97,14 @@ pub fn optional(value: Option<f64>) -> String {
 
 /// Writes a file whole or not at all. Folders are made.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|source| Error::Folder { path: folder.to_owned(), source })?;
-    }
+    folder_of(path)?;
     Ok(traces::atomic::write_file(path, content)?)
+}
+
+/// Makes the folder that a file goes to.
+fn folder_of(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(folder).map_err(|source| Error::Folder { path: folder.to_owned(), source })
 }
 
 /// A name that is safe as a file name: letters, digits, `.`, `_`, `+` and `-`; all else becomes `-`.

@@ -4,7 +4,7 @@
 //! the same bytes. An experiment's runs are reduced as they are loaded ([`ExperimentData::of`],
 //! [`ExperimentData::add_as`]), then
 //!
-//! * summarised in a long table ([`summary::summarise`]),
+//! * summarised in a long table ([`summary::write`]),
 //! * drawn ([`figure::render`]): SVG, the exact rows drawn, provenance,
 //! * or, where it measured without a workload, drawn from its rows ([`measured::render`]),
 //! * compared with claims ([`claims::judge`]),
@@ -22,6 +22,7 @@ pub mod files;
 pub mod input;
 pub mod measured;
 pub mod metric;
+mod packed;
 #[cfg(test)]
 mod pictures;
 #[cfg(feature = "png")]

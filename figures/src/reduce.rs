@@ -3,12 +3,14 @@
 
 use crate::estimate;
 use crate::metric::{LATENCIES, Metric, PERCENTILES, Statistic, percentile};
+use crate::packed::Packed;
 use crate::steady::Steadiness;
 use platform::memory::MemoryClass;
 use platform::records::{
     AgentRecord, Counters, Distribution, FunctionRecord, InvocationRecord, MemorySample, Outcome, RunRecord,
     StartKind, StartRecord,
 };
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use traces::Bytes;
 
@@ -21,11 +23,11 @@ pub const CORE_POINTS: usize = 120;
 /// A run, reduced.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunSummary {
-    functions: BTreeMap<String, FunctionSummary>,
+    /// By name.
+    functions: Vec<(Box<str>, FunctionSummary)>,
     latencies: [LatencySummary; 4],
-    end_to_end: Distribution,
     /// By start kind, then latency.
-    by_start: Vec<[Distribution; 4]>,
+    by_start: Vec<[Packed; 4]>,
     outcomes: [u64; Outcome::COUNT],
     starts: [u64; StartKind::COUNT],
     peak_local_gib: f64,
@@ -38,9 +40,9 @@ pub struct RunSummary {
     counters: Counters,
     cores_mean: Option<f64>,
     cores_peak: Option<f64>,
-    /// Node DRAM in use: `(seconds, GiB)`, burn-in included.
+    /// Node DRAM in use: `(seconds, GiB)`, burn-in included; empty where no figure shows it.
     pub memory: Vec<(f64, f64)>,
-    /// Cores in use: `(seconds, cores)`, burn-in included.
+    /// Cores in use: `(seconds, cores)`, burn-in included; empty where no figure shows it.
     pub cores: Vec<(f64, f64)>,
     /// End of the burn-in in seconds: last sample less the measured length.
     pub burn_in_s: f64,
@@ -54,7 +56,7 @@ struct FunctionSummary {
     startup: LatencySummary,
     outcomes: [u64; Outcome::COUNT],
     starts: [u64; StartKind::COUNT],
-    agent: Option<AgentRecord>,
+    agent: Option<Box<AgentRecord>>,
 }
 
 /// Percentiles and mean in milliseconds; `None` of no completed invocation.
@@ -87,8 +89,8 @@ impl RunSummary {
     /// Reduces a record. Quantiles over all functions are exact where every invocation was recorded
     /// else those of the histograms.
     pub fn of(record: &RunRecord) -> Self {
-        let by_start: Vec<[Distribution; 4]> = record.starts.iter().map(parts).collect();
-        let mut latencies = [0, 1, 2, 3].map(|l| LatencySummary::of(&merge(by_start.iter().map(|s| &s[l]))));
+        let mut latencies =
+            [0, 1, 2, 3].map(|l| LatencySummary::of(&merge(record.starts.iter().map(|s| parts(s)[l]))));
         refine(&mut latencies, record);
         let samples: Vec<(f64, f64)> = record
             .memory
@@ -100,12 +102,14 @@ impl RunSummary {
         let measured_s = record.memory.measured.as_secs_f64();
         let burn_in_s = (end - measured_s).max(0.0);
         let cores = cores(&record.memory.samples);
+        let mut functions: Vec<_> =
+            record.functions.iter().map(|f| (f.name.as_str().into(), function(f))).collect();
+        functions.sort_by(|a: &(Box<str>, _), b| a.0.cmp(&b.0));
         let measured_cores: Vec<Use> = cores.iter().filter(|c| c.from >= burn_in_s - 1e-9).copied().collect();
         Self {
-            functions: record.functions.iter().map(|f| (f.name.clone(), function(f))).collect(),
+            functions,
             latencies,
-            end_to_end: merge(by_start.iter().map(|s| &s[0])),
-            by_start,
+            by_start: record.starts.iter().map(|start| parts(start).map(Packed::of)).collect(),
             outcomes: sum(record.functions.iter().map(|f| f.outcomes)),
             starts: sum(record.functions.iter().map(|f| f.starts)),
             peak_local_gib: record.memory.peak_local.as_gib_f64(),
@@ -133,7 +137,7 @@ impl RunSummary {
         let latency = LATENCIES.iter().position(|&l| l == metric)?;
         let chosen = StartKind::ALL.into_iter().filter(|kind| starts.contains(kind));
         let parts = chosen.filter_map(|kind| self.by_start.get(kind as usize));
-        LatencySummary::of(&merge(parts.map(|s| &s[latency]))).value(statistic)
+        LatencySummary::of(&merge(parts.map(|s| s[latency].unpacked()))).value(statistic)
     }
 
     /// One value: over all invocations, or of one function. `None` where there is none (nothing
@@ -141,7 +145,7 @@ impl RunSummary {
     pub fn value(&self, metric: Metric, statistic: Statistic, function: Option<&str>) -> Option<f64> {
         let value = match function {
             None => self.overall(metric, statistic),
-            Some(name) => self.functions.get(name)?.value(metric, statistic),
+            Some(name) => self.function(name)?.value(metric, statistic),
         };
         value.filter(|v| v.is_finite())
     }
@@ -152,7 +156,7 @@ impl RunSummary {
         }
         match (metric, statistic) {
             (Metric::AgentCost, Statistic::Total) => {
-                cost(self.functions.values().filter_map(|f| f.agent.as_ref()))
+                cost(self.functions.iter().filter_map(|(_, f)| f.agent.as_deref()))
             }
             (Metric::Local, Statistic::Peak) => Some(self.peak_local_gib),
             (Metric::Local, Statistic::Mean) => self.mean_local_gib,
@@ -174,7 +178,12 @@ impl RunSummary {
 
     /// What the agents of a function asked for and cost, if it is one and any of them completed.
     pub fn agent(&self, function: &str) -> Option<&AgentRecord> {
-        self.functions.get(function)?.agent.as_ref().filter(|agent| agent.completed > 0)
+        self.function(function)?.agent.as_deref().filter(|agent| agent.completed > 0)
+    }
+
+    fn function(&self, name: &str) -> Option<&FunctionSummary> {
+        let at = self.functions.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        Some(&self.functions[at].1)
     }
 
     /// Average memory of some classes, GiB; `None` of an empty run.
@@ -194,7 +203,7 @@ impl RunSummary {
 
     /// Names of the functions, sorted.
     pub fn functions(&self) -> impl Iterator<Item = &str> {
-        self.functions.keys().map(String::as_str)
+        self.functions.iter().map(|(name, _)| &**name)
     }
 
     /// Completed measured invocations.
@@ -203,8 +212,8 @@ impl RunSummary {
     }
 
     /// End-to-end latencies of all completed invocations.
-    pub fn end_to_end(&self) -> &Distribution {
-        &self.end_to_end
+    pub fn end_to_end(&self) -> Distribution {
+        merge(self.by_start.iter().map(|start| start[0].unpacked()))
     }
 }
 
@@ -213,7 +222,7 @@ impl FunctionSummary {
         match (metric, statistic) {
             (Metric::EndToEnd, _) => self.end_to_end.value(statistic),
             (Metric::Startup, _) => self.startup.value(statistic),
-            (Metric::AgentCost, Statistic::Total) => cost(self.agent.iter()),
+            (Metric::AgentCost, Statistic::Total) => cost(self.agent.as_deref().into_iter()),
             (_, Statistic::Total) => counted(metric, &self.outcomes, &self.starts),
             _ => None,
         }
@@ -247,9 +256,9 @@ fn counted(
 }
 
 /// Distributions of a start kind in the order of [`LATENCIES`].
-fn parts(record: &StartRecord) -> [Distribution; 4] {
+fn parts(record: &StartRecord) -> [&Distribution; 4] {
     let StartRecord { queueing, startup, service, end_to_end } = record;
-    [end_to_end, startup, queueing, service].map(Clone::clone)
+    [end_to_end, startup, queueing, service]
 }
 
 fn function(record: &FunctionRecord) -> FunctionSummary {
@@ -258,7 +267,7 @@ fn function(record: &FunctionRecord) -> FunctionSummary {
         startup: LatencySummary::of(&record.startup),
         outcomes: record.outcomes,
         starts: record.starts,
-        agent: record.agent,
+        agent: record.agent.map(Box::new),
     }
 }
 
@@ -284,10 +293,11 @@ fn refine(latencies: &mut [LatencySummary; 4], record: &RunRecord) {
 }
 
 /// The distribution of all values of several distributions.
-pub fn merge<'a>(parts: impl Iterator<Item = &'a Distribution>) -> Distribution {
+pub fn merge(parts: impl Iterator<Item = impl Borrow<Distribution>>) -> Distribution {
     let mut buckets = BTreeMap::new();
     let mut sum_us = 0u64;
     for part in parts {
+        let part: &Distribution = part.borrow();
         sum_us = sum_us.saturating_add(part.sum_us);
         for &(value, n) in &part.buckets {
             *buckets.entry(value).or_insert(0) += n;

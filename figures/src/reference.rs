@@ -4,7 +4,7 @@
 //! ```text
 //! figures/reference/NAME/machine.csv      field,value: machine and build
 //! figures/reference/NAME/e04-kick.csv     one row per point, metric and statistic of `compare::FIRST`
-//! figures/reference/NAME/costs.csv        experiment,tier,runs,wall_s,cpu_s,peak_rss_mib,disk_mib
+//! figures/reference/NAME/costs.csv        experiment,tier,world,runs,wall_s,cpu_s,peak_rss_mib,disk_mib
 //! ```
 
 use crate::compare::FIRST;
@@ -34,13 +34,15 @@ pub struct Reference {
     pub costs: Vec<Cost>,
 }
 
-/// What an experiment cost: the sum over its runs, but for memory.
+/// What an experiment cost: the sum over its runs, but for memory. Of what measured a machine, only the time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Experiment.
     pub experiment: String,
     /// Its tier.
     pub tier: String,
+    /// `sim` or `emu`.
+    pub world: String,
     /// Runs.
     pub runs: usize,
     /// Time of all runs, one after the other, in seconds.
@@ -92,7 +94,8 @@ struct Row {
 }
 
 const COLUMNS: [&str; 8] = ["point", "metric", "statistic", "unit", "value", "low", "high", "n"];
-const COSTS: [&str; 7] = ["experiment", "tier", "runs", "wall_s", "cpu_s", "peak_rss_mib", "disk_mib"];
+const COSTS: [&str; 8] =
+    ["experiment", "tier", "world", "runs", "wall_s", "cpu_s", "peak_rss_mib", "disk_mib"];
 
 /// The small summary of an experiment.
 pub fn summary(data: &ExperimentData) -> Table {
@@ -121,7 +124,7 @@ fn file_of(experiment: &str, tier: &str) -> String {
 }
 
 /// Keeps a machine in a folder of its name: machine and build, experiments, what they cost. Experiments
-/// without runs are left out.
+/// without runs are left out. What was kept of other experiments, tiers and worlds stays.
 pub fn keep(
     folder: &Path,
     machine: &[(String, String)],
@@ -136,13 +139,20 @@ pub fn keep(
     for data in experiments.iter().filter(|data| data.points.iter().any(|point| !point.seeds.is_empty())) {
         files::write(&folder.join(file_of(&data.id, &data.tier)), &summary(data).to_csv(&data.id)?)?;
     }
+    let mut all: BTreeMap<[String; 3], Cost> = BTreeMap::new();
+    let path = folder.join("costs.csv");
+    let before = if path.is_file() { costs_of(&path)? } else { Vec::new() };
+    for cost in before.iter().chain(costs) {
+        all.insert([&cost.experiment, &cost.tier, &cost.world].map(Clone::clone), cost.clone());
+    }
     let mut table = Table::new(&COSTS);
-    for cost in costs {
-        let Cost { experiment, tier, runs, wall_s, cpu_s, peak_rss_mib, disk_mib } = cost;
+    for cost in all.values() {
+        let Cost { experiment, tier, world, runs, wall_s, cpu_s, peak_rss_mib, disk_mib } = cost;
         let rounded = |value: f64| number((value * 100.0).round() / 100.0);
         table.push([
             experiment.clone(),
             tier.clone(),
+            world.clone(),
             runs.to_string(),
             rounded(*wall_s),
             rounded(*cpu_s),
@@ -150,7 +160,25 @@ pub fn keep(
             number(disk_mib.ceil()),
         ]);
     }
-    files::write(&folder.join("costs.csv"), &table.to_csv("costs")?)
+    files::write(&path, &table.to_csv("costs")?)
+}
+
+fn costs_of(path: &Path) -> Result<Vec<Cost>> {
+    let costs = read(path)?.into_iter().filter_map(|row| {
+        let [experiment, tier, world, runs, wall_s, cpu_s, rss, disk] = <[String; 8]>::try_from(row).ok()?;
+        let value = |text: &str| text.parse().unwrap_or(0.0);
+        Some(Cost {
+            experiment,
+            tier,
+            world,
+            runs: runs.parse().ok()?,
+            wall_s: value(&wall_s),
+            cpu_s: value(&cpu_s),
+            peak_rss_mib: value(&rss),
+            disk_mib: value(&disk),
+        })
+    });
+    Ok(costs.collect())
 }
 
 impl Reference {
@@ -168,23 +196,10 @@ impl Reference {
             let [field, value] = <[String; 2]>::try_from(row).ok()?;
             Some((field, value))
         });
-        let costs = read(&folder.join("costs.csv"))?.into_iter().filter_map(|row| {
-            let [experiment, tier, runs, wall_s, cpu_s, rss, disk] = <[String; 7]>::try_from(row).ok()?;
-            let value = |text: &str| text.parse().unwrap_or(0.0);
-            Some(Cost {
-                experiment,
-                tier,
-                runs: runs.parse().ok()?,
-                wall_s: value(&wall_s),
-                cpu_s: value(&cpu_s),
-                peak_rss_mib: value(&rss),
-                disk_mib: value(&disk),
-            })
-        });
         Ok(Self {
             name: folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             machine: machine.collect(),
-            costs: costs.collect(),
+            costs: costs_of(&folder.join("costs.csv"))?,
             folder: folder.to_owned(),
         })
     }
@@ -295,11 +310,24 @@ mod tests {
     fn a_machine_that_was_kept_is_compared_with_itself_and_with_another() {
         let folder = tempfile::tempdir().unwrap();
         let data = experiment(&Shape::default());
-        let cost =
-            Cost { experiment: "e04".into(), tier: "kick".into(), runs: 60, wall_s: 1.25, ..Cost::default() };
+        let cost = Cost {
+            experiment: "e04".into(),
+            tier: "kick".into(),
+            world: "sim".into(),
+            runs: 60,
+            wall_s: 1.25,
+            ..Cost::default()
+        };
         keep(&folder.path().join("m"), &facts("6.1"), &[&data], std::slice::from_ref(&cost)).unwrap();
         let reference = Reference::all(folder.path()).unwrap().remove(0);
-        assert_eq!((reference.name.as_str(), &reference.costs), ("m", &vec![cost]));
+        assert_eq!((reference.name.as_str(), &reference.costs), ("m", &vec![cost.clone()]));
+        let short = Cost { tier: "short".into(), ..cost.clone() };
+        keep(&folder.path().join("m"), &facts("6.1"), &[], std::slice::from_ref(&short)).unwrap();
+        assert_eq!(
+            Reference::all(folder.path()).unwrap()[0].costs,
+            [cost, short],
+            "another tier's costs stay"
+        );
         assert!(!reference.machine.contains_key("host"), "whose machine it is does not matter");
         assert_eq!(reference.differences(&facts("6.1")), []);
         let other = reference.differences(&facts("6.2"));

@@ -296,7 +296,7 @@ struct SectionView<'a> {
     #[serde(skip)]
     lacking: Vec<String>,
     done: String,
-    about_rows: &'static str,
+    about_rows: String,
     figures: Vec<FigureView<'a>>,
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
@@ -338,10 +338,29 @@ struct FigureView<'a> {
 /// Columns of the summary that a page shows: those that say something there.
 const SHOWN: [usize; 8] = [1, 5, 6, 7, 8, 9, 10, 11];
 
+/// Most rows of an experiment's summary that a page holds: one file for all has to stay quick to open.
+const MOST_ROWS: usize = 1000;
+
+/// The rows of the summary that a page shows, and what it says of the others.
+fn summary_rows(data: &ExperimentData) -> (Vec<Vec<String>>, &'static str) {
+    let shown = |row: summary::Row| SHOWN.iter().map(|&i| row[i].clone()).collect::<Vec<_>>();
+    let all = data.points.iter().flat_map(|point| summary::of_all(data, point));
+    let mut rows: Vec<_> = all.take(MOST_ROWS + 1).map(shown).collect();
+    if rows.len() <= MOST_ROWS {
+        return (rows, "");
+    }
+    let main = data.points.iter().flat_map(|point| summary::main(data, point));
+    rows = main.take(MOST_ROWS + 1).map(shown).collect();
+    if rows.len() <= MOST_ROWS {
+        return (rows, " The main metrics only: all would be too many for this page.");
+    }
+    rows.truncate(MOST_ROWS);
+    (rows, " The main metrics of the first points only: all would be too many for this page.")
+}
+
 fn section<'a>(section: &'a Section<'_>, folder: &Path) -> SectionView<'a> {
     let data = section.data;
-    let summary = summary::summarise(data);
-    let shown = |row: &[String]| SHOWN.iter().map(|&i| row[i].clone()).collect::<Vec<_>>();
+    let (rows, left_out) = summary_rows(data);
     let (runs, planned) = (
         data.points.iter().map(|p| p.seeds.len()).sum::<usize>(),
         data.points.iter().map(|p| p.planned.max(p.seeds.len())).sum::<usize>(),
@@ -362,11 +381,13 @@ fn section<'a>(section: &'a Section<'_>, folder: &Path) -> SectionView<'a> {
             .filter_map(|point| Some(format!("{}: {}", point.label, point.missing.as_ref()?)))
             .collect(),
         done: format!("{runs} of {planned} runs"),
-        about_rows: "Over all invocations: medians or means over seeds with 95 % intervals; no interval below five \
-                     seeds.",
+        about_rows: format!(
+            "Over all invocations: medians or means over seeds with 95 % intervals; no interval below five \
+             seeds.{left_out}"
+        ),
         figures: section.figures.iter().map(|f| figure(f, folder)).collect(),
-        columns: SHOWN.iter().map(|&i| summary.columns[i]).collect(),
-        rows: summary.rows.iter().filter(|row| row[4] == "all").map(|row| shown(row)).collect(),
+        columns: SHOWN.iter().map(|&i| summary::COLUMNS[i]).collect(),
+        rows,
         summary: section.summary.as_ref().map(|path| link(path, folder)),
     }
 }
@@ -386,7 +407,7 @@ fn measured<'a>(measured: &'a Measured<'_>, folder: &Path) -> SectionView<'a> {
         stand_ins: of.stand_ins.clone(),
         lacking: lacking(of),
         done: format!("measured on this machine in {:.0} s", of.wall_s),
-        about_rows: "Medians of what was measured here, with what was published about it.",
+        about_rows: "Medians of what was measured here, with what was published about it.".to_owned(),
         figures: measured.figures.iter().map(|f| figure(f, folder)).collect(),
         columns: rows.columns,
         rows: rows.rows,

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A file being written. Dropped before [`commit`](Self::commit), it leaves nothing behind.
-pub(crate) struct AtomicFile {
+pub struct AtomicFile {
     target: PathBuf,
     partial: PathBuf,
     writer: Option<BufWriter<File>>,
@@ -14,6 +14,9 @@ pub(crate) struct AtomicFile {
 
 impl AtomicFile {
     /// Begins the file that will be at `target`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be created.
     pub fn create(target: &Path) -> Result<Self> {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let partial = target.with_file_name(format!(".{name}.partial-{}", std::process::id()));
@@ -27,12 +30,18 @@ impl AtomicFile {
     }
 
     /// Appends `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if they cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.writer().write_all(bytes);
         written.map_err(Error::io(self.target.display(), "write"))
     }
 
     /// Replaces the first bytes of the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if they cannot be written.
     pub fn patch_start(&mut self, bytes: &[u8]) -> Result<()> {
         let writer = self.writer();
         let patched = writer.seek(SeekFrom::Start(0)).and_then(|_| writer.write_all(bytes));
@@ -40,6 +49,9 @@ impl AtomicFile {
     }
 
     /// Makes the file durable and moves it to its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written or moved; then nothing is left behind.
     pub fn commit(mut self) -> Result<()> {
         let finished = self.writer.take().map_or(Ok(()), |writer| {
             let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;

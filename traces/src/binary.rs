@@ -22,12 +22,12 @@
 use crate::atomic::AtomicFile;
 use crate::error::{Error, Result};
 use crate::llm::LlmTrace;
+use crate::read;
 use crate::records::{RECORD_BYTES, Record, Records, as_bytes};
 use crate::time::{Duration, Instant};
 use crate::workload::{Function, Invocation, Workload, content_hasher, table_bytes};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -158,7 +158,7 @@ struct Opened {
 impl Opened {
     fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let file = File::open(path).map_err(Error::io(&name, "open"))?;
+        let file = read::open(path, &name)?;
         let length = file.metadata().map_err(Error::io(&name, "inspect"))?.len();
         if length == 0 {
             return Err(Error::Truncated { path: name, found: 0, expected: HEADER_BYTES as u64 });

@@ -24,6 +24,13 @@ pub enum Error {
         remedy: String,
     },
 
+    /// A folder where a file is meant.
+    #[error("{path}: is a folder; expected a trace or workload file: name one of its files")]
+    Folder {
+        /// The folder.
+        path: String,
+    },
+
     /// One field of one row does not read as what its column holds.
     #[error("{file}:{line}: column \"{column}\": \"{found}\" is not {expected}; correct or remove this row")]
     Field {

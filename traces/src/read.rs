@@ -27,6 +27,15 @@ enum Place {
     Bytes(Cow<'static, [u8]>),
 }
 
+/// Opens a file for reading, and no folder.
+pub(crate) fn open(path: &Path, name: &str) -> Result<File> {
+    let file = File::open(path).map_err(Error::io(name, "open"))?;
+    if file.metadata().map_err(Error::io(name, "inspect"))?.is_dir() {
+        return Err(Error::Folder { path: name.to_owned() });
+    }
+    Ok(file)
+}
+
 impl Source {
     /// A file.
     pub fn path(path: impl Into<PathBuf>) -> Self {
@@ -56,7 +65,7 @@ impl Source {
     pub fn reader(&self) -> Result<Box<dyn BufRead + Send + '_>> {
         match &self.place {
             Place::Path(path) => {
-                let file = File::open(path).map_err(Error::io(&self.name, "open"))?;
+                let file = open(path, &self.name)?;
                 self.decoded(BufReader::with_capacity(BUFFER_BYTES, file))
             }
             Place::Bytes(bytes) => self.decoded(Cursor::new(&**bytes)),
@@ -85,7 +94,7 @@ impl Source {
             Place::Bytes(bytes) if !compressed(bytes) => return Ok(Contents::Bytes(bytes)),
             Place::Bytes(_) => {}
             Place::Path(path) => {
-                let file = File::open(path).map_err(Error::io(&self.name, "open"))?;
+                let file = open(path, &self.name)?;
                 if file.metadata().map_err(Error::io(&self.name, "inspect"))?.is_file() {
                     // SAFETY: the map is only read. If someone truncates the file meanwhile, the
                     // kernel ends this process with SIGBUS; published data are not written to.
