@@ -16,7 +16,7 @@ mod measured;
 
 use crate::estimate::{Estimate, Estimator};
 use crate::input::{ExperimentData, PointData};
-use crate::metric::{self, Statistic, unit};
+use crate::metric::{self, Metric, Statistic, unit};
 use configs::Tier;
 use configs::claims::measured::Expectation as OfRows;
 pub use configs::claims::{Claim, Comparison, Expectation, Functions, Measure, Range, Take};
@@ -107,9 +107,7 @@ impl Judged {
         match &self.claim.expectation {
             Expectation::Speedup(c) => bound(c.range, |v| format!("{}\u{a0}×", short(v))),
             Expectation::Saving(c) => bound(c.range, percent),
-            Expectation::Value { range, .. } => {
-                bound(*range, |v| format!("{}\u{a0}{}", short(v), unit(measure.metric)))
-            }
+            Expectation::Value { range, .. } => bound(*range, |v| of_metric(v, measure.metric)),
             Expectation::Ordering { systems } => systems.join(" < "),
         }
     }
@@ -127,7 +125,7 @@ impl Judged {
         match &self.claim.expectation {
             Expectation::Speedup(_) => format!("{}\u{a0}×", short(value)),
             Expectation::Saving(_) => percent(value),
-            _ => format!("{}\u{a0}{}", short(value), unit(self.claim.measure.metric)),
+            _ => of_metric(value, self.claim.measure.metric),
         }
     }
 }
@@ -159,6 +157,14 @@ impl Measured {
 
 fn with_unit(value: f64, unit: &str) -> String {
     if unit.is_empty() { short(value) } else { format!("{}\u{a0}{unit}", short(value)) }
+}
+
+/// With the metric's unit; a share in percent.
+fn of_metric(value: f64, metric: Metric) -> String {
+    match unit(metric) {
+        "share" => percent(value),
+        unit => with_unit(value, unit),
+    }
 }
 
 fn percent(share: f64) -> String {
@@ -307,7 +313,8 @@ fn measure(claim: &Claim, data: &ExperimentData) -> Result<Vec<(Measured, Range)
         }
         Expectation::Value { system, take, range } => {
             let cells = Cells::of(asked, data, &[(system, system)])?;
-            Ok(vec![(cells.taken(*take, |x, _| x, of(system), unit(asked.metric))?, *range)])
+            let unit = if unit(asked.metric) == "share" { "%" } else { unit(asked.metric) };
+            Ok(vec![(cells.taken(*take, |x, _| x, of(system), unit)?, *range)])
         }
         Expectation::Ordering { systems } => {
             // The largest number below 1: values that are equal do not rise.
@@ -394,7 +401,7 @@ const fn word(take: Take) -> &'static str {
     match take {
         Take::Max => "largest",
         Take::Min => "smallest",
-        Take::Mean => "mean",
+        Take::Mean => "average",
     }
 }
 

@@ -42,20 +42,20 @@ fn latency(series: &Series<'_>, function: &str) -> [Option<Estimate>; 4] {
 }
 
 fn draw_each(plan: &Plan<'_>) -> Result<Drawing, String> {
-    let panels = &plan.selection.panels;
     let caption = format!(
         "End-to-end latency per function: P50 (ring), P75 and P90 (ticks), P99 (filled); median \
          over seeds, whiskers: 95 % interval of P50 and P99 where wider than the marker; every \
          function has its own logarithmic scale; {}.",
         plan.selection.seeds()
     );
-    let heights: Vec<f64> = panels.iter().map(|p| height_of(plan, p)).collect();
+    let blocks = blocks(plan);
+    let heights: Vec<f64> = blocks.iter().map(Block::height).collect();
     let svg = plan.page(DOUBLE, LegendMark::Point, &caption).draw(
         heights.iter().sum::<f64>(),
         |canvas, area| {
             let mut y = area.y;
-            for (panel, h) in panels.iter().zip(&heights) {
-                draw_panel(canvas, Rect { y, h: *h, ..area }, plan, panel);
+            for (block, h) in blocks.iter().zip(&heights) {
+                draw_block(canvas, Rect { y, h: *h, ..area }, block);
                 y += h;
             }
         },
@@ -63,36 +63,65 @@ fn draw_each(plan: &Plan<'_>) -> Result<Drawing, String> {
     Ok(Drawing { svg, table: table(plan), caption })
 }
 
-fn cell_height(panel: &Panel<'_>) -> f64 {
-    panel.series.len().max(3) as f64 * ROW + 40.0
+/// Cells below one heading; none where there is nothing to tell apart.
+struct Block<'a> {
+    heading: &'a str,
+    cells: Vec<Cell<'a>>,
 }
 
-fn height_of(plan: &Plan<'_>, panel: &Panel<'_>) -> f64 {
-    let rows = functions(plan, panel).len().div_ceil(COLUMNS).max(1) as f64;
-    rows * cell_height(panel) + if panel.name.is_empty() { 4.0 } else { 22.0 }
+struct Cell<'a> {
+    title: &'a str,
+    panel: &'a Panel<'a>,
+    function: &'a str,
 }
 
-fn draw_panel(canvas: &mut Canvas<'_>, area: Rect, plan: &Plan<'_>, panel: &Panel<'_>) {
+/// A block for each panel; panels of one function each stand side by side, by their own names.
+fn blocks<'a>(plan: &'a Plan<'_>) -> Vec<Block<'a>> {
+    let cells = |panel: &'a Panel<'a>| -> Vec<Cell<'a>> {
+        functions(plan, panel).into_iter().map(|function| Cell { title: function, panel, function }).collect()
+    };
+    let panels = &plan.selection.panels;
+    let all: Vec<Vec<Cell<'a>>> = panels.iter().map(cells).collect();
+    if panels.len() > 1 && all.iter().all(|cells| cells.len() == 1) {
+        let named = all.into_iter().flatten().map(|cell| Cell { title: &cell.panel.name, ..cell });
+        return vec![Block { heading: "", cells: named.collect() }];
+    }
+    panels.iter().zip(all).map(|(panel, cells)| Block { heading: &panel.name, cells }).collect()
+}
+
+impl Block<'_> {
+    fn cell_height(&self) -> f64 {
+        let rows = self.cells.iter().map(|cell| cell.panel.series.len()).max().unwrap_or(0);
+        rows.max(3) as f64 * ROW + 40.0
+    }
+
+    fn height(&self) -> f64 {
+        let rows = self.cells.len().div_ceil(COLUMNS).max(1) as f64;
+        rows * self.cell_height() + if self.heading.is_empty() { 4.0 } else { 22.0 }
+    }
+}
+
+fn draw_block(canvas: &mut Canvas<'_>, area: Rect, block: &Block<'_>) {
     let mut area = area;
-    if !panel.name.is_empty() {
+    if !block.heading.is_empty() {
         let at = (area.x, area.y + 11.0);
-        canvas.text(at, &fit(&panel.name, area.w, 12.0), Lettering::new(12.0, Anchor::Start).bold());
+        canvas.text(at, &fit(block.heading, area.w, 12.0), Lettering::new(12.0, Anchor::Start).bold());
         canvas.line(&[(area.x, area.y + 19.5), (area.right(), area.y + 19.5)], Stroke::solid(SOFT, 0.6));
         area = area.inset(0.0, 22.0, 0.0, 0.0);
     }
-    let names = functions(plan, panel);
-    if names.is_empty() {
+    if block.cells.is_empty() {
         return page::nothing(canvas, area);
     }
-    let room = page::name_room(panel.series.iter().map(|s| s.name.as_str()), 280.0);
-    let cells = page::grid(area.inset(room, 0.0, 16.0, 0.0), COLUMNS, names.len(), (22.0, 0.0));
-    for (which, (function, cell)) in names.iter().zip(cells).enumerate() {
-        let plot = Rect { y: cell.y + 18.0, h: cell_height(panel) - 40.0, ..cell };
+    let names = block.cells.iter().flat_map(|cell| &cell.panel.series).map(|series| series.name.as_str());
+    let room = page::name_room(names, 280.0);
+    let places = page::grid(area.inset(room, 0.0, 16.0, 0.0), COLUMNS, block.cells.len(), (22.0, 0.0));
+    for (which, (cell, place)) in block.cells.iter().zip(places).enumerate() {
+        let plot = Rect { y: place.y + 18.0, h: block.cell_height() - 40.0, ..place };
         let title = (plot.x, plot.y - 8.0);
-        canvas.text(title, &fit(function, plot.w, TEXT), Lettering::new(TEXT, Anchor::Start));
-        draw_cell(canvas, plot, panel, function);
+        canvas.text(title, &fit(cell.title, plot.w, TEXT), Lettering::new(TEXT, Anchor::Start));
+        draw_cell(canvas, plot, cell.panel, cell.function);
         if which % COLUMNS == 0 {
-            for (row, series) in panel.series.iter().enumerate() {
+            for (row, series) in cell.panel.series.iter().enumerate() {
                 page::row_name(canvas, plot.x, plot.y + (row as f64 + 0.5) * ROW, room, &series.name);
             }
         }
