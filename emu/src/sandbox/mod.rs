@@ -59,7 +59,9 @@ pub use fingerprint::{Fingerprint, Part};
 pub use inside::Inside;
 pub(crate) use inside::restricted;
 pub use labels::Label;
-pub use manager::{Birth, Config, Ends, Function, LimitMet, MOST, Manager, Mode, Reset, Sandbox, Statistics};
+pub use manager::{
+    Birth, Config, Ends, Function, LimitMet, MOST, Manager, Mode, OldLayer, Reset, Sandbox, Statistics,
+};
 pub use nursery::{Entries, Routine, enter_if_asked};
 pub use pool::{Origin, Pool, Tenant};
 pub use program::{Confinement, GIVEN, Limits, Program, Start};

@@ -21,7 +21,7 @@ use crate::clean::Claim;
 use crate::kernel::linux::Setup;
 use crate::kernel::{Kernel, Linux, Usage};
 
-pub use config::{Birth, Config, Mode, Reset, Statistics};
+pub use config::{Birth, Config, Mode, OldLayer, Reset, Statistics};
 pub use function::{Ends, Function};
 use sandbox::Parts;
 pub use sandbox::{LimitMet, Sandbox};
