@@ -70,6 +70,8 @@ if (isMainThread) {
   const bytes = Buffer.from(memory).fill(require("crypto").randomBytes(4096));
   for (let at = 0; at < bytes.length; at += 4096) bytes[at] = 1;
   const control = new SharedArrayBuffer(8);
+  // A worker prints through its main thread, whose own output would make the protocol's socket non-blocking.
+  Object.defineProperty(process, "stdout", { get: () => process.stderr });
   new Worker(__filename, { workerData: { memory, control } }).once("online", () => {
     fs.readFile(__filename, () => serve(new Int32Array(control)));
   });

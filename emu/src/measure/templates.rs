@@ -213,7 +213,10 @@ pub(super) fn instances(places: &Places, wanted: &[String], count: u32) -> Resul
             "memory",
             "MiB",
         )],
-        warnings: of_this_machine(),
+        warnings: vec![format!(
+            "every instance has answered once; what a template holds has answered {WARM_UPS} times before, so a heap \
+             that grows from call to call is larger there than in a booted one"
+        )],
         wrong: Vec::new(),
         stand_ins: vec!["templates lie in this machine's DRAM, which stands for CXL memory".to_owned()],
     })

@@ -64,7 +64,7 @@ pub use manager::{
 };
 pub use nursery::{Entries, Routine, enter_if_asked};
 pub use pool::{Origin, Pool, Tenant};
-pub use program::{Confinement, GIVEN, Limits, Program, Start};
+pub use program::{Confinement, GIVEN, Limits, MOST_GIVEN, Program, Start};
 pub use routines::ROUTINES;
 pub use steps::{Step, Steps};
 
