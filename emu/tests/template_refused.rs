@@ -120,7 +120,8 @@ fn a_connection_that_waits_to_be_accepted_is_named_by_its_listener() {
     if skip_without(NEEDS) || lacks("python3") {
         return;
     }
-    let place = Place::new();
+    // Its loopback is up.
+    let place = Place::with(true);
     let mut original = place.start(&place.script("listens.py", &serving(LISTENERS)));
     place.capture(&original, "nobody waits").unwrap();
     for (listener, number) in [("tcp", 77), ("path", 78)] {
