@@ -17,7 +17,7 @@ mod goals;
 pub use goals::goals;
 
 use crate::sandbox::steps::STEPS;
-use crate::sandbox::{Birth, Config, Error, Limits, Manager, Mode, Program, Sandbox, Step, Steps};
+use crate::sandbox::{Birth, Config, Error, Limits, Manager, Mode, OldLayer, Program, Sandbox, Step, Steps};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -48,12 +48,23 @@ pub enum Way {
     Setns,
     /// As `Repurpose`, but moved to its cgroup after birth.
     RepurposeMigrate,
+    /// As `Repurpose`, but the writable layer of the function before is taken apart within the start.
+    RepurposeClose,
 }
 
 impl Way {
-    /// All of them.
+    /// Those that are compared where nothing else is asked for.
     pub const ALL: [Self; 5] =
         [Self::New, Self::PooledNetns, Self::Repurpose, Self::Setns, Self::RepurposeMigrate];
+    /// All of them.
+    pub const KNOWN: [Self; 6] = [
+        Self::New,
+        Self::PooledNetns,
+        Self::Repurpose,
+        Self::Setns,
+        Self::RepurposeMigrate,
+        Self::RepurposeClose,
+    ];
 
     /// Its name in tables.
     #[must_use]
@@ -64,17 +75,20 @@ impl Way {
             Self::Repurpose => "repurpose",
             Self::Setns => "setns",
             Self::RepurposeMigrate => "repurpose, migrate",
+            Self::RepurposeClose => "repurpose, close",
         }
     }
 
-    fn mode(self) -> (Mode, Birth) {
-        match self {
-            Self::New => (Mode::New, Birth::IntoCgroup),
-            Self::PooledNetns => (Mode::PooledNetns, Birth::IntoCgroup),
-            Self::Repurpose => (Mode::Repurpose, Birth::IntoCgroup),
-            Self::Setns => (Mode::Setns, Birth::IntoCgroup),
-            Self::RepurposeMigrate => (Mode::Repurpose, Birth::Migrate),
-        }
+    fn of(self, config: &Config) -> Config {
+        let mode = match self {
+            Self::New => Mode::New,
+            Self::PooledNetns => Mode::PooledNetns,
+            Self::Setns => Mode::Setns,
+            Self::Repurpose | Self::RepurposeMigrate | Self::RepurposeClose => Mode::Repurpose,
+        };
+        let birth = if self == Self::RepurposeMigrate { Birth::Migrate } else { Birth::IntoCgroup };
+        let old_layer = if self == Self::RepurposeClose { OldLayer::Within } else { OldLayer::Behind };
+        Config { mode, birth, old_layer, ..config.clone() }
     }
 
     /// Whether each start makes a sandbox.
@@ -122,8 +136,7 @@ pub struct Row {
 pub fn run(settings: &Settings) -> Result<Vec<Row>, Error> {
     let mut managers = Vec::new();
     for way in &settings.modes {
-        let (mode, birth) = way.mode();
-        managers.push((*way, Manager::start(Config { mode, birth, ..settings.config.clone() })?));
+        managers.push((*way, Manager::start(way.of(&settings.config))?));
     }
     let mut rows = Vec::new();
     for &ways in &settings.ways {

@@ -1,10 +1,12 @@
 //! What a start from a template costs, beside the ways that it competes with, in the same run.
 //!
-//! Every start happens in a used sandbox, which is repurposed for it, and is timed from the manager's call. (CRIU's
-//! happen in new namespaces with a root of their own, but without network, limits or filters: what they have less is
-//! in their favour.) Engines
-//! take turns, so that a disturbance of the machine meets all of them. *Ready* is when the function waits for a
-//! request; *first reply* includes the first request, with its checked answer.
+//! Every start is timed from the manager's call, and happens in a used sandbox, which is repurposed for it, but for two:
+//! a cold start has to have a sandbox made, and CRIU's happen in new namespaces with a root of their own, without
+//! network, limits or filters (what they have less is in their favour). Engines take turns, so that a disturbance of
+//! the machine meets all of them. *Ready* is when the function waits for a request, with everything imported and
+//! initialised; *first reply* includes the first request, with its checked answer. What the function itself takes for
+//! a request is the same by every engine: the *warm* call is a second one, and *overhead* is the time to the first
+//! reply without it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,7 +29,7 @@ mod text;
 
 pub use goals::goals;
 pub use many::{Many, many};
-pub use synthetic::synthetic;
+pub use synthetic::{synthetic, synthetic_named, synthetic_node};
 pub use text::{csv, table};
 
 /// How long an answer may take.
@@ -49,8 +51,10 @@ pub enum Engine {
     FaultTcp,
     /// The same as `Fault`, with the pages that a process touched before installed at once, as REAP does.
     FaultReplay,
-    /// Executed and initialised.
+    /// Executed and initialised in a new sandbox.
     Cold,
+    /// The same in a used sandbox.
+    Boot,
     /// Forked from a process of the same function that waits in the sandbox: CPython with one thread only.
     Zygote,
     /// Restored by CRIU from its own images.
@@ -63,7 +67,7 @@ pub enum Engine {
 
 impl Engine {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Attach,
         Self::AttachCopy,
         Self::Fault,
@@ -71,6 +75,7 @@ impl Engine {
         Self::FaultTcp,
         Self::FaultReplay,
         Self::Cold,
+        Self::Boot,
         Self::Zygote,
         Self::Criu,
         Self::CriuLazy,
@@ -88,6 +93,7 @@ impl Engine {
             Self::FaultTcp => "fault-tcp",
             Self::FaultReplay => "fault-replay",
             Self::Cold => "cold",
+            Self::Boot => "boot",
             Self::Zygote => "zygote",
             Self::Criu => "criu",
             Self::CriuLazy => "criu-lazy",
@@ -159,6 +165,8 @@ pub struct Row {
     pub warm_reply: Quantiles,
     /// From the call to the first reply.
     pub first_reply: Quantiles,
+    /// The same without what the second request took; nothing where there was none.
+    pub overhead: Quantiles,
     /// Steps of an attach: medians, microseconds.
     pub steps: BTreeMap<&'static str, f64>,
     /// After the first reply: memory of its own, median, bytes.
@@ -198,11 +206,17 @@ pub fn run(settings: &Settings) -> Result<Vec<Row>, Error> {
                 refused.or_else(|| bench.lacks_server(*engine, settings.batch))
             })
             .collect();
+        // Each engine's first start is not counted: it makes the sandbox that the next ones use.
+        for (engine, reason) in settings.engines.iter().zip(&reasons) {
+            if reason.is_none() {
+                bench.start(*engine)?;
+            }
+        }
         let few = (settings.starts / 10).max(3);
         for nth in 0..settings.starts {
             for ((engine, samples), reason) in settings.engines.iter().zip(&mut samples).zip(&reasons) {
                 // Copies of a large template take long; so do processes that start from nothing.
-                let long = [Engine::Cold, Engine::AttachCopy, Engine::Criu, Engine::CriuLazy];
+                let long = [Engine::Cold, Engine::Boot, Engine::AttachCopy, Engine::Criu, Engine::CriuLazy];
                 let seldom = long.contains(engine) && nth >= few;
                 if reason.is_none() && !seldom {
                     samples.push(bench.start(*engine)?);
@@ -232,13 +246,15 @@ struct Bench<'a> {
     zygote: Option<Sandbox>,
     /// Images for CRIU, or why there are none.
     dump: Option<Result<Dump, String>>,
-    /// A used sandbox.
-    used: Option<Sandbox>,
+    /// The used sandbox of each engine, in which its last function still is: what one start leaves to the next is
+    /// its own, such as memory that has to be given back first.
+    used: BTreeMap<Engine, Sandbox>,
 }
 
 impl<'a> Bench<'a> {
     fn new(manager: &'a Manager, settings: &Settings, subject: &'a Subject) -> Result<Self, Error> {
-        let (used, template) = subject.capture(manager, &settings.store, settings.warm_ups)?;
+        let (captured, template) = subject.capture(manager, &settings.store, settings.warm_ups)?;
+        manager.destroy(captured);
         let map = Prepared::new(&template, Backing::Map)?;
         let copy = Prepared::new(&template, Backing::Copy)?;
         manager.prepare(&subject.program);
@@ -252,7 +268,7 @@ impl<'a> Bench<'a> {
             served: BTreeMap::new(),
             zygote: None,
             dump: None,
-            used: Some(used),
+            used: BTreeMap::new(),
         })
     }
 
@@ -264,7 +280,7 @@ impl<'a> Bench<'a> {
     /// Why an engine cannot run this function here.
     fn refuses(&mut self, engine: Engine) -> Option<String> {
         match engine {
-            Engine::Attach | Engine::AttachCopy | Engine::Cold => None,
+            Engine::Attach | Engine::AttachCopy | Engine::Cold | Engine::Boot => None,
             Engine::Fault | Engine::FaultShared | Engine::FaultTcp | Engine::FaultReplay => {
                 crate::doctor::lacking(served::NEEDS)
             }
@@ -323,7 +339,7 @@ impl<'a> Bench<'a> {
                 way.record();
             }
             // The first process has the server load the template, which is no part of a start.
-            let (mut attached, _) = way.start(self.manager, self.used.take(), &self.subject.program)?;
+            let (mut attached, _) = way.start(self.manager, None, &self.subject.program)?;
             self.subject.call(&mut attached.sandbox, &self.subject.inputs.base)?;
             if replays {
                 // The record is written when the process ends.
@@ -331,7 +347,7 @@ impl<'a> Bench<'a> {
                 self.manager.settle();
                 way.replay(batch)?;
             } else {
-                self.used = Some(attached.sandbox);
+                self.used.insert(engine, attached.sandbox);
             }
             Ok(way)
         };
@@ -353,6 +369,7 @@ impl<'a> Bench<'a> {
             | Engine::FaultTcp
             | Engine::FaultReplay => self.attach(engine),
             Engine::Cold => self.cold(),
+            Engine::Boot => self.boot(),
             Engine::Zygote => self.fork(),
             Engine::Criu | Engine::CriuLazy | Engine::CriuAttach => self.restore(engine),
         }
@@ -391,7 +408,7 @@ impl<'a> Bench<'a> {
     }
 
     fn attach(&mut self, engine: Engine) -> Result<Sample, Error> {
-        let used = self.used.take();
+        let used = self.used.remove(&engine);
         let program = &self.subject.program;
         let began = now();
         let (attached, attachment) = match (self.served.get(&engine), engine) {
@@ -419,7 +436,11 @@ impl<'a> Bench<'a> {
             ],
             ..Sample::default()
         };
-        let called = self.first_call(attached.sandbox, &mut sample);
+        let mut sandbox = attached.sandbox;
+        let called = self.first_call(&mut sandbox, &mut sample);
+        if called.is_ok() {
+            self.used.insert(engine, sandbox);
+        }
         // A process without its pages has ended; its server knows why.
         let fate =
             attachment.filter(|_| called.is_err()).and_then(|served| served.fate(Duration::from_secs(1)));
@@ -433,34 +454,49 @@ impl<'a> Bench<'a> {
     }
 
     fn cold(&mut self) -> Result<Sample, Error> {
-        let used = self.used.take();
         let began = now();
-        let mut sandbox = match used {
+        let sandbox = self.manager.create(&self.subject.program)?;
+        let (sample, made) = self.initialise(began, sandbox)?;
+        self.manager.destroy_now(made)?;
+        self.manager.settle();
+        Ok(sample)
+    }
+
+    fn boot(&mut self) -> Result<Sample, Error> {
+        let used = self.used.remove(&Engine::Boot);
+        let began = now();
+        let sandbox = match used {
             Some(used) => self.manager.repurpose(used, &self.subject.program)?,
             None => self.manager.create(&self.subject.program)?,
         };
+        let (sample, sandbox) = self.initialise(began, sandbox)?;
+        self.used.insert(Engine::Boot, sandbox);
+        Ok(sample)
+    }
+
+    /// A process that was just executed becomes ready and answers.
+    fn initialise(&self, began: u64, mut sandbox: Sandbox) -> Result<(Sample, Sandbox), Error> {
         let made = now();
         self.subject.ready(&mut sandbox)?;
         let ready = now();
         let mut sample =
             Sample { sandbox: made - began, engine: ready - made, ready: ready - began, ..Sample::default() };
-        self.first_call(sandbox, &mut sample)?;
-        Ok(sample)
+        self.first_call(&mut sandbox, &mut sample)?;
+        Ok((sample, sandbox))
     }
 
     /// The first call, and what the process holds after it.
-    fn first_call(&mut self, mut sandbox: Sandbox, sample: &mut Sample) -> Result<(), Error> {
+    fn first_call(&self, sandbox: &mut Sandbox, sample: &mut Sample) -> Result<(), Error> {
         let called = now();
-        self.subject.call(&mut sandbox, &self.subject.inputs.base)?;
+        self.subject.call(sandbox, &self.subject.inputs.base)?;
         sample.reply = now() - called;
         let pid = sandbox.function().and_then(crate::sandbox::Function::pid);
         if let Some(memory) = pid.and_then(|pid| usage::of(pid).ok()) {
             (sample.private, sample.proportional) = (memory.private_bytes, memory.proportional_bytes);
         }
         let called = now();
-        self.subject.call(&mut sandbox, &self.subject.inputs.base)?;
+        self.subject.call(sandbox, &self.subject.inputs.base)?;
         sample.warm = now() - called;
-        self.used = Some(sandbox);
         // The next start finds a root, as it would on a platform that is not starting all the time.
         self.manager.settle();
         Ok(())
@@ -522,6 +558,10 @@ fn row(
         reply: of(|sample| sample.reply),
         warm_reply: of(|sample| sample.warm),
         first_reply: of(|sample| sample.ready + sample.reply),
+        overhead: of(|sample| match sample.warm {
+            0 => 0,
+            warm => (sample.ready + sample.reply).saturating_sub(warm),
+        }),
         steps: steps
             .into_iter()
             .map(|(name, times)| (name, crate::bench_sandbox::quantiles(times).median_us))

@@ -4,7 +4,9 @@ mod template_common;
 
 use std::path::Path;
 
-use emu::bench_template::{Engine, Many, Settings, csv, goals, many, run, synthetic, table};
+use emu::bench_template::{
+    Engine, Many, Settings, csv, goals, many, run, synthetic, synthetic_named, synthetic_node, table,
+};
 use emu::criu::Criu;
 use emu::doctor::skip_without;
 use emu::sandbox::{Base, Config, Mode};
@@ -75,4 +77,30 @@ fn every_row_has_figures_or_a_reason() {
     assert!(of(Engine::Zygote).not_run.as_ref().unwrap().contains("CPython"));
     assert_eq!(csv(&rows).lines().count(), rows.len() + 1);
     assert!(table(&rows).contains("NOT-RUN only CPython"));
+}
+
+#[test]
+fn a_function_in_node_of_a_wanted_size_comes_back() {
+    if skip_without(NEEDS) || lacks("node") {
+        return;
+    }
+    let place = Place::new();
+    let subject = synthetic_node(16, place.folder.path()).unwrap();
+    let (original, template) = subject.capture(&place.manager, &place.store, 1).unwrap();
+    drop(original);
+    let manifest = template.manifest();
+    assert!(manifest.threads.len() > 6 && manifest.pages.present > 16 << 8, "{:?}", manifest.pages);
+    for _ in 0..2 {
+        let mut attached = place.attach(&template, &subject.program);
+        subject.call(&mut attached.sandbox, &subject.inputs.base).unwrap();
+    }
+}
+
+#[test]
+fn names_of_sizes_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |text: &str| synthetic_named(text, folder.path()).map(|subject| subject.unwrap().name);
+    assert_eq!(name("sized-3").as_deref(), Some("sized-3"));
+    assert_eq!(name("sized-node-3").as_deref(), Some("sized-node-3"));
+    assert!(["sized-", "sized-x", "sized-node-", "hello-world"].iter().all(|text| name(text).is_none()));
 }

@@ -9,8 +9,8 @@ use emu::template::Subject;
 use functions_common::places;
 use template_common::{NEEDS, Place};
 
-/// Functions of the short form of the test: both languages, with and without packages.
-const FOUR: [&str; 4] = ["hello-world", "json-serde", "crypto", "image-processing"];
+/// Functions of the short form of the test: both languages, with and without packages, and one without a runtime.
+const FIVE: [&str; 5] = ["hello-world", "json-serde", "crypto", "image-processing", "page-touch"];
 
 fn come_back(wanted: impl Fn(&str) -> bool) {
     if skip_without(NEEDS) {
@@ -50,8 +50,8 @@ fn come_back(wanted: impl Fn(&str) -> bool) {
 }
 
 #[test]
-fn four_functions_come_back_warm() {
-    come_back(|name| FOUR.contains(&name));
+fn five_functions_come_back_warm() {
+    come_back(|name| FIVE.contains(&name));
 }
 
 #[test]

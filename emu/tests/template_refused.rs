@@ -97,6 +97,44 @@ fn what_cannot_be_captured_is_named() {
     assert_eq!(std::fs::read_dir(place.store.folder()).unwrap().count(), 0);
 }
 
+/// Two sockets that listen, at descriptors 77 and 78.
+const LISTENERS: &str = r#"
+import socket
+def listen(family, address, number):
+    made = socket.socket(family)
+    made.bind(address)
+    made.listen()
+    os.dup2(made.fileno(), number)
+    made.close()
+    return socket.socket(fileno=number)
+tcp = listen(socket.AF_INET, ("127.0.0.1", 0), 77)
+path = listen(socket.AF_UNIX, "/tmp/listens", 78)
+def connect(listener):
+    with socket.socket(listener.family) as client:
+        client.connect(listener.getsockname())
+def accept(listener):
+    listener.accept()[0].close()
+"#;
+
+#[test]
+fn a_connection_that_waits_to_be_accepted_is_named_by_its_listener() {
+    if skip_without(NEEDS) || lacks("python3") {
+        return;
+    }
+    // Its loopback is up.
+    let place = Place::with(true);
+    let mut original = place.start(&place.script("listens.py", &serving(LISTENERS)));
+    place.capture(&original, "nobody waits").unwrap();
+    for (listener, number) in [("tcp", 77), ("path", 78)] {
+        ask(&mut original, &json!(format!("connect({listener})")));
+        let refused = place.capture(&original, "somebody waits").unwrap_err().to_string();
+        let named = format!("descriptor {number} ");
+        assert!(refused.contains(&named) && refused.contains("waits to be accepted"), "{refused}");
+        ask(&mut original, &json!(format!("accept({listener})")));
+        place.capture(&original, "nobody waits").unwrap();
+    }
+}
+
 #[test]
 fn a_function_that_is_at_work_is_not_captured() {
     if skip_without(NEEDS) || lacks("python3") {

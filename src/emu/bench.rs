@@ -38,7 +38,7 @@ struct SandboxArgs {
     /// Folder with a root file system; default: the programs of this machine.
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
-    /// Only these modes (new, pooled-netns, repurpose, setns, repurpose-migrate); default: all.
+    /// Only these modes (new, pooled-netns, repurpose, setns, repurpose-migrate, repurpose-close); default: all but the last.
     #[arg(long = "mode", value_name = "NAME", value_parser = mode)]
     modes: Vec<Way>,
     /// Print JSON instead of tables.
@@ -54,8 +54,8 @@ struct SandboxArgs {
 
 fn mode(name: &str) -> Result<Way, String> {
     let spelt = |way: &Way| way.name().replace(", ", "-");
-    Way::ALL.into_iter().find(|way| spelt(way) == name).ok_or_else(|| {
-        let known: Vec<String> = Way::ALL.iter().map(spelt).collect();
+    Way::KNOWN.into_iter().find(|way| spelt(way) == name).ok_or_else(|| {
+        let known: Vec<String> = Way::KNOWN.iter().map(spelt).collect();
         format!("the modes are {}", known.join(", "))
     })
 }

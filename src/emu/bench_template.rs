@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use ::emu::bench_template::{Engine, Many, Settings, csv, goals, many, run as measure, synthetic, table};
+use ::emu::bench_template::{
+    Engine, Many, Settings, csv, goals, many, run as measure, synthetic_named, table,
+};
 use ::emu::criu::Criu;
 use ::emu::functions::{self, Places};
 use ::emu::sandbox::{Base, Config, Mode};
@@ -11,10 +13,14 @@ use clap::{Args, ValueEnum};
 
 use crate::common::{Ended, Folders};
 
+/// What the goals are about; a small function of each runtime; templates of two sizes.
+const FUNCTIONS: [&str; 6] =
+    ["sized-100", "sized-node-100", "hello-world", "crypto", "sized-50", "sized-1600"];
+
 #[derive(Debug, Args)]
 pub struct TemplateArgs {
-    /// Functions; `sized-N`: one in Python that holds N MiB.
-    #[arg(value_name = "NAME", default_values = ["hello-world", "crypto", "sized-50", "sized-1600"])]
+    /// Functions; `sized-N`: one in Python that holds N MiB; `sized-node-N`: one in Node with several threads.
+    #[arg(value_name = "NAME", default_values = FUNCTIONS)]
     functions: Vec<String>,
     /// Starts of each function by each engine; a tenth by those that take long.
     #[arg(long, default_value_t = 100)]
@@ -25,8 +31,8 @@ pub struct TemplateArgs {
     /// Pages that a page server installs for one fault.
     #[arg(long, value_name = "K", default_value_t = 16)]
     batch: usize,
-    /// Only these engines (attach, attach-copy, fault, fault-shared, fault-tcp, fault-replay, cold, zygote, criu,
-    /// criu-lazy, criu-attach); default: all.
+    /// Only these engines (attach, attach-copy, fault, fault-shared, fault-tcp, fault-replay, cold, boot, zygote,
+    /// criu, criu-lazy, criu-attach); default: all.
     #[arg(long = "engine", value_name = "NAME", value_parser = engine)]
     engines: Vec<Engine>,
     /// Attaches of the first function one after the other, each checked; 0: none, and nothing of many at once.
@@ -75,8 +81,8 @@ pub fn run(folders: &Folders, args: &TemplateArgs) -> anyhow::Result<()> {
     };
     let mut subjects = Vec::new();
     for name in &args.functions {
-        subjects.push(match name.strip_prefix("sized-").map(str::parse) {
-            Some(mib) => synthetic(mib?, &layers)?,
+        subjects.push(match synthetic_named(name, &layers) {
+            Some(subject) => subject?,
             None => {
                 let manifest = functions::find(&places, name).map_err(lacking)?;
                 Subject::from(manifest.locate(&places).map_err(lacking)?)

@@ -44,8 +44,10 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
             }
         }
     }
-    let synthetic =
-        |row: &&Row| row.function.starts_with("sized-") && row.engine == Engine::Attach && row.starts > 0;
+    let synthetic = |row: &&Row| {
+        let size = row.function.strip_prefix("sized-").and_then(|size| size.parse::<u64>().ok());
+        size.is_some() && row.engine == Engine::Attach && row.starts > 0
+    };
     let small = rows.iter().filter(synthetic).min_by_key(|row| row.footprint_bytes);
     let large = rows.iter().filter(synthetic).max_by_key(|row| row.footprint_bytes);
     if let (Some(small), Some(large)) = (small, large)
@@ -79,6 +81,7 @@ mod tests {
             reply: time(500.0),
             warm_reply: time(100.0),
             first_reply: time(ready_us + 500.0),
+            overhead: time(ready_us + 400.0),
             steps: std::collections::BTreeMap::new(),
             private_bytes: mib << 10,
             proportional_bytes: mib << 10,

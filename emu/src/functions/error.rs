@@ -56,7 +56,7 @@ pub enum Error {
 
 impl Error {
     /// Adds what was being done, and to what, to a failure of the operating system.
-    pub(super) fn io<E: Into<io::Error>>(
+    pub(crate) fn io<E: Into<io::Error>>(
         action: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(E) -> Self {

@@ -55,7 +55,8 @@ pub(super) fn names(places: &Places, wanted: &[String]) -> Result<Vec<String>, f
     if wanted.is_empty() {
         return Ok(known);
     }
-    if let Some(stranger) = wanted.iter().find(|name| !known.contains(name)) {
+    let is_known = |name: &String| name.starts_with("sized-") || known.contains(name);
+    if let Some(stranger) = wanted.iter().find(|name| !is_known(name)) {
         eprintln!("no function {stranger}: {}", hint(stranger, known.iter().map(String::as_str)));
     }
     Ok(wanted.to_vec())

@@ -5,7 +5,7 @@ use runs::{Chart, MeasuredRow};
 use super::functions::names;
 use super::{Error, Outcome, of_this_machine};
 use crate::bench_sandbox::Quantiles;
-use crate::bench_template::{Engine, Row, Settings, run as bench};
+use crate::bench_template::{Engine, Row, Settings, run as bench, synthetic_named};
 use crate::criu::{self, Criu, Dump, Way};
 use crate::functions::{self, Places, Usage};
 use crate::sandbox::{Base, Config, Manager, Mode, Sandbox};
@@ -23,7 +23,12 @@ fn config(places: &Places) -> Config {
     Config { base: Base::Image(places.image()), ..Config::new(Mode::Repurpose) }
 }
 
+/// A function of the repository, or one of a wanted size (`sized-100`, `sized-node-100`).
 fn subject(places: &Places, name: &str) -> Result<Subject, functions::Error> {
+    let folder = places.out.join("functions-sized");
+    if let Some(sized) = synthetic_named(name, &folder) {
+        return sized.map_err(functions::Error::io("write", &folder));
+    }
     Ok(Subject::from(functions::find(places, name)?.locate(places)?))
 }
 
@@ -208,7 +213,10 @@ pub(super) fn instances(places: &Places, wanted: &[String], count: u32) -> Resul
             "memory",
             "MiB",
         )],
-        warnings: of_this_machine(),
+        warnings: vec![format!(
+            "every instance has answered once; what a template holds has answered {WARM_UPS} times before, so a heap \
+             that grows from call to call is larger there than in a booted one"
+        )],
         wrong: Vec::new(),
         stand_ins: vec!["templates lie in this machine's DRAM, which stands for CXL memory".to_owned()],
     })

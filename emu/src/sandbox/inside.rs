@@ -307,7 +307,8 @@ fn take_descriptors(
     close_others: bool,
 ) -> Result<(), Fault> {
     // Out of the way of the numbers that are about to be taken.
-    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 64).at("move a descriptor");
+    let beyond = (GIVEN + given.len() as RawFd).max(64);
+    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, beyond).at("move a descriptor");
     let first_status = status.as_raw_fd();
     let (channel, log, status) = (high(channel)?, high(log)?, high(status)?);
     let given = given.iter().map(high).collect::<Result<Vec<_>, _>>()?;

@@ -59,10 +59,12 @@ pub use fingerprint::{Fingerprint, Part};
 pub use inside::Inside;
 pub(crate) use inside::restricted;
 pub use labels::Label;
-pub use manager::{Birth, Config, Ends, Function, LimitMet, MOST, Manager, Mode, Reset, Sandbox, Statistics};
+pub use manager::{
+    Birth, Config, Ends, Function, LimitMet, MOST, Manager, Mode, OldLayer, Reset, Sandbox, Statistics,
+};
 pub use nursery::{Entries, Routine, enter_if_asked};
 pub use pool::{Origin, Pool, Tenant};
-pub use program::{Confinement, GIVEN, Limits, Program, Start};
+pub use program::{Confinement, GIVEN, Limits, MOST_GIVEN, Program, Start};
 pub use routines::ROUTINES;
 pub use steps::{Step, Steps};
 

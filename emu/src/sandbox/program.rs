@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Number of the first descriptor that a routine was given beside the usual ones, inside
 /// ([`super::Manager::create_with`]).
 pub const GIVEN: i32 = 4;
+/// Most descriptors that a routine can be given.
+pub const MOST_GIVEN: usize = 220;
 
 /// User and group number of a function where its program names no other. No account of usual systems has it.
 pub const FUNCTION_USER: u32 = 30_303;

@@ -19,8 +19,8 @@ use super::steps::Step;
 
 /// Longest message, bytes: arguments and environment of a program must fit.
 const LONGEST: usize = 128 << 10;
-/// Most descriptors with one message.
-const DESCRIPTORS: usize = 16;
+/// Most descriptors with one message: the kernel's limit is 253.
+const DESCRIPTORS: usize = 240;
 
 /// Asks the nursery for a new init. With it comes the end of the control socket that the init is to hold.
 #[derive(Debug, Serialize, Deserialize)]

@@ -36,17 +36,24 @@ impl KnownFile {
         })
     }
 
+    /// Whether the length and the time of an open file are those of this one.
+    pub(super) fn looks_like(&self, open: &File) -> bool {
+        let same =
+            |metadata: fs::Metadata| metadata.len() == self.bytes && modified(&metadata) == self.modified_ns;
+        open.metadata().is_ok_and(same)
+    }
+
     /// Whether `open`, which was opened by this path, is the same: its length and time are, or its content is.
     ///
     /// # Errors
     /// How it differs, or why that cannot be told.
     pub(super) fn check(&self, open: &File) -> Result<(), String> {
         let failed = |error: io::Error| format!("cannot look at {}: {error}", self.path);
+        if self.looks_like(open) {
+            return Ok(());
+        }
         let metadata = open.metadata().map_err(failed)?;
-        if metadata.len() == self.bytes
-            && (modified(&metadata) == self.modified_ns
-                || hash(Path::new(&self.path)).map_err(failed)? == self.hash)
-        {
+        if metadata.len() == self.bytes && hash(Path::new(&self.path)).map_err(failed)? == self.hash {
             return Ok(());
         }
         Err(format!(

@@ -29,7 +29,7 @@ const DEFERRED: Duration = Duration::from_millis(1);
 /// How often forked children, which nobody tells about, are looked at.
 const PROBE: Duration = Duration::from_millis(250);
 /// Turns of a spinning thread between looks at everything that is not a fault.
-const SPINS: u32 = 64;
+const SPINS: u32 = 256;
 /// Processes that a spinning thread asks one by one; with more, it asks the kernel which.
 const SPIN_ASKS: usize = 4;
 

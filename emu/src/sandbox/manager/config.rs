@@ -29,6 +29,15 @@ pub enum Birth {
     Migrate,
 }
 
+/// When the writable layer of a function that is gone is taken apart. The kernel waits for all processors then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldLayer {
+    /// Behind the start of the next function.
+    Behind,
+    /// In it, to see what that costs.
+    Within,
+}
+
 /// A step that makes a used sandbox clean. Suites leave one out to see that it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reset {
@@ -84,6 +93,8 @@ pub struct Config {
     pub mode: Mode,
     /// How functions come into their cgroup.
     pub birth: Birth,
+    /// When the writable layer of the function before is taken apart.
+    pub old_layer: OldLayer,
     /// Give sandboxes a network: a veth pair to the manager's bridge. Without it they have a lone loopback.
     pub network: bool,
     /// Roots to keep ready for each set of layers, and network namespaces in [`Mode::PooledNetns`].
@@ -107,6 +118,7 @@ impl Config {
             base: Base::HostPrograms,
             mode,
             birth: Birth::IntoCgroup,
+            old_layer: OldLayer::Behind,
             network: true,
             ready: 2,
             patience: Duration::from_secs(60),

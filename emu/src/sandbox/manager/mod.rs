@@ -9,19 +9,24 @@ mod sandbox;
 mod shared;
 mod stock;
 
+use std::fs::File;
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+
+use rustix::fs::{Mode as FileMode, OFlags, ResolveFlags, openat2};
 
 use super::error::Error;
 use super::program::Program;
 use super::steps::{Steps, now};
 use crate::clean::Claim;
-use crate::kernel::linux::Setup;
+use crate::kernel::linux::{Base, Setup};
 use crate::kernel::{Kernel, Linux, Usage};
 
-pub use config::{Birth, Config, Mode, Reset, Statistics};
+pub use config::{Birth, Config, Mode, OldLayer, Reset, Statistics};
 pub use function::{Ends, Function};
 use sandbox::Parts;
 pub use sandbox::{LimitMet, Sandbox};
@@ -202,6 +207,31 @@ impl Manager {
         let mut state = self.shared.state();
         state.wanted.insert(self.shared.root_kind(program, false));
         self.shared.changed.notify_all();
+    }
+
+    /// What roots of a program are made of: two that are made of the same show the same files, until somebody writes.
+    #[must_use]
+    pub fn makings(&self, program: &Program) -> (Base, Vec<PathBuf>) {
+        (self.shared.config.base.clone(), program.layers.clone())
+    }
+
+    /// Opens files for reading, as they are in a new root of a program. Mapped files are looked up once this way, and
+    /// not in each root anew.
+    ///
+    /// # Errors
+    /// If no root can be made. A file that cannot be opened is `None`.
+    pub fn open_files<'a>(
+        &self,
+        program: &Program,
+        paths: impl IntoIterator<Item = &'a str>,
+    ) -> io::Result<Vec<Option<File>>> {
+        let root = self.shared.kernel.make_root(&program.layers, program.limits.disk_bytes)?;
+        let open = |path: &str| {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+            let path = path.trim_start_matches('/');
+            openat2(&root.tree, path, flags, FileMode::empty(), ResolveFlags::IN_ROOT).ok().map(File::from)
+        };
+        Ok(paths.into_iter().map(open).collect())
     }
 
     /// Waits until everything that was given up is destroyed and what is to be ready is ready.

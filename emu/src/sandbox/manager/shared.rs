@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::config::{Birth, Config, Mode, Reset, Statistics};
+use super::config::{Birth, Config, Mode, OldLayer, Reset, Statistics};
 use super::function::{Ends, Function};
 use super::sandbox::{Network, Parts, Sandbox};
 use super::stock::RootKind;
@@ -44,8 +44,7 @@ pub(super) struct State {
     pub(super) free: VecDeque<u32>,
     pub(super) next: u32,
     pub(super) garbage: VecDeque<Parts>,
-    /// Writable layers of functions that are gone. The kernel takes milliseconds to take one apart (it waits for all
-    /// processors), so no start does it.
+    /// Writable layers of functions that are gone, which [`OldLayer::Behind`] takes apart.
     pub(super) layers: Vec<OwnedFd>,
     /// Being destroyed by the worker just now.
     pub(super) destroying: usize,
@@ -221,7 +220,10 @@ impl Shared {
             thorough || function.as_ref().is_some_and(|old| old.confinement.could_change_settings());
         if let Some(function) = function {
             if self.config.resets(Reset::Channel) {
-                self.state().layers.push(function.writable);
+                match self.config.old_layer {
+                    OldLayer::Behind => self.state().layers.push(function.writable),
+                    OldLayer::Within => drop(function.writable),
+                }
             } else {
                 // For suites: whatever the function has put into the socket stays there.
                 std::mem::forget(function);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::files;
 use super::guard;
 use super::interpreter::{ANYTHING, FAILED, enter};
+use super::lent;
 use super::program::{Numbers, Places};
 use super::report::UNREADY;
 use crate::pager::uffd::Uffd;
@@ -29,6 +30,8 @@ const PROGRAM: RawFd = GIVEN + 1;
 const PAGES: RawFd = GIVEN + 2;
 const SERVER: RawFd = GIVEN + 3;
 const FAULTS: RawFd = GIVEN + 4;
+/// So many at most, and behind them the files that it is lent.
+pub(super) const GIVEN_ALWAYS: usize = 5;
 
 /// What the carrier does before the program: follows the image in the file of the program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,9 +79,14 @@ fn become_template(inside: &mut Inside<'_>, began: u64) -> Result<std::convert::
     let plan = read_plan(image)?;
     block_signals();
     let numbers = plan.numbers;
-    move_given(numbers, plan.faults)?;
+    let lent: usize = inside.args.get(2).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let lent: Vec<usize> = lent::of(&plan.files, &plan.own_files).map(|(nth, _)| nth).take(lent).collect();
+    move_given(numbers, plan.faults, &lent)?;
     files::write_own(&plan.own_files)?;
     for (nth, (path, writes)) in plan.files.iter().enumerate() {
+        if lent.binary_search(&nth).is_ok() {
+            continue;
+        }
         let file = files::open(path, if *writes { libc::O_RDWR } else { libc::O_RDONLY })
             .map_err(|error| format!("cannot open {path}: {error}"))?;
         files::check(path, file, &plan.known_files)?;
@@ -135,14 +143,17 @@ fn block_signals() {
     }
 }
 
-/// Moves what we were given, channel and log, out of the way of the template's numbers.
-fn move_given(numbers: Numbers, features: Option<u64>) -> Result<(), String> {
+/// Moves what we were given, channel and log, out of the way of the template's numbers; `lent`: which mapped files.
+fn move_given(numbers: Numbers, features: Option<u64>, lent: &[usize]) -> Result<(), String> {
     files::copy(STATUS, numbers.status())?;
     files::copy(PROGRAM, numbers.program())?;
     files::copy(PAGES, numbers.pages())?;
     files::copy(0, numbers.channel())?;
     files::copy(2, numbers.log())?;
-    let mut last = PAGES;
+    let given = if features.is_some() { FAULTS } else { PAGES };
+    for (number, nth) in (given + 1..).zip(lent) {
+        files::copy(number, numbers.file(*nth))?;
+    }
     if let Some(features) = features {
         files::copy(SERVER, numbers.server())?;
         // SAFETY: what we were given; it is closed below by its number.
@@ -150,8 +161,8 @@ fn move_given(numbers: Numbers, features: Option<u64>) -> Result<(), String> {
         let faults = Uffd::open_by(device, features);
         let faults = faults.map_err(|error| format!("cannot make a userfaultfd: {error}"))?;
         files::place(OwnedFd::from(faults).into_raw_fd(), numbers.faults())?;
-        last = FAULTS;
     }
+    let last = given + lent.len() as RawFd;
     // SAFETY: numbers of ours, which have their copies.
     unsafe { libc::syscall(libc::SYS_close_range, 0, last, 0) };
     Ok(())

@@ -15,6 +15,7 @@ mod files;
 mod frame;
 mod guard;
 mod interpreter;
+mod lent;
 mod program;
 mod report;
 
@@ -51,6 +52,8 @@ pub struct Prepared {
     /// The image and the plan.
     file: OwnedFd,
     pages: OwnedFd,
+    /// Mapped files that each process is given.
+    lent: lent::Lent,
     /// What answers for processes that have it mapped.
     guard: Arc<guard::Guard>,
 }
@@ -137,12 +140,14 @@ impl Prepared {
         let plan = serde_json::to_vec(&plan).map_err(|error| step("write")(io::Error::other(error)))?;
         file.write_all(&program.image).and_then(|()| file.write_all(&plan)).map_err(step("write"))?;
         let pages = template.open_pages()?;
+        let lent = lent::Lent::new(manifest, &program.files);
         Ok(Self {
             id: template.id().to_owned(),
             backing,
             program,
             file: file.into(),
             pages: pages.into(),
+            lent,
             guard: guard::Guard::new(manifest),
         })
     }
@@ -239,7 +244,9 @@ impl Prepared {
         server: Option<Server<'_>>,
     ) -> Result<((Sandbox, Origin), OwnedFd), Error> {
         let (report, status) = wire::pair().map_err(|errno| Error::step("make a socket")(errno.into()))?;
-        let args = vec![self.program.image.len().to_string(), self.program.numbers.status().to_string()];
+        let lent = self.lent.files(manager, program);
+        let args = [self.program.image.len(), self.program.numbers.status() as usize, lent.len()];
+        let args = args.map(|number| number.to_string()).to_vec();
         let program = Program { start: Start::Call { entry: ENTRY.to_owned(), args }, ..program.clone() };
         let pages = server.and_then(|server| server.cache).unwrap_or(self.pages.as_fd());
         let mut given = vec![status.as_fd(), self.file.as_fd(), pages];
@@ -252,6 +259,7 @@ impl Prepared {
                 );
             }
         }
+        given.extend(lent);
         Ok((manager.start_in(used, &program, &given)?, report))
     }
 

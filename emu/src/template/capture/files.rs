@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use libc::pid_t;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 
 use super::sockets;
@@ -16,9 +17,8 @@ use crate::template::manifest::{Descriptor, File, Lock, LockKind, to_hex};
 
 /// Flags that only count when a file is opened.
 const AT_OPEN: u32 = (libc::O_CLOEXEC | libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC | libc::O_NOCTTY) as u32;
-/// `struct tcp_info`: for a socket that listens, where the connections that wait are counted (`tcpi_unacked`), and
-/// behind that how many may (`tcpi_sacked`).
-const QUEUE: usize = 24;
+/// `struct tcp_info`: for a socket that listens, where it says how many connections may wait (`tcpi_sacked`).
+const ROOM: usize = 28;
 /// A queue as long as the kernel allows, where it does not tell.
 const LONG_QUEUE: u32 = 4096;
 
@@ -305,8 +305,7 @@ impl Seen {
             {
                 return Err(self.refuse("listens at a path that depends on a working folder"));
             }
-            let queue = queue(&ours);
-            if queue.is_some_and(|queue| queue.waiting > 0) {
+            if connection_waits(&ours).map_err(Error::step("look at a socket that listens"))? {
                 return Err(self.refuse("listens, and a connection waits to be accepted"));
             }
             return Ok(File::Listener {
@@ -315,7 +314,7 @@ impl Seen {
                 protocol,
                 flags,
                 address: to_hex(&address),
-                backlog: queue.map_or(LONG_QUEUE, |queue| queue.room),
+                backlog: room(&ours).unwrap_or(LONG_QUEUE),
                 options: options()?,
             });
         }
@@ -389,15 +388,14 @@ fn peer(socket: &OwnedFd) -> bool {
     unsafe { libc::getpeername(socket.as_raw_fd(), bytes.as_mut_ptr().cast(), &raw mut length) == 0 }
 }
 
-/// Connections of a TCP socket that nobody has accepted yet.
-#[derive(Clone, Copy)]
-struct Queue {
-    waiting: u32,
-    /// How many may wait.
-    room: u32,
+/// Whether somebody has connected to a socket that listens and has not been accepted yet.
+fn connection_waits(socket: &OwnedFd) -> io::Result<bool> {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&at_once))? > 0)
 }
 
-fn queue(socket: &OwnedFd) -> Option<Queue> {
+/// How many connections may wait at a TCP socket that listens.
+fn room(socket: &OwnedFd) -> Option<u32> {
     let mut bytes = [0_u8; 256];
     let mut length = bytes.len() as u32;
     // SAFETY: room for as many bytes as its length says.
@@ -410,9 +408,5 @@ fn queue(socket: &OwnedFd) -> Option<Queue> {
             &raw mut length,
         )
     };
-    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    if got < 0 {
-        return None;
-    }
-    Some(Queue { waiting: word(QUEUE)?, room: word(QUEUE + 4)? })
+    (got == 0).then(|| u32::from_le_bytes(bytes[ROOM..ROOM + 4].try_into().expect("four bytes")))
 }

@@ -16,6 +16,7 @@ use super::backing::{Backing, Region};
 use super::guard;
 use super::interpreter::{SUCCEEDS, code};
 use super::report;
+use crate::sandbox::{GIVEN, MOST_GIVEN};
 use crate::template::manifest::{Manifest, from_hex};
 use crate::template::pages::PAGE;
 
@@ -160,7 +161,7 @@ impl<'a> Builder<'a> {
             at,
             image,
             // Above what the carrier is given, too.
-            numbers: Numbers { first: (highest + 1).max(32) },
+            numbers: Numbers { first: (highest + 1).max(GIVEN + MOST_GIVEN as i32) },
             places: Places::default(),
             files: Vec::new(),
             table: Vec::new(),
