@@ -212,7 +212,8 @@ pub fn run(settings: &Settings) -> Result<Vec<Row>, Error> {
                 bench.start(*engine)?;
             }
         }
-        let few = (settings.starts / 10).max(3);
+        // Fewer than six have no interval of their median.
+        let few = (settings.starts / 10).max(6);
         for nth in 0..settings.starts {
             for ((engine, samples), reason) in settings.engines.iter().zip(&mut samples).zip(&reasons) {
                 // Copies of a large template take long; so do processes that start from nothing.
