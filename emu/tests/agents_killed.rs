@@ -36,7 +36,8 @@ fn a_killed_harness_leaves_no_process() {
         .map_while(Result::ok)
         .find_map(|line| line.split_once("started ").map(|(_, rest)| rest.to_owned()));
     let line = line.expect("the victim tells what it started");
-    let (id, pids) = line.split_once(' ').unwrap();
+    let (id, rest) = line.split_once(' ').unwrap();
+    let (folder, pids) = rest.split_once(' ').unwrap();
     let pids: Vec<u32> = pids.split(' ').map(|pid| pid.parse().unwrap()).collect();
     assert!(pids.len() > 3, "{pids:?}");
     victim.kill().unwrap();
@@ -50,11 +51,20 @@ fn a_killed_harness_leaves_no_process() {
     let left: Vec<&u32> = pids.iter().filter(|pid| lives(pid)).collect();
     assert!(left.is_empty(), "{left:?} live on");
 
+    // The browser had no time to remove its temporary files: they lie with its profile.
+    let temporary = Path::new(folder).join("browser0-1/tmp");
+    let names = |path: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(path).unwrap().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    assert!(names(&temporary).iter().any(|name| name.contains("org.chromium")), "{:?}", names(&temporary));
+
     let of_victim = |found: Vec<String>| found.iter().any(|thing| thing.contains(id));
     let report = emu::clean::clean().unwrap();
     assert!(of_victim(report.removed.clone()), "{report:?}");
     let found = emu::clean::find().unwrap();
     assert!(!found.keys().any(|label| label.id() == id), "{found:?}");
+    assert!(!Path::new(folder).exists());
 }
 
 fn wait_to_be_killed() {
@@ -71,7 +81,7 @@ fn wait_to_be_killed() {
     }
     let pids = [visit.broker.browsers()[0].processes(), cell.members()].concat();
     let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-    println!("started {} {}", visit.ward.id(), pids.join(" "));
+    println!("started {} {} {}", visit.ward.id(), visit.ward.folder().display(), pids.join(" "));
     // Far longer than the test: this process is killed before.
     agent.wait().unwrap();
 }

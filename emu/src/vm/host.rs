@@ -319,7 +319,8 @@ impl Host {
         };
         // The image is most often the one that this host boots.
         let other = (template.image().folder != self.image.folder).then(|| template.image().open("kernel"));
-        let other = other.transpose()?.map(|kernel| head(&kernel)).transpose().map_err(at("read the kernel"))?;
+        let other =
+            other.transpose()?.map(|kernel| head(&kernel)).transpose().map_err(at("read the kernel"))?;
         let kernel_head = other.as_ref().unwrap_or(&self.kernel_head);
         let sandbox = self.sandbox(machine)?;
         steps.note("sandbox", &mut since);

@@ -112,7 +112,7 @@ pub(super) fn arguments(
     // Nothing that is not asked for, no window, and an end instead of a reboot.
     add("-display", "none".into());
     add("-machine", format!("{kind},memory-backend=memory,vmport=off,smbus=off,sata=off,usb=off,hpet=off"));
-    for (option, value) in accelerator.arguments() {
+    for (option, value) in accelerator.arguments(machine.browser) {
         add(option, value.to_owned());
     }
     add("-smp", "1".into());

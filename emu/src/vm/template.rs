@@ -106,7 +106,10 @@ impl Template {
             made_ms: began.elapsed().as_secs_f64() * 1e3,
         };
         let image = host.image().clone();
-        Ok(Made { template: Self { image, manifest, memory: kept, state, working_set: OnceLock::new() }, boot })
+        Ok(Made {
+            template: Self { image, manifest, memory: kept, state, working_set: OnceLock::new() },
+            boot,
+        })
     }
 
     /// Writes it to its folder under `out`, instead of an earlier one of its name. There is a whole one or none.

@@ -146,9 +146,8 @@ impl Broker {
         let listener = TcpListener::bind((at, 0)).map_err(Error::io("listen at", at.to_string()))?;
         let address = listener.local_addr().map_err(Error::io("listen at", at.to_string()))?;
         let keys = (0..agents).map(|_| key()).collect::<Result<_, _>>()?;
-        let browsers = (0..agents.div_ceil(per_browser))
-            .map(|number| Shared::new(launcher(number), number))
-            .collect();
+        let browsers =
+            (0..agents.div_ceil(per_browser)).map(|number| Shared::new(launcher(number), number)).collect();
         let shared = Arc::new(Inner {
             browsers,
             per_browser,

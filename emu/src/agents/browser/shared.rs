@@ -44,8 +44,10 @@ pub struct Usage {
     pub start_cpu_ms: f64,
     /// Processor time of all its processes, ms. What a browser used between the last look at it and its crash is missing.
     pub cpu_ms: f64,
-    /// Memory of all its processes now (PSS), bytes.
+    /// Memory of all its processes now (PSS), bytes. None where the browser is in its agent's own guest.
     pub memory_bytes: u64,
+    /// Code that software emulation translated for its guest, which is not in that, bytes.
+    pub emulation_bytes: u64,
 }
 
 impl Shared {
@@ -89,6 +91,7 @@ impl Shared {
             start_cpu_ms: slot.start_cpu.as_secs_f64() * 1e3,
             cpu_ms: (slot.past + time).as_secs_f64() * 1e3,
             memory_bytes: memory.bytes,
+            emulation_bytes: memory.emulation_bytes,
         }
     }
 

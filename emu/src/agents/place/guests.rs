@@ -26,6 +26,8 @@ pub struct Guests {
     launcher: Option<PathBuf>,
     /// The image with a browser, where it is not that of the folder of all outputs.
     browser: Option<Image>,
+    /// What else is run before a template is taken.
+    also: String,
     loaded: Mutex<BTreeMap<(RootDevice, bool), Arc<Template>>>,
 }
 
@@ -44,13 +46,27 @@ impl Guests {
     #[must_use]
     pub fn new(out: &Path, image: Image, accelerator: Accelerator, launcher: Option<PathBuf>) -> Self {
         let out = out.to_owned();
-        Self { out, image, accelerator, launcher, browser: None, loaded: Mutex::default() }
+        Self {
+            out,
+            image,
+            accelerator,
+            launcher,
+            browser: None,
+            also: String::new(),
+            loaded: Mutex::default(),
+        }
     }
 
     /// With this image where a browser is needed.
     #[must_use]
     pub fn with_browser(self, image: Image) -> Self {
         Self { browser: Some(image), ..self }
+    }
+
+    /// With templates that run this Python, too, before they are taken: as the guest's process 1.
+    #[must_use]
+    pub fn that_run(self, code: &str) -> Self {
+        Self { also: code.to_owned(), ..self }
     }
 
     /// What runs the guests.
@@ -84,7 +100,8 @@ impl Guests {
         };
         let name = format!("agents{sort}-{}", root.name());
         let machine = Machine { browser, ..Machine::new(memory_mib, root) };
-        let warm = if browser { warm_browser() } else { WARM.to_owned() };
+        let warm = if browser { self.warm_browser() } else { WARM.to_owned() };
+        let warm = [warm.as_str(), self.also.as_str()].join("\n").trim_end().to_owned();
         let kept = Template::load(&self.out, &name, &image, &self.accelerator).ok();
         let kept = kept.filter(|kept| kept.manifest().machine == machine && kept.manifest().warm == warm);
         let template = match kept {
@@ -102,12 +119,12 @@ impl Guests {
         loaded.insert((root, browser), Arc::clone(&template));
         Ok(template)
     }
-}
 
-/// Agents' imports, and a browser that has shown a page. JSON's texts, lists and maps of texts are Python's.
-fn warm_browser() -> String {
-    let (line, environment) = browser::in_guest();
-    let environment: BTreeMap<_, _> = environment.into_iter().collect();
-    let (line, environment) = (serde_json::json!(line), serde_json::json!(environment));
-    format!("{WARM}\nimport __main__\n__main__.browser({line}, {environment})")
+    /// Agents' imports, and a browser that has shown a page. JSON's texts, lists and maps of texts are Python's.
+    fn warm_browser(&self) -> String {
+        let (line, environment) = browser::in_guest(self.accelerator.stand_in().is_some());
+        let environment: BTreeMap<_, _> = environment.into_iter().collect();
+        let (line, environment) = (serde_json::json!(line), serde_json::json!(environment));
+        format!("{WARM}\nimport __main__\n__main__.browser({line}, {environment})")
+    }
 }

@@ -27,6 +27,7 @@ use super::{Error, Manifest};
 use crate::vm::Method;
 
 pub use guests::Guests;
+pub(super) use vm::browsers;
 
 /// How much of what an agent printed is shown when it ends without a word.
 const SHOWN: usize = 600;

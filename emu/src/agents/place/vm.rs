@@ -166,7 +166,9 @@ impl Place for Vms {
         let (template, own) = self.template(job);
         let Started { mut vm, .. } = Host::clone(&self.host, template)?;
         let start_ms = begun.elapsed().as_secs_f64() * 1e3;
-        if let (Some(own), Some(pipe)) = (own, vm.browser().map_err(Error::io("hold the pipe of", "the browser"))?) {
+        if let (Some(own), Some(pipe)) =
+            (own, vm.browser().map_err(Error::io("hold the pipe of", "the browser"))?)
+        {
             own.give(pipe);
         }
         if let Some(watcher) = vm.watcher()? {
@@ -203,6 +205,22 @@ impl Place for Vms {
 struct Browsers {
     host: Arc<Host>,
     template: Arc<Template>,
+}
+
+/// Browsers in guests of their own, without agents beside them: how they are started, the address that their guests have
+/// this machine at, and the image that they read.
+pub(in crate::agents) fn browsers(
+    method: Method,
+    guests: &Guests,
+    count: usize,
+) -> Result<(Arc<dyn Launcher>, Ipv4Addr, File), Error> {
+    let (host, template) = (Arc::new(guests.host(method)?), guests.template(method, true)?);
+    let path = template.image().root();
+    let root = File::open(&path).map_err(Error::io("open", &path))?;
+    account::forget(&root).map_err(Error::io("forget", &path))?;
+    host.prepare_many(&template.manifest().machine, count)?;
+    let address = host.gateway();
+    Ok((Arc::new(Browsers { host, template }), address, root))
 }
 
 /// One of them.
