@@ -42,17 +42,22 @@ trenvx_agent.run(work)
 /// In a guest with a browser: kills that once somebody asks for it by a file.
 const KILLER: &str = r#"
 import os, signal, time
+
+def end_browser():
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and b"headless" in open(f"/proc/{name}/cmdline", "rb").read():
+                os.kill(int(name), signal.SIGKILL)
+        except OSError:  # it has ended
+            pass
+
 if os.fork() == 0:
-    while True:
-        time.sleep(0.1)
-        if os.path.exists("/tmp/end-browser"):
-            os.remove("/tmp/end-browser")
-            for name in os.listdir("/proc"):
-                if name.isdigit() and b"headless" in open(f"/proc/{name}/cmdline", "rb").read():
-                    try:
-                        os.kill(int(name), signal.SIGKILL)
-                    except OSError:
-                        pass
+    try:
+        while not os.path.exists("/tmp/end-browser"):
+            time.sleep(0.1)
+        end_browser()
+    finally:
+        os._exit(0)
 "#;
 
 /// Agents that read, in a folder of their own.
@@ -137,7 +142,9 @@ fn agents_that_share_a_browsers_guest_go_on_when_that_is_killed() {
         while read() < 2 && !running.is_finished() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        common::kill(&broker.browsers()[0].processes());
+        if !running.is_finished() {
+            common::kill(&broker.browsers()[0].processes());
+        }
         running.join().unwrap()
     });
     all_began_anew(&report);
