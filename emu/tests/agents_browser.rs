@@ -147,7 +147,7 @@ fn four_agents_in_one_browser_take_far_less_than_one_each() {
     if no_browser() {
         return;
     }
-    let rows = emu::agents::bench::browsers(4, &[1, 4]).unwrap();
+    let rows = emu::agents::bench::browsers(4, &[1, 4], emu::agents::bench::Where::Here).unwrap();
     println!("{}", emu::agents::bench::table(&rows));
     assert_eq!(rows[0].read, rows[1].read, "both must have read the same");
     assert_eq!((rows[0].browsers, rows[1].browsers), (4, 1));

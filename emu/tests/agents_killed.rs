@@ -36,9 +36,15 @@ fn a_killed_harness_leaves_no_process() {
         .map_while(Result::ok)
         .find_map(|line| line.split_once("started ").map(|(_, rest)| rest.to_owned()));
     let line = line.expect("the victim tells what it started");
-    let (id, pids) = line.split_once(' ').unwrap();
+    let (id, rest) = line.split_once(' ').unwrap();
+    let (folder, pids) = rest.split_once(' ').unwrap();
     let pids: Vec<u32> = pids.split(' ').map(|pid| pid.parse().unwrap()).collect();
     assert!(pids.len() > 3, "{pids:?}");
+    // Chromium leaves temporary files behind when it is killed: they are to lie with its profile.
+    let environment = std::fs::read_to_string(format!("/proc/{}/environ", pids[0])).unwrap();
+    let temporary = environment.split('\0').find_map(|one| one.strip_prefix("TMPDIR="));
+    let temporary = Path::new(temporary.expect("the browser has a folder for temporary files")).to_owned();
+    assert!(temporary.starts_with(folder) && temporary.is_dir(), "{temporary:?} is not in {folder}");
     victim.kill().unwrap();
     victim.wait().unwrap();
 
@@ -55,6 +61,7 @@ fn a_killed_harness_leaves_no_process() {
     assert!(of_victim(report.removed.clone()), "{report:?}");
     let found = emu::clean::find().unwrap();
     assert!(!found.keys().any(|label| label.id() == id), "{found:?}");
+    assert!(!temporary.exists());
 }
 
 fn wait_to_be_killed() {
@@ -71,7 +78,7 @@ fn wait_to_be_killed() {
     }
     let pids = [visit.broker.browsers()[0].processes(), cell.members()].concat();
     let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-    println!("started {} {}", visit.ward.id(), pids.join(" "));
+    println!("started {} {} {}", visit.ward.id(), visit.ward.folder().display(), pids.join(" "));
     // Far longer than the test: this process is killed before.
     agent.wait().unwrap();
 }

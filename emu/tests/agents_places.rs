@@ -1,6 +1,6 @@
 //! Goal: agents come to the same answers in sandboxes and in microVMs, cannot reach what is not theirs, and however one
 //! ends, that is its own outcome and the others go on. Method: small agents that look around, fill their disk, use up
-//! memory, hang and die, beside real ones; a VMM that is killed, and a model that is killed and started again.
+//! memory, hang, die and panic, beside real ones; a VMM that is killed, and a model that is killed and started again.
 
 #[path = "agents_common/mod.rs"]
 mod common;
@@ -48,6 +48,8 @@ print(json.dumps({"answer": [os.getuid() != 0, root, any(found), socket.gethostn
 /// Writes more than there is room for.
 const FILLS: &str = "open('filled', 'wb').write(bytes(64 << 20))\n";
 const HANGS: &str = "import os, time\nif os.fork() == 0:\n    os.setsid()\ntime.sleep(1000)\n";
+/// The template has let everybody do that.
+const PANICS: &str = "open('/proc/sysrq-trigger', 'w').write('c')\n";
 const DIES: &str = "import os\nos.kill(os.getpid(), 9)\n";
 
 fn copy(from: &Path, to: &Path) {
@@ -127,12 +129,14 @@ fn agents_in_microvms_go_on_when_one_ends_and_when_their_model_does() {
     let Some(bed) = vm_common::bed() else { return };
     let setting = &bed.setting;
     let guests =
-        Guests::new(&bed.out, setting.image.clone(), setting.accelerator.clone(), setting.launcher.clone());
+        Guests::new(&bed.out, setting.image.clone(), setting.accelerator.clone(), setting.launcher.clone())
+            .that_run("import os; os.chmod('/proc/sysrq-trigger', 0o222)");
     // No root, nothing of the machine; the guest's name is that of its image.
     let looked = r#"[true, false, false, "(none)"]"#;
-    let programs = [("looks", LOOKS, looked), ("fills", FILLS, "1"), ("hangs", HANGS, "1")];
+    let programs =
+        [("looks", LOOKS, looked), ("fills", FILLS, "1"), ("hangs", HANGS, "1"), ("panics", PANICS, "1")];
     let folder = folder(&programs, &["blackjack"]);
-    let names = ["hangs", "blackjack", "fills", "looks"];
+    let names = ["hangs", "blackjack", "fills", "looks", "panics"];
     let mut settings = settings(folder.path(), &names, System::Vm(Method::TrenvxVm));
     settings.rates.speed = 50.0;
     settings.disk_bytes = Some(16 << 20);
@@ -150,7 +154,9 @@ fn agents_in_microvms_go_on_when_one_ends_and_when_their_model_does() {
         common::kill(&left);
         running.join().unwrap()
     });
-    assert_eq!(outcomes(&report), ["vmm-ended", "right", "disk-full", "right"], "{}", report.table());
+    let expected = ["vmm-ended", "right", "disk-full", "right", "guest-panicked"];
+    assert_eq!(outcomes(&report), expected, "{}", report.table());
+    assert!(report.agents[4].message.contains("sysrq triggered crash"), "{}", report.agents[4].message);
     assert!(report.agents[1].spent.retries > 0, "{}", report.table());
     assert!(report.stand_in.as_ref().is_some_and(|text| text.contains("TCG")));
     let peak = report.memory.iter().max_by_key(|sample| sample.bytes()).unwrap();

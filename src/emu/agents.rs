@@ -11,6 +11,7 @@ use ::emu::agents::pace::Rates;
 use ::emu::agents::place::{Guests, System};
 use ::emu::agents::site::Site;
 use ::emu::agents::{bench, catalog, profile};
+use ::emu::vm::Method;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -92,6 +93,9 @@ enum BenchCommand {
         /// Agents to a browser; the others are compared with the first.
         #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
         per_browser: Vec<usize>,
+        /// Browsers in microVMs started by this method, one in each; without it, on this machine beside each other.
+        #[arg(long, value_name = "NAME", value_parser = method)]
+        system: Option<Method>,
         /// A table for people, or JSON to keep.
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
@@ -137,8 +141,14 @@ pub fn run(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
     match args.command {
         Command::List => list(),
         Command::Run(args) => agents(folders, &args),
-        Command::Bench(BenchArgs { command: BenchCommand::Browser { agents, per_browser, format } }) => {
-            let rows = bench::browsers(agents, &per_browser)?;
+        Command::Bench(BenchArgs {
+            command: BenchCommand::Browser { agents, per_browser, system, format },
+        }) => {
+            let guests = system.map(|_| Guests::find(&folders.out)).transpose()?;
+            let place = system.zip(guests.as_ref());
+            let place =
+                place.map_or(bench::Where::Here, |(method, guests)| bench::Where::Vms(method, guests));
+            let rows = bench::browsers(agents, &per_browser, place)?;
             let goals = bench::goals(&rows);
             let all = serde_json::json!({ "rows": rows, "goals": goals });
             let text = || format!("{}\n{}", bench::table(&rows), ::emu::goal::table(&goals));
@@ -165,6 +175,11 @@ pub fn run(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
 fn system(name: &str) -> Result<System, String> {
     let names = || System::all().into_iter().map(System::name).collect::<Vec<_>>().join(", ");
     System::parse(name).ok_or_else(|| format!("the systems are {}", names()))
+}
+
+fn method(name: &str) -> Result<Method, String> {
+    let names = || Method::ALL.into_iter().map(Method::name).collect::<Vec<_>>().join(", ");
+    Method::parse(name).ok_or_else(|| format!("the methods are {}", names()))
 }
 
 fn list() -> anyhow::Result<()> {

@@ -1,10 +1,12 @@
 //! What sharing a browser saves: the same pages, once with k agents to a browser and once with one each.
 //!
 //! Two references are given, because browsers on one machine share the file pages of their program already: the same
-//! agents with a browser each on this machine, and one agent alone, which is what each takes in a guest of its own.
+//! agents with a browser each on this machine, and one agent alone.
+//!
+//! With browsers in microVMs, each in a guest of its own, nothing but the root image's page cache and the template is shared
+//! between them. That is how the published system has them.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -12,9 +14,11 @@ use serde::Serialize;
 use super::Error;
 use super::browser::{Broker, Failure, Limits, Session, program};
 use super::http::ANY;
+use super::place::{self, Guests};
 use super::site::Site;
 use super::ward::Ward;
 use crate::goal::Goal;
+use crate::vm::{Method, account};
 
 /// How long a browser is left alone before its memory is looked at: it gives some back after loading.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -34,8 +38,10 @@ pub struct Row {
     pub agents: usize,
     /// Browsers.
     pub browsers: usize,
-    /// Memory of all processes of all browsers (PSS), bytes.
+    /// Memory of all processes of all browsers (PSS), and page cache of their guests' root, bytes.
     pub memory_bytes: u64,
+    /// Code that software emulation translated, which is not in that, bytes.
+    pub emulation_bytes: u64,
     /// The same, for each agent.
     pub per_agent_bytes: u64,
     /// Share of what an agent takes in the first row.
@@ -50,23 +56,30 @@ pub struct Row {
     pub read: String,
 }
 
+/// Where browsers run.
+#[derive(Clone, Copy, Debug)]
+pub enum Where<'a> {
+    /// On this machine, beside each other.
+    Here,
+    /// In microVMs, one in each, started by this method.
+    Vms(Method, &'a Guests),
+}
+
+/// How much longer a browser may take in a guest of software emulation: all of them load their first page at once.
+const EMULATED: u32 = 30;
+
 /// Measures `agents` agents for each number of agents to a browser; the first is what others are compared with.
 ///
 /// # Errors
 /// If there is no browser, it fails, or what agents read depends on how many share it.
-pub fn browsers(agents: usize, ways: &[usize]) -> Result<Vec<Row>, Error> {
-    let program = program().ok_or_else(|| Error::Browser {
-        program: "chromium".to_owned(),
-        reason: "it is not installed: apt-get install chromium".to_owned(),
-    })?;
+pub fn browsers(agents: usize, ways: &[usize], place: Where<'_>) -> Result<Vec<Row>, Error> {
     if agents == 0 {
         return Err(Error::Setting { what: "agents", found: "0".to_owned(), expected: "at least 1" });
     }
-    let site = Site::start(ANY)?;
-    let alone = measure(&program, &site, 1, 1)?.per_agent_bytes;
+    let alone = measure(place, 1, 1)?.per_agent_bytes;
     let mut rows: Vec<Row> = Vec::new();
     for &per_browser in ways {
-        let mut row = measure(&program, &site, agents, per_browser)?;
+        let mut row = measure(place, agents, per_browser)?;
         let first = rows.first().map_or(row.per_agent_bytes, |row| row.per_agent_bytes);
         row.share = row.per_agent_bytes as f64 / first.max(1) as f64;
         row.share_of_alone = row.per_agent_bytes as f64 / alone.max(1) as f64;
@@ -90,38 +103,77 @@ fn same(first: Option<&Row>, row: &Row) -> Result<(), Error> {
 }
 
 /// One row, whose shares are of itself.
-fn measure(program: &Path, site: &Site, agents: usize, per_browser: usize) -> Result<Row, Error> {
-    let ward = Ward::new()?;
-    let broker = Broker::start(&ward, program, agents, per_browser, Limits::default(), ANY.0)?;
-    let failed = |failure: Failure| Error::Browser {
-        program: program.display().to_string(),
-        reason: failure.to_string(),
+fn measure(place: Where<'_>, agents: usize, per_browser: usize) -> Result<Row, Error> {
+    let limits = Limits::default();
+    let (broker, site, root) = match place {
+        Where::Here => {
+            let program = program().ok_or_else(|| Error::Browser {
+                program: "chromium".to_owned(),
+                reason: "it is not installed: apt-get install chromium".to_owned(),
+            })?;
+            let broker = Broker::start(&Ward::new()?, &program, agents, per_browser, limits, ANY.0)?;
+            (broker, Site::start(ANY)?, None)
+        }
+        Where::Vms(method, guests) => {
+            let count = agents.div_ceil(per_browser.max(1));
+            let (launcher, address, root) = place::browsers(method, guests, count)?;
+            let limits = limits.times(if guests.accelerator().stand_in().is_some() { EMULATED } else { 1 });
+            let launcher = |_| std::sync::Arc::clone(&launcher);
+            let broker = Broker::with(agents, per_browser, limits, address, launcher)?;
+            (broker, Site::start((address, 0))?, Some(root))
+        }
     };
-    let mut sessions: Vec<Session> = Vec::new();
-    let mut times = Vec::new();
-    let mut read = blake3::Hasher::new();
-    for agent in 0..agents {
-        let mut session = broker.session(agent).ok_or_else(|| Error::Setting {
-            what: "agents",
-            found: agent.to_string(),
-            expected: "a number below that of agents",
-        })?;
-        let address = format!("http://{}/shop/p/{}", site.address(), agent % PRODUCTS + 1);
-        let begun = Instant::now();
-        let opened = session.open(&address).map_err(failed)?;
-        times.push(begun.elapsed().as_secs_f64() * 1e3);
-        read.update(session.text(opened.page, "main").map_err(failed)?.as_bytes());
-        sessions.push(session);
+    let failed =
+        |failure: Failure| Error::Browser { program: "chromium".to_owned(), reason: failure.to_string() };
+    // Browsers at once, agents of one after the other.
+    let visit = |browser: usize| -> Result<Vec<(Session, f64, String)>, Error> {
+        let first = browser * per_browser;
+        let one = |agent: usize| {
+            let mut session = broker.session(agent).ok_or_else(|| Error::Setting {
+                what: "agents",
+                found: agent.to_string(),
+                expected: "a number below that of agents",
+            })?;
+            let address = format!("http://{}/shop/p/{}", site.address(), agent % PRODUCTS + 1);
+            let begun = Instant::now();
+            let opened = session.open(&address).map_err(failed)?;
+            let time = begun.elapsed().as_secs_f64() * 1e3;
+            let text = session.text(opened.page, "main").map_err(failed)?;
+            Ok((session, time, text))
+        };
+        (first..agents.min(first + per_browser)).map(one).collect()
+    };
+    // On this machine one after the other, so that times to open a page are of a page alone.
+    let at_once =
+        if root.is_some() { std::thread::available_parallelism().map_or(1, usize::from) } else { 1 };
+    let numbers: Vec<usize> = (0..broker.browsers().len()).collect();
+    let mut visited: Vec<(Session, f64, String)> = Vec::new();
+    for few in numbers.chunks(at_once) {
+        let done: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = few.iter().map(|&number| scope.spawn(move || visit(number))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a visit does not panic")).collect()
+        });
+        for one in done {
+            visited.extend(one?);
+        }
     }
     std::thread::sleep(SETTLE);
     let usages: Vec<_> = broker.browsers().iter().map(|browser| browser.usage()).collect();
-    let memory_bytes: u64 = usages.iter().map(|usage| usage.memory_bytes).sum();
+    let cached = root.map(|root| account::cached_bytes(&root, None)).transpose();
+    let cached = cached.map_err(Error::io("look at the page cache of", "the root image"))?.unwrap_or(0);
+    let memory_bytes: u64 = cached + usages.iter().map(|usage| usage.memory_bytes).sum::<u64>();
+    let mut times: Vec<f64> = visited.iter().map(|(_, time, _)| *time).collect();
     times.sort_by(f64::total_cmp);
+    let mut read = blake3::Hasher::new();
+    for (_, _, text) in &visited {
+        read.update(text.as_bytes());
+    }
     Ok(Row {
         per_browser,
         agents,
         browsers: usages.len(),
         memory_bytes,
+        emulation_bytes: usages.iter().map(|usage| usage.emulation_bytes).sum(),
         per_agent_bytes: memory_bytes / agents.max(1) as u64,
         share: 1.0,
         share_of_alone: 1.0,
@@ -137,7 +189,7 @@ pub fn goals(rows: &[Row]) -> Vec<Goal> {
     let shared = rows.iter().filter(|row| row.per_browser >= ENOUGH && row.agents >= row.per_browser);
     let of = |row: &Row| {
         let of = format!("{} to a browser", row.per_browser);
-        let against = [("one browser each, here", row.share), ("one agent alone", row.share_of_alone)];
+        let against = [("one browser each", row.share), ("one agent alone", row.share_of_alone)];
         against.map(|(what, share)| {
             Goal::at_most(&format!("memory per agent, of {what}"), &of, 100.0 * share, SHARE, "%")
         })
@@ -183,6 +235,7 @@ mod tests {
             agents: 8,
             browsers: 8 / per_browser,
             memory_bytes: 8,
+            emulation_bytes: 0,
             per_agent_bytes: 1,
             share: 1.0,
             share_of_alone: 1.0,

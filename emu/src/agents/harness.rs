@@ -25,6 +25,9 @@ use super::{Error, Manifest, browser};
 /// In what steps the end is looked for between two looks at memory.
 const STEP: Duration = Duration::from_millis(5);
 
+/// How much longer browsers may take in guests of software emulation.
+const EMULATED: u32 = 20;
+
 /// A run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -130,17 +133,7 @@ impl Lab {
         };
         let site = Site::start(at)?;
         let browsing = plans.iter().filter(|plan| plan.place.is_some()).count();
-        let broker = match (browsing, browser::program()) {
-            (0, _) => None,
-            (_, Some(program)) => {
-                let Settings { per_browser, limits, .. } = settings;
-                Some(Broker::start(&ward, &program, browsing, per_browser, limits, at.0)?)
-            }
-            (_, None) => {
-                let reason = "it is not installed: apt-get install chromium".to_owned();
-                return Err(Error::Browser { program: "chromium".to_owned(), reason });
-            }
-        };
+        let broker = if browsing == 0 { None } else { Some(broker(&settings, &ward, &*place, browsing)?) };
         Ok(Self { settings, plans, recording, llm: Mutex::new(llm), site, broker, place, ward })
     }
 
@@ -234,6 +227,7 @@ impl Lab {
         let job = Job {
             number,
             manifest: &plan.manifest,
+            place: plan.place,
             environment: self.environment(number),
             deadline: self.settings.deadline,
         };
@@ -289,7 +283,12 @@ impl Lab {
             }
             let cache_bytes = self.place.shared_bytes();
             let browsers = self.broker.as_ref().map_or(&[][..], |broker| broker.browsers());
-            let browsers_bytes = browsers.iter().map(|browser| browser.memory()).sum();
+            let mut browsers_bytes = 0;
+            for browser in browsers {
+                let found = browser.memory();
+                browsers_bytes += found.bytes;
+                emulation_bytes += found.emulation_bytes;
+            }
             let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
             samples.push(Sample { at_ms, agents_bytes, cache_bytes, browsers_bytes, emulation_bytes });
             // In small steps, so that the end is not waited for.
@@ -321,6 +320,24 @@ pub fn record(manifest: &Manifest, seed: u64) -> Result<Recording, Error> {
     let recording = Recording { turns: lab.llm().taken(&manifest.name, seed), answer: row.answer.clone() };
     recording.write(&manifest.folder, seed)?;
     Ok(recording)
+}
+
+/// The broker of so many agents, with browsers from where their place has them.
+fn broker(settings: &Settings, ward: &Arc<Ward>, place: &dyn Place, agents: usize) -> Result<Broker, Error> {
+    let Settings { per_browser, mut limits, .. } = *settings;
+    let at = place.address();
+    if place.launcher(0).is_some() {
+        if settings.guests.as_ref().is_some_and(|guests| guests.accelerator().stand_in().is_some()) {
+            limits = limits.times(EMULATED);
+        }
+        let launcher = |number| place.launcher(number).expect("a place that has one browser has all");
+        return Broker::with(agents, per_browser, limits, at, launcher);
+    }
+    let program = browser::program().ok_or_else(|| Error::Browser {
+        program: "chromium".to_owned(),
+        reason: "it is not installed: apt-get install chromium".to_owned(),
+    })?;
+    Broker::start(ward, &program, agents, per_browser, limits, at)
 }
 
 fn plans(settings: &Settings, recording: bool) -> Result<Vec<Plan>, Error> {

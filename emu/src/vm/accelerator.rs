@@ -57,11 +57,13 @@ impl Accelerator {
     }
 
     /// QEMU's options.
-    pub(super) fn arguments(&self) -> [(&'static str, &'static str); 2] {
+    pub(super) fn arguments(&self, browser: bool) -> [(&'static str, &'static str); 2] {
         match self {
             // Without this bit: some nested hosts refuse to set its register.
             Self::Kvm => [("-accel", "kvm"), ("-cpu", "host,-arch-capabilities")],
-            // Translated code is bounded, well inside the limit of the sandbox; unasked it may be 1 GiB.
+            // Translated code is bounded, well inside the limit of the sandbox; unasked it may be 1 GiB. A browser's
+            // takes 350 MiB, and all of it is translated again when there is no room for more.
+            Self::Tcg { .. } if browser => [("-accel", "tcg,thread=multi,tb-size=512"), ("-cpu", "max")],
             Self::Tcg { .. } => [("-accel", "tcg,thread=multi,tb-size=256"), ("-cpu", "max")],
         }
     }

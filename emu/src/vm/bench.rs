@@ -107,12 +107,16 @@ impl Seen {
                     interval: runs::median_interval(&values),
                     p99,
                     published: published(metric, subject).to_owned(),
+                    reported: (metric == "start" && subject == "trenvx-vm").then_some(PUBLISHED_START_MS),
                     ..MeasuredRow::default()
                 }
             })
             .collect()
     }
 }
+
+/// A start of `trenvx-vm`, at most (TrEnv-X README), ms.
+const PUBLISHED_START_MS: f64 = 40.0;
 
 /// What was published about a start, on other machines and under KVM.
 fn published(metric: &str, subject: &str) -> &'static str {

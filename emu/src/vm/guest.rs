@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Vm {
     pub(super) sandbox: Sandbox,
     pub(super) qmp: Qmp,
     agent: Channel,
+    /// The host's end of its browser's DevTools pipe, where it has a browser.
+    browser: Option<UnixStream>,
     console: File,
     machine: Machine,
     memory: File,
@@ -87,6 +90,8 @@ impl Vm {
         };
         let (qmp, their_qmp) = Qmp::new().map_err(Error::at("make a channel"))?;
         let (agent, their_agent) = Channel::new().map_err(Error::at("make a channel"))?;
+        let browser = machine.browser.then(UnixStream::pair).transpose();
+        let (browser, their_browser) = browser.map_err(Error::at("make a channel"))?.unzip();
         let console = memory::file("trenvx-vm-console", 0).map_err(Error::at("make a console"))?;
         let mut descriptors = vec![
             (descriptor::MEMORY, memory.as_fd()),
@@ -103,16 +108,21 @@ impl Vm {
         if let Some(faults) = &faults {
             descriptors.push((descriptor::FAULTS, faults.as_fd()));
         }
+        if let Some(browser) = &their_browser {
+            descriptors.push((descriptor::BROWSER, browser.as_fd()));
+        }
         let line = arguments(machine, origin, accelerator, kind, root_bytes);
         let function = sandbox.function().expect("its routine was just started");
         launch::order(function, line, &descriptors)?;
         drop(descriptors);
         close(their_qmp, their_agent);
+        drop(their_browser);
         let private = origin == Origin::State { private: true };
         let mut vm = Self {
             sandbox,
             qmp,
             agent,
+            browser,
             console,
             machine: machine.clone(),
             memory,
@@ -164,6 +174,14 @@ impl Vm {
             return Err(Error::Full { when, bytes: u64::from(self.machine.writable_mib) << 20 });
         }
         Err(Error::Agent { when, why: answer["error"].as_str().unwrap_or("no error is named").to_owned() })
+    }
+
+    /// What its browser is called through, where it has one: the DevTools pipe of the guest's.
+    ///
+    /// # Errors
+    /// If this process has no descriptor left.
+    pub fn browser(&self) -> io::Result<Option<UnixStream>> {
+        self.browser.as_ref().map(UnixStream::try_clone).transpose()
     }
 
     /// What the guest consists of.

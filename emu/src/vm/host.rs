@@ -317,6 +317,11 @@ impl Host {
             steps.note("copy memory", &mut since);
             copy
         };
+        // The image is most often the one that this host boots.
+        let other = (template.image().folder != self.image.folder).then(|| template.image().open("kernel"));
+        let other =
+            other.transpose()?.map(|kernel| head(&kernel)).transpose().map_err(at("read the kernel"))?;
+        let kernel_head = other.as_ref().unwrap_or(&self.kernel_head);
         let sandbox = self.sandbox(machine)?;
         steps.note("sandbox", &mut since);
         let parts = Parts {
@@ -324,10 +329,10 @@ impl Host {
             origin: Origin::State { private },
             accelerator: &self.accelerator,
             kind: &template.manifest().kind,
-            image: &self.image,
+            image: template.image(),
             memory,
             state: template.state().map_err(at("open the template's state"))?,
-            kernel: &self.kernel_head,
+            kernel: kernel_head,
             faults,
         };
         let mut vm = Vm::launch(sandbox, parts)?;

@@ -44,7 +44,18 @@ impl Image {
     /// # Errors
     /// If it is not there, or not whole.
     pub fn find(out: &Path) -> Result<Self, Error> {
-        let folder = out.join("vm");
+        Self::read(out.join("vm"))
+    }
+
+    /// The one with a browser, there.
+    ///
+    /// # Errors
+    /// If it is not there, or not whole.
+    pub fn with_browser(out: &Path) -> Result<Self, Error> {
+        Self::read(out.join("vm-browser"))
+    }
+
+    fn read(folder: PathBuf) -> Result<Self, Error> {
         let refuse = |why: String| Error::NoImage { folder: folder.clone(), why };
         let text = match fs::read_to_string(folder.join("image.json")) {
             Ok(text) => text,

@@ -46,13 +46,16 @@ pub struct Machine {
     pub root: RootDevice,
     /// Size of the writable layer, which lies in guest memory, MiB.
     pub writable_mib: u32,
+    /// Whether a browser runs in it, which the host calls over a port of its own.
+    #[serde(default)]
+    pub browser: bool,
 }
 
 impl Machine {
     /// With a writable layer of an eighth of its memory.
     #[must_use]
     pub fn new(memory_mib: u32, root: RootDevice) -> Self {
-        Self { memory_mib, root, writable_mib: memory_mib / 8 }
+        Self { memory_mib, root, writable_mib: memory_mib / 8, browser: false }
     }
 
     /// Guest memory, bytes.
@@ -78,6 +81,8 @@ pub(super) mod descriptor {
     pub(in crate::vm) const INITRAMFS: RawFd = FIRST + 7;
     /// The userfaultfd device, only where guest memory is served.
     pub(in crate::vm) const FAULTS: RawFd = FIRST + 8;
+    /// Only where a browser runs.
+    pub(in crate::vm) const BROWSER: RawFd = FIRST + 9;
 }
 
 /// Where a guest's memory comes from.
@@ -107,7 +112,7 @@ pub(super) fn arguments(
     // Nothing that is not asked for, no window, and an end instead of a reboot.
     add("-display", "none".into());
     add("-machine", format!("{kind},memory-backend=memory,vmport=off,smbus=off,sata=off,usb=off,hpet=off"));
-    for (option, value) in accelerator.arguments() {
+    for (option, value) in accelerator.arguments(machine.browser) {
         add(option, value.to_owned());
     }
     add("-smp", "1".into());
@@ -125,8 +130,14 @@ pub(super) fn arguments(
     add("-chardev", format!("file,id=console,path={},append=on", path(fd::CONSOLE)));
     add("-serial", "chardev:console".into());
     add("-chardev", format!("socket,id=agent,fd={}", fd::AGENT));
-    add("-device", "virtio-serial-pci,id=ports,max_ports=2".into());
+    // The first port's number is that of consoles, and stays free.
+    let ports = if machine.browser { 3 } else { 2 };
+    add("-device", format!("virtio-serial-pci,id=ports,max_ports={ports}"));
     add("-device", "virtserialport,bus=ports.0,nr=1,chardev=agent,name=trenvx.agent".into());
+    if machine.browser {
+        add("-chardev", format!("socket,id=browser,fd={}", fd::BROWSER));
+        add("-device", "virtserialport,bus=ports.0,nr=2,chardev=browser,name=trenvx.browser".into());
+    }
     // A network of the VMM's own, whose connections are made in the network namespace of its sandbox.
     add("-netdev", "user,id=network,ipv6=off".into());
     add("-device", "virtio-net-pci,netdev=network,romfile=,mac=52:54:00:12:34:56".into());
@@ -196,6 +207,14 @@ mod tests {
         let blk = line(&Machine::new(512, RootDevice::Blk), Origin::Boot);
         assert!(blk.contains("read-only=on") && !blk.contains("maxmem"), "{blk}");
         assert!(blk.contains("trenvx.root=blk trenvx.writable_kib=65536"), "{blk}");
+    }
+
+    #[test]
+    fn only_guests_with_a_browser_have_a_port_for_it() {
+        let plain = Machine::new(512, RootDevice::Pmem);
+        assert!(!line(&plain, Origin::Boot).contains("trenvx.browser"));
+        let with = line(&Machine { browser: true, ..plain }, Origin::State { private: true });
+        assert!(with.contains("socket,id=browser,fd=29") && with.contains("max_ports=3"), "{with}");
     }
 
     #[test]

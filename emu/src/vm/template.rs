@@ -33,12 +33,16 @@ pub const BOOT: Duration = Duration::from_secs(90);
 const WORKING_SET: &str = "working-set";
 /// What makes a template.
 const AGAIN: &str = "trenvx emu vm template NAME";
-/// How long warming up may take, and each later step of making a template.
+/// How long warming up may take: a browser under software emulation needs half a minute.
+const WARMING: Duration = Duration::from_secs(300);
+/// How long each later step of making a template may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A template that can be cloned.
 #[derive(Debug)]
 pub struct Template {
+    /// What it was booted from: clones read the same root.
+    image: Image,
     manifest: Manifest,
     memory: File,
     state: File,
@@ -69,7 +73,7 @@ impl Template {
         let about =
             vm.ask("run", json!({ "code": "import sys; result = sys.version.split()[0]" }), PATIENCE)?;
         if !warm.is_empty() {
-            vm.ask("run", json!({ "code": warm }), PATIENCE)?;
+            vm.ask("run", json!({ "code": warm }), WARMING)?;
         }
         vm.ask("settle", json!({}), PATIENCE)?;
         let kind = kind(&mut vm)?;
@@ -101,7 +105,11 @@ impl Template {
             booted_bytes,
             made_ms: began.elapsed().as_secs_f64() * 1e3,
         };
-        Ok(Made { template: Self { manifest, memory: kept, state, working_set: OnceLock::new() }, boot })
+        let image = host.image().clone();
+        Ok(Made {
+            template: Self { image, manifest, memory: kept, state, working_set: OnceLock::new() },
+            boot,
+        })
     }
 
     /// Writes it to its folder under `out`, instead of an earlier one of its name. There is a whole one or none.
@@ -164,7 +172,8 @@ impl Template {
         };
         let memory = take("memory", manifest.machine.memory_bytes(), &manifest.memory_blake3, "memory")?;
         let state = take("state", manifest.state_bytes, &manifest.state_blake3, "state of devices")?;
-        let template = Self { manifest, memory, state, working_set: OnceLock::new() };
+        let image = image.clone();
+        let template = Self { image, manifest, memory, state, working_set: OnceLock::new() };
         if let Some(root) = template.root() {
             let pages = template.manifest.machine.memory_bytes() / PAGE as u64;
             // One that is damaged, or of another template, is recorded again.
@@ -205,6 +214,12 @@ impl Template {
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// What it was booted from.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
     }
 
     /// Whether its memory is still what it was, by its contents.
@@ -350,7 +365,8 @@ mod tests {
         let state_bytes = 5;
         let manifest =
             Manifest { machine, memory_blake3, memory_data_bytes, state_blake3, state_bytes, ..manifest() };
-        Template { manifest, memory, state, working_set: OnceLock::new() }
+        let image = crate::vm::manifest::tests::image();
+        Template { image, manifest, memory, state, working_set: OnceLock::new() }
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub fn bed() -> Option<Bed> {
 }
 
 /// Where microVMs are looked for.
-fn repository() -> &'static Path {
+pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository")
 }
 

@@ -3,6 +3,7 @@
 use super::axis::{self, Scale};
 use super::canvas::{Anchor, Canvas, Lettering, Rect, width_of};
 use super::page::{self, LegendMark, Page};
+use super::rows::clear_of;
 use super::style::{self, Dash, INK, MANY_PARTS, Marker, SMALL, SeriesStyle, WHITE, is_dark};
 use runs::{Chart, MeasuredRow, Measurement};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,8 @@ pub fn caption(measured: &Measurement, chart: &Chart) -> String {
     let beside: Vec<String> = published.iter().map(|(part, text)| format!("{part} {text}")).collect();
     let beside =
         if beside.is_empty() { String::new() } else { format!(" Published: {}.", beside.join("; ")) };
+    let reported = |row: &MeasuredRow| row.metric == chart.metric && row.reported.is_some();
+    let triangles = if measured.rows.iter().any(reported) { " Triangles: the paper." } else { "" };
     // What holds for all of them has to be read with them.
     let of = |row: &&MeasuredRow| row.metric == chart.metric && row.median.is_some();
     let notes: BTreeSet<&str> = measured.rows.iter().filter(of).map(|row| row.note.as_str()).collect();
@@ -77,7 +80,7 @@ pub fn caption(measured: &Measurement, chart: &Chart) -> String {
         Some(note) if notes.len() == 1 && !note.is_empty() => format!(" {note}."),
         _ => String::new(),
     };
-    format!("{what} measured on one machine ({cpu}{cores}, kernel {kernel}), {n}.{all}{beside}")
+    format!("{what} measured on one machine ({cpu}{cores}, kernel {kernel}), {n}.{triangles}{all}{beside}")
 }
 
 fn panels<'a>(rows: &[&'a MeasuredRow]) -> Vec<Panel<'a>> {
@@ -159,7 +162,9 @@ fn draw_panel(canvas: &mut Canvas<'_>, rect: Rect, panel: &Panel<'_>, chart: &Ch
     let plot = Rect { h: (subjects.len().max(2) as f64) * ROW, ..plot };
     page::panel_title(canvas, plot, name);
     let whole = |rows: &[&MeasuredRow]| rows.iter().filter_map(|row| row.median).sum::<f64>();
-    let x = Scale::from_zero(subjects.iter().map(|(_, rows)| whole(rows)));
+    let reported = |rows: &[&MeasuredRow]| rows.iter().filter_map(|row| row.reported).collect::<Vec<_>>();
+    let papers = subjects.iter().flat_map(|(_, rows)| reported(rows));
+    let x = Scale::from_zero(subjects.iter().map(|(_, rows)| whole(rows)).chain(papers));
     axis::below(canvas, plot, x, value, Some(&chart.axis));
     for (number, (name, rows)) in subjects.iter().enumerate() {
         let y = plot.y + (number as f64 + 0.5) * ROW;
@@ -181,7 +186,13 @@ fn draw_panel(canvas: &mut Canvas<'_>, rect: Rect, panel: &Panel<'_>, chart: &Ch
                 canvas.text((f64::midpoint(left, right), y), &text, how);
             }
         }
+        let marks: Vec<f64> = reported(rows).into_iter().map(|value| x.x(value, plot)).collect();
+        for &mark in &marks {
+            canvas.marker((mark, y), Marker::Down, 4.2, WHITE);
+            canvas.marker((mark, y), Marker::Down, 3.2, INK);
+        }
         let text = if rows.iter().any(|row| row.median.is_some()) { value(from) } else { "not run".into() };
-        canvas.text((x.x(from, plot) + 5.0, y), &text, Lettering::small(Anchor::Start));
+        let at = clear_of(x.x(from, plot) + 5.0, &text, &marks);
+        canvas.text((at, y), &text, Lettering::small(Anchor::Start));
     }
 }

@@ -77,6 +77,9 @@ pub struct MeasuredRow {
     pub p99: Option<f64>,
     /// What was published about it, with the kind of source.
     pub published: String,
+    /// The published value, where it is one of this very quantity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<f64>,
     /// Why it could not be measured, or what is special about it.
     pub note: String,
 }

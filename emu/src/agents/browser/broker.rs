@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 use super::super::Error;
 use super::super::ward::Ward;
 use super::account::Account;
+use super::launch::{Launcher, Programs};
 use super::{Failure, Limits, Session, Shared};
 
 /// The longest request, bytes.
@@ -125,6 +126,19 @@ impl Broker {
         limits: Limits,
         at: Ipv4Addr,
     ) -> Result<Self, Error> {
+        let programs: Arc<dyn Launcher> =
+            Arc::new(Programs { ward: Arc::clone(ward), program: program.to_owned() });
+        Self::with(agents, per_browser, limits, at, |_| Arc::clone(&programs))
+    }
+
+    /// The same with browsers from elsewhere, by their numbers.
+    pub(in crate::agents) fn with(
+        agents: usize,
+        per_browser: usize,
+        limits: Limits,
+        at: Ipv4Addr,
+        launcher: impl Fn(usize) -> Arc<dyn Launcher>,
+    ) -> Result<Self, Error> {
         if per_browser == 0 {
             let (what, found) = ("agents per browser", "0".to_owned());
             return Err(Error::Setting { what, found, expected: "at least 1" });
@@ -132,9 +146,8 @@ impl Broker {
         let listener = TcpListener::bind((at, 0)).map_err(Error::io("listen at", at.to_string()))?;
         let address = listener.local_addr().map_err(Error::io("listen at", at.to_string()))?;
         let keys = (0..agents).map(|_| key()).collect::<Result<_, _>>()?;
-        let browsers = (0..agents.div_ceil(per_browser))
-            .map(|number| Shared::new(ward, program.to_owned(), number))
-            .collect();
+        let browsers =
+            (0..agents.div_ceil(per_browser)).map(|number| Shared::new(launcher(number), number)).collect();
         let shared = Arc::new(Inner {
             browsers,
             per_browser,

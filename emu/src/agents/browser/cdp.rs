@@ -3,13 +3,20 @@
 //! Many threads call at once; one thread reads, and wakes whoever waits. Of the events only those are kept that
 //! somebody waits for: loads and crashes of tabs. Two are answered at once: a dialog is closed, and a window that a
 //! page opens by itself is closed, because it would escape the limit on tabs.
+//!
+//! The pipe of a browser in a guest outlives the browser: what stands between says that it has ended, and starts it
+//! again for the next connection.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde_json::{Value, json};
+
+/// Numbers of calls are never used twice: a browser that was started again may answer what its predecessor was asked.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +29,13 @@ pub(super) enum Fault {
     Crashed,
     /// The browser said no.
     Refused(String),
+}
+
+/// What a guest says when its browser has ended.
+const ENDED: &str = "Trenvx.browserEnded";
+
+fn number() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A connection to a browser.
@@ -44,7 +58,6 @@ impl std::fmt::Debug for Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    next: u64,
     /// Calls that somebody waits for, and their answers.
     calls: BTreeMap<u64, Option<Result<Value, String>>>,
     tabs: BTreeMap<String, Tab>,
@@ -71,6 +84,12 @@ impl Connection {
         Self { inner }
     }
 
+    /// Waits until the browser answers, and has it tell of windows.
+    pub(super) fn greet(&self, deadline: Instant) -> Result<(), Fault> {
+        self.call(None, "Browser.getVersion", json!({}), deadline)?;
+        self.call(None, "Target.setDiscoverTargets", json!({ "discover": true }), deadline).map(drop)
+    }
+
     /// Whether the browser has ended.
     pub(super) fn is_gone(&self) -> bool {
         self.inner.state().gone
@@ -84,13 +103,8 @@ impl Connection {
         parameters: Value,
         deadline: Instant,
     ) -> Result<Value, Fault> {
-        let id = {
-            let mut state = self.inner.state();
-            state.next += 1;
-            let id = state.next;
-            state.calls.insert(id, None);
-            id
-        };
+        let id = number();
+        self.inner.state().calls.insert(id, None);
         let sent = self.inner.send(id, session, method, parameters);
         let crashed =
             |state: &State| session.and_then(|one| state.tabs.get(one)).is_some_and(|tab| tab.crashed);
@@ -112,12 +126,7 @@ impl Connection {
 
     /// Sends a call whose answer nobody needs.
     pub(super) fn tell(&self, method: &str, parameters: Value) {
-        let id = {
-            let mut state = self.inner.state();
-            state.next += 1;
-            state.next
-        };
-        self.inner.send(id, None, method, parameters);
+        self.inner.send(number(), None, method, parameters);
     }
 
     /// Keeps what happens to a tab from now on.
@@ -192,6 +201,9 @@ impl Inner {
             bytes.pop();
             // What is no message is not for us.
             let Ok(message) = serde_json::from_slice::<Value>(&bytes) else { continue };
+            if message["method"] == ENDED {
+                break;
+            }
             self.take(&message);
         }
         self.state().gone = true;
@@ -214,12 +226,7 @@ impl Inner {
         } else {
             let parameters = &message["params"];
             let tell = |session, method, parameters: Value| {
-                let id = {
-                    let mut state = self.state();
-                    state.next += 1;
-                    state.next
-                };
-                self.send(id, session, method, parameters);
+                self.send(number(), session, method, parameters);
             };
             match message["method"].as_str() {
                 Some("Page.loadEventFired") => self.change(session, |tab| tab.loads += 1),
@@ -322,6 +329,31 @@ mod tests {
         assert_eq!(connection.loads("a"), 1);
         let late = connection.wait_load("a", 1, Instant::now() + Duration::from_millis(20));
         assert_eq!(late, Err(Fault::Late));
+    }
+
+    #[test]
+    fn a_pipe_that_outlives_its_browser_serves_the_next_one() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let connect = || Connection::new(ours.try_clone().unwrap(), ours.try_clone().unwrap());
+        let mut guest = BufReader::new(theirs);
+        let first = connect();
+        let asked = std::thread::scope(|scope| {
+            let call = scope.spawn(|| first.call(None, "Old", json!({}), soon()));
+            let asked = receive(&mut guest);
+            send(&mut guest, &json!({ "method": ENDED }));
+            assert_eq!(call.join().unwrap(), Err(Fault::Gone));
+            asked
+        });
+        assert!(first.is_gone());
+        let second = connect();
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| second.call(None, "New", json!({}), soon()));
+            // The answer to what was asked before is nobody's.
+            send(&mut guest, &json!({ "id": asked["id"], "result": "old" }));
+            let id = receive(&mut guest)["id"].clone();
+            send(&mut guest, &json!({ "id": id, "result": "new" }));
+            assert_eq!(call.join().unwrap(), Ok(json!("new")));
+        });
     }
 
     #[test]

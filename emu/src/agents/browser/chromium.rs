@@ -6,10 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use super::super::ward::{Cell, Ward};
 use super::cdp::Connection;
+use super::launch::Running;
 
 /// How long a browser may take to answer.
 const START: Duration = Duration::from_secs(30);
@@ -46,17 +45,12 @@ const SHELL: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
 /// How much of what it printed is shown when it fails.
 const SHOWN: usize = 1000;
 
-/// A browser that answers. Dropped, it is killed with all its processes, and its profile is removed.
+/// Ends the browser when it is dropped: it is killed with all its processes, and its profile is removed.
 #[derive(Debug)]
-pub(super) struct Chromium {
-    pub(super) connection: Connection,
-    pub(super) cell: Arc<Cell>,
+struct Hold {
+    cell: Arc<Cell>,
     child: Child,
     profile: PathBuf,
-    /// From the call that executes it to its first answer.
-    pub(super) start: Duration,
-    /// Processor time until then.
-    pub(super) start_cpu: Duration,
 }
 
 /// The browser's program on this machine.
@@ -67,53 +61,61 @@ pub fn program() -> Option<PathBuf> {
     PROGRAMS.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|one| one.is_file()))
 }
 
-impl Chromium {
-    /// Starts one in `ward`, in this cgroup and with a profile of that name.
-    pub(super) fn start(program: &Path, ward: &Ward, cell: Arc<Cell>, name: &str) -> Result<Self, String> {
-        let profile = ward.folder().join(name);
-        std::fs::create_dir_all(&profile).map_err(|error| format!("{}: {error}", profile.display()))?;
-        let printed = profile.join("printed");
-        let log = File::create(&printed).map_err(|error| format!("{}: {error}", printed.display()))?;
-        let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(SHELL).arg(program).args(FLAGS);
-        command.arg(format!("--user-data-dir={}", profile.display()));
-        command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", &profile)
-            .env("TZ", "UTC")
-            .env("LANG", "C.UTF-8");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).current_dir("/");
-        cell.begin(&mut command).map_err(|error| error.to_string())?;
-        let begun = Instant::now();
-        let mut child = command.spawn().map_err(|error| format!("/bin/sh: {error}"))?;
-        // Both are there: they were asked for two lines above.
-        let (Some(writer), Some(reader)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err("it has no pipes".to_owned());
-        };
-        let connection = Connection::new(reader, writer);
-        let mut chromium =
-            Self { connection, cell, child, profile, start: Duration::ZERO, start_cpu: Duration::ZERO };
-        let deadline = begun + START;
-        let discover = json!({ "discover": true });
-        let answered = chromium
-            .connection
-            .call(None, "Browser.getVersion", json!({}), deadline)
-            .and_then(|_| chromium.connection.call(None, "Target.setDiscoverTargets", discover, deadline));
-        chromium.start = begun.elapsed();
-        chromium.start_cpu = chromium.cell.processor_time();
-        match answered {
-            Ok(_) => Ok(chromium),
-            Err(fault) => {
-                let text = std::fs::read_to_string(&printed).unwrap_or_default();
-                let from = text.char_indices().rev().nth(SHOWN).map_or(0, |(at, _)| at);
-                Err(format!("{fault:?} after {:?}; it printed: {}", chromium.start, text[from..].trim()))
-            }
+/// What starts a guest's browser: the same with the same flags. Software emulation translates code once more that a
+/// page's scripts were compiled to, so there they are interpreted: a shop assistant takes 25 s of processor time instead
+/// of 37.
+pub(in crate::agents) fn in_guest(emulated: bool) -> (Vec<String>, [(&'static str, &'static str); 5]) {
+    let program = "/usr/lib/chromium/chromium-headless-shell";
+    let profile = "--user-data-dir=/tmp/browser";
+    let interpreted = emulated.then_some("--js-flags=--jitless");
+    let line =
+        [program].into_iter().chain(FLAGS).chain([profile]).chain(interpreted).map(str::to_owned).collect();
+    (
+        line,
+        [("PATH", "/usr/bin:/bin"), ("HOME", "/tmp"), ("TMPDIR", "/tmp"), ("TZ", "UTC"), ("LANG", "C.UTF-8")],
+    )
+}
+
+/// Starts one in `ward`, in this cgroup and with a profile of that name.
+pub(super) fn start(program: &Path, ward: &Ward, cell: Arc<Cell>, name: &str) -> Result<Running, String> {
+    let profile = ward.folder().join(name);
+    // Its temporary files, too, go with the profile: it leaves some behind even when it ends by itself.
+    let temporary = profile.join("tmp");
+    std::fs::create_dir_all(&temporary).map_err(|error| format!("{}: {error}", temporary.display()))?;
+    let printed = profile.join("printed");
+    let log = File::create(&printed).map_err(|error| format!("{}: {error}", printed.display()))?;
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(SHELL).arg(program).args(FLAGS);
+    command.arg(format!("--user-data-dir={}", profile.display()));
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", &profile)
+        .env("TMPDIR", &temporary)
+        .env("TZ", "UTC")
+        .env("LANG", "C.UTF-8");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).current_dir("/");
+    cell.begin(&mut command).map_err(|error| error.to_string())?;
+    let begun = Instant::now();
+    let mut child = command.spawn().map_err(|error| format!("/bin/sh: {error}"))?;
+    let pipes = child.stdin.take().zip(child.stdout.take());
+    let hold = Hold { cell: Arc::clone(&cell), child, profile };
+    // Both are there: they were asked for a few lines above.
+    let (writer, reader) = pipes.ok_or("it has no pipes")?;
+    let connection = Connection::new(reader, writer);
+    let answered = connection.greet(begun + START);
+    let (start, start_cpu) = (begun.elapsed(), cell.processor_time());
+    match answered {
+        Ok(()) => Ok(Running { _hold: Box::new(hold), connection, body: cell, start, start_cpu }),
+        Err(fault) => {
+            let text = std::fs::read_to_string(&printed).unwrap_or_default();
+            let from = text.char_indices().rev().nth(SHOWN).map_or(0, |(at, _)| at);
+            Err(format!("{fault:?} after {start:?}; it printed: {}", text[from..].trim()))
         }
     }
 }
 
-impl Drop for Chromium {
+impl Drop for Hold {
     fn drop(&mut self) {
         self.cell.kill();
         let _ = self.child.wait();

@@ -11,7 +11,8 @@
 //!   [`Limits`]. Tabs have numbers that mean something only in their session.
 //! * [`Shared`] is a browser that is started when it is needed and again when it has crashed. What its agents had in
 //!   it is lost then; each of them is told once, by the name `browser-restarted`, and begins anew.
-//! * `chromium` is the process; `cdp` the protocol.
+//! * `launch` is where browsers come from: programs of this machine, or guests; `chromium` the program; `cdp` the
+//!   protocol.
 //!
 //! # Why no crate for the DevTools protocol
 //!
@@ -28,10 +29,12 @@ mod account;
 mod broker;
 mod cdp;
 mod chromium;
+pub(super) mod launch;
 mod session;
 mod shared;
 
 pub use broker::{Broker, Tally};
+pub(super) use chromium::in_guest;
 pub use chromium::program;
 pub use session::{Limits, Opened, Session};
 pub use shared::{Shared, Usage};

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::account::{Account, Seat};
 use super::cdp::Fault;
-use super::chromium::Chromium;
+use super::launch::Running;
 use super::shared::Shared;
 
 /// How long closing may take before it is left to the browser.
@@ -31,6 +31,13 @@ impl Default for Limits {
     /// Four tabs, ten seconds a step, ten minutes in all: far more than the agents here need.
     fn default() -> Self {
         Self { tabs: 4, step: Duration::from_secs(10), total: Duration::from_secs(600) }
+    }
+}
+
+impl Limits {
+    /// So many times the time.
+    pub(in crate::agents) fn times(self, more: u32) -> Self {
+        Self { step: self.step * more, total: self.total * more, ..self }
     }
 }
 
@@ -56,7 +63,7 @@ pub struct Session {
 /// What a session has in a running browser.
 #[derive(Debug)]
 struct Held {
-    chromium: Arc<Chromium>,
+    chromium: Arc<Running>,
     context: String,
     tabs: BTreeMap<u32, Tab>,
 }

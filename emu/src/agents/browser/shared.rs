@@ -1,14 +1,13 @@
 //! A browser that is there when somebody needs it.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::super::ward::{Cell, Ward};
+use super::super::place::Use;
 use super::Failure;
-use super::chromium::Chromium;
+use super::launch::{Body, Launcher, Running};
 
 /// A browser that ends this often is not started again.
 const STARTS: u32 = 20;
@@ -16,17 +15,16 @@ const STARTS: u32 = 20;
 /// One browser, of as many sessions as there are.
 #[derive(Debug)]
 pub struct Shared {
-    ward: Arc<Ward>,
-    program: PathBuf,
+    launcher: Arc<dyn Launcher>,
     number: usize,
     slot: Mutex<Slot>,
-    /// The cgroup of the latest start, apart from the slot, which a start holds for seconds.
-    cell: Mutex<Weak<Cell>>,
+    /// Where the latest start is, apart from the slot, which a start holds for seconds.
+    body: Mutex<Option<Weak<dyn Body>>>,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
-    running: Option<Arc<Chromium>>,
+    running: Option<Arc<Running>>,
     starts: u32,
     start_times: Vec<Duration>,
     /// Processor time of all starts.
@@ -46,44 +44,35 @@ pub struct Usage {
     pub start_cpu_ms: f64,
     /// Processor time of all its processes, ms. What a browser used between the last look at it and its crash is missing.
     pub cpu_ms: f64,
-    /// Memory of all its processes now (PSS), bytes.
+    /// Memory of all its processes now (PSS), bytes. None where the browser is in its agent's own guest.
     pub memory_bytes: u64,
+    /// Code that software emulation translated for its guest, which is not in that, bytes.
+    pub emulation_bytes: u64,
 }
 
 impl Shared {
-    /// Browser `number` of a ward. It is started by the first session that needs it.
-    #[must_use]
-    pub fn new(ward: &Arc<Ward>, program: PathBuf, number: usize) -> Arc<Self> {
-        Arc::new(Self {
-            ward: Arc::clone(ward),
-            program,
-            number,
-            slot: Mutex::default(),
-            cell: Mutex::default(),
-        })
+    /// Browser `number` of a broker. It is started by the first session that needs it.
+    pub(super) fn new(launcher: Arc<dyn Launcher>, number: usize) -> Arc<Self> {
+        Arc::new(Self { launcher, number, slot: Mutex::default(), body: Mutex::default() })
     }
 
     /// The browser, started if there is none.
-    pub(super) fn running(&self) -> Result<Arc<Chromium>, Failure> {
+    pub(super) fn running(&self) -> Result<Arc<Running>, Failure> {
         let mut slot = self.slot();
         if let Some(running) = slot.running.take() {
             if !running.connection.is_gone() {
                 slot.running = Some(Arc::clone(&running));
                 return Ok(running);
             }
-            slot.past += running.cell.processor_time();
+            slot.past += running.body.processor_time();
         }
         if slot.starts >= STARTS {
             return Err(Failure::Unavailable(format!("it ended {STARTS} times")));
         }
         slot.starts += 1;
         let name = format!("browser{}-{}", self.number, slot.starts);
-        let failed = |reason: String| {
-            Failure::Unavailable(format!("{} did not start: {reason}", self.program.display()))
-        };
-        let cell = Arc::new(self.ward.cell(&name).map_err(|error| failed(error.to_string()))?);
-        *self.cell() = Arc::downgrade(&cell);
-        let chromium = Arc::new(Chromium::start(&self.program, &self.ward, cell, &name).map_err(failed)?);
+        let started = self.launcher.launch(&name, &mut |body| *self.body() = Some(body));
+        let chromium = Arc::new(started.map_err(Failure::Unavailable)?);
         slot.start_times.push(chromium.start);
         slot.start_cpu += chromium.start_cpu;
         slot.running = Some(Arc::clone(&chromium));
@@ -94,33 +83,33 @@ impl Shared {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let slot = self.slot();
-        let now = slot.running.as_ref().map(|running| (running.cell.processor_time(), running.cell.memory()));
-        let (time, memory_bytes) = now.unwrap_or_default();
+        let now = slot.running.as_ref().map(|running| (running.body.processor_time(), running.body.memory()));
+        let (time, memory) = now.unwrap_or_default();
         Usage {
             starts: slot.starts,
             start_ms: slot.start_times.iter().map(|time| time.as_secs_f64() * 1e3).collect(),
             start_cpu_ms: slot.start_cpu.as_secs_f64() * 1e3,
             cpu_ms: (slot.past + time).as_secs_f64() * 1e3,
-            memory_bytes,
+            memory_bytes: memory.bytes,
+            emulation_bytes: memory.emulation_bytes,
         }
     }
 
-    /// Memory of all its processes now (PSS), bytes; also while it starts.
-    #[must_use]
-    pub fn memory(&self) -> u64 {
+    /// Memory of all its processes now; also while it starts.
+    pub(in crate::agents) fn memory(&self) -> Use {
         // Not under a lock: looking takes milliseconds.
-        let cell = self.cell().upgrade();
-        cell.map_or(0, |cell| cell.memory())
+        let body = self.body().as_ref().and_then(Weak::upgrade);
+        body.map_or_else(Use::default, |body| body.memory())
     }
 
     /// Processes of it now.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
-        self.slot().running.as_ref().map_or_else(Vec::new, |running| running.cell.members())
+        self.slot().running.as_ref().map_or_else(Vec::new, |running| running.body.processes())
     }
 
-    fn cell(&self) -> MutexGuard<'_, Weak<Cell>> {
-        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    fn body(&self) -> MutexGuard<'_, Option<Weak<dyn Body>>> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {

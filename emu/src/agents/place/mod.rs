@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::browser::launch::Launcher;
 use super::harness::Settings;
 use super::report::Spent;
 use super::ward::Ward;
@@ -26,6 +27,7 @@ use super::{Error, Manifest};
 use crate::vm::Method;
 
 pub use guests::Guests;
+pub(super) use vm::browsers;
 
 /// How much of what an agent printed is shown when it ends without a word.
 const SHOWN: usize = 600;
@@ -76,6 +78,8 @@ impl System {
 pub(super) struct Job<'a> {
     pub(super) number: usize,
     pub(super) manifest: &'a Manifest,
+    /// Its number among those with a browser.
+    pub(super) place: Option<usize>,
     /// Everything that it is told.
     pub(super) environment: BTreeMap<String, String>,
     pub(super) deadline: Duration,
@@ -185,7 +189,12 @@ pub(super) trait Place: std::fmt::Debug + Send + Sync {
     /// Runs one agent from its start to its end.
     fn run(&self, job: &Job<'_>, seat: &Seat) -> Result<Done, Error>;
 
-    /// Memory of no agent alone that they all need: page cache of their root image, bytes.
+    /// Where browser number so-and-so comes from, if not from this machine's programs.
+    fn launcher(&self, _number: usize) -> Option<Arc<dyn Launcher>> {
+        None
+    }
+
+    /// Memory of no agent alone that they all need: page cache of their root images, bytes.
     fn shared_bytes(&self) -> u64 {
         0
     }

@@ -1,14 +1,19 @@
 //! Agents in microVMs: each in a guest of its own, started from a template, and given its program by the guest's agent.
+//!
+//! An agent that shares no browser has one in its own guest, E2B's way; browsers that are shared have guests of their own,
+//! TrEnv-X's way. Both are clones of a template in which the browser is warm, and called by the broker over a port of the
+//! guest.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Done, Ended, Error, Guests, Job, Measured, Place, Seat, Settings, Told, Use, files};
+use crate::agents::browser::launch::{Body, Launcher, OfGuest, Running};
 use crate::vm::{self, Host, Method, Started, Template, Vm, Watcher, account};
 
 /// Where the agent's program lies inside.
@@ -20,10 +25,17 @@ const TELLING: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub(super) struct Vms {
-    host: Host,
-    template: Arc<Template>,
-    /// The image that all guests read.
-    root: File,
+    host: Arc<Host>,
+    /// Guests without a browser, if an agent needs one.
+    plain: Option<Arc<Template>>,
+    /// Guests with a browser, if an agent needs one.
+    browser: Option<Arc<Template>>,
+    /// Browsers in their agents' own guests, by the agents' places; none if they are shared.
+    own: Vec<Arc<OfGuest>>,
+    /// Guests for browsers alone.
+    shared: usize,
+    /// The images that guests read.
+    roots: Vec<File>,
     python_path: String,
     disk_bytes: Option<u64>,
 }
@@ -44,18 +56,37 @@ struct Program {
 
 impl Vms {
     pub(super) fn start(method: Method, guests: &Guests, settings: &Settings) -> Result<Self, Error> {
-        let path = guests.image().root();
-        let root = File::open(&path).map_err(Error::io("open", &path))?;
-        let template = guests.template(method)?;
-        // What earlier guests have read is forgotten while nobody has it mapped: its cache is part of what is measured.
-        account::forget(&root).map_err(Error::io("forget", &path))?;
+        let kinds = settings.agents.iter().cycle().take(settings.count);
+        let (browsing, others): (Vec<_>, Vec<_>) = kinds.partition(|agent| agent.browser);
+        let apart = settings.per_browser == 1;
+        let plain = !others.is_empty() || !apart;
+        let template = |wanted: bool, browser| wanted.then(|| guests.template(method, browser)).transpose();
+        let (plain, browser) = (template(plain, false)?, template(!browsing.is_empty(), true)?);
+        let mut roots = Vec::new();
+        for template in plain.iter().chain(&browser) {
+            let path = template.image().root();
+            let root = File::open(&path).map_err(Error::io("open", &path))?;
+            // What earlier guests have read is forgotten while nobody has it mapped: its cache is part of what is measured.
+            account::forget(&root).map_err(Error::io("forget", &path))?;
+            roots.push(root);
+        }
         Ok(Self {
-            host: guests.host(method)?,
-            template,
-            root,
+            host: Arc::new(guests.host(method)?),
+            plain,
+            browser,
+            own: if apart { browsing.iter().map(|_| Arc::default()).collect() } else { Vec::new() },
+            shared: if apart { 0 } else { browsing.len().div_ceil(settings.per_browser.max(1)) },
+            roots,
             python_path: format!("{INSIDE}/runtime"),
             disk_bytes: settings.disk_bytes,
         })
+    }
+
+    /// What an agent's guest is a clone of, and where the broker gets its browser from, if that is in it.
+    fn template(&self, job: &Job<'_>) -> (&Arc<Template>, Option<&Arc<OfGuest>>) {
+        let own = job.place.and_then(|place| self.own.get(place));
+        let template = if own.is_some() { &self.browser } else { &self.plain };
+        (template.as_ref().expect("there is a template for each agent of the run"), own)
     }
 
     /// What a VM is asked for, one after the other.
@@ -113,7 +144,7 @@ impl From<Error> for Asked {
 
 impl Measured for Watcher {
     fn memory(&self) -> Use {
-        let Ok(memory) = self.memory() else { return Use::default() };
+        let Ok(memory) = Watcher::memory(self) else { return Use::default() };
         let code = memory.code.pss_bytes;
         // Pages of the root image are told with the page cache that they are.
         Use { bytes: memory.pss_bytes() - code - memory.root.pss_bytes, emulation_bytes: code }
@@ -126,13 +157,20 @@ impl Place for Vms {
     }
 
     fn prepare(&self, count: usize) -> Result<(), Error> {
-        Ok(self.host.prepare_many(&self.template.manifest().machine, count)?)
+        let Some(template) = self.browser.as_ref().or(self.plain.as_ref()) else { return Ok(()) };
+        Ok(self.host.prepare_many(&template.manifest().machine, count + self.shared)?)
     }
 
     fn run(&self, job: &Job<'_>, seat: &Seat) -> Result<Done, Error> {
         let begun = Instant::now();
-        let Started { mut vm, .. } = self.host.clone(&self.template)?;
+        let (template, own) = self.template(job);
+        let Started { mut vm, .. } = Host::clone(&self.host, template)?;
         let start_ms = begun.elapsed().as_secs_f64() * 1e3;
+        if let (Some(own), Some(pipe)) =
+            (own, vm.browser().map_err(Error::io("hold the pipe of", "the browser"))?)
+        {
+            own.give(pipe);
+        }
         if let Some(watcher) = vm.watcher()? {
             seat.sit(Arc::new(watcher));
         }
@@ -149,8 +187,101 @@ impl Place for Vms {
         Ok(Done { start_ms, latency_ms, cpu_ms, ended })
     }
 
+    fn launcher(&self, number: usize) -> Option<Arc<dyn Launcher>> {
+        if let Some(own) = self.own.get(number) {
+            return Some(own.clone());
+        }
+        let (host, template) = (Arc::clone(&self.host), Arc::clone(self.browser.as_ref()?));
+        Some(Arc::new(Browsers { host, template }))
+    }
+
     fn shared_bytes(&self) -> u64 {
-        account::cached_bytes(&self.root, None).unwrap_or(0)
+        self.roots.iter().map(|root| account::cached_bytes(root, None).unwrap_or(0)).sum()
+    }
+}
+
+/// Guests for browsers that agents share.
+#[derive(Debug)]
+struct Browsers {
+    host: Arc<Host>,
+    template: Arc<Template>,
+}
+
+/// Browsers in guests of their own, without agents beside them: how they are started, the address that their guests have
+/// this machine at, and the image that they read.
+pub(in crate::agents) fn browsers(
+    method: Method,
+    guests: &Guests,
+    count: usize,
+) -> Result<(Arc<dyn Launcher>, Ipv4Addr, File), Error> {
+    let (host, template) = (Arc::new(guests.host(method)?), guests.template(method, true)?);
+    let path = template.image().root();
+    let root = File::open(&path).map_err(Error::io("open", &path))?;
+    account::forget(&root).map_err(Error::io("forget", &path))?;
+    host.prepare_many(&template.manifest().machine, count)?;
+    let address = host.gateway();
+    Ok((Arc::new(Browsers { host, template }), address, root))
+}
+
+/// One of them.
+#[derive(Debug)]
+struct BrowserVm {
+    host: Arc<Host>,
+    /// None once it has ended.
+    vm: Mutex<Option<Vm>>,
+    watcher: Option<Watcher>,
+    pid: Option<u32>,
+}
+
+/// Ends the guest when it is dropped.
+#[derive(Debug)]
+struct Hold(Arc<BrowserVm>);
+
+impl Launcher for Browsers {
+    fn launch(&self, _: &str, seen: &mut dyn FnMut(Weak<dyn Body>)) -> Result<Running, String> {
+        let begun = Instant::now();
+        let why = |error: vm::Error| format!("no guest for it: {error}");
+        let Started { vm, .. } = Host::clone(&self.host, &self.template).map_err(why)?;
+        let pipe = vm.browser().map_err(|error| error.to_string())?;
+        let (watcher, pid) = (vm.watcher().map_err(why)?, vm.pid());
+        let host = Arc::clone(&self.host);
+        let guest = Arc::new(BrowserVm { host, vm: Mutex::new(Some(vm)), watcher, pid });
+        let hold = Hold(Arc::clone(&guest));
+        let body: Arc<dyn Body> = guest;
+        seen(Arc::downgrade(&body));
+        Running::in_guest(pipe.ok_or("its guest has no browser")?, body, Box::new(hold), begun)
+    }
+}
+
+impl BrowserVm {
+    fn vm(&self) -> std::sync::MutexGuard<'_, Option<Vm>> {
+        self.vm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body for BrowserVm {
+    fn processor_time(&self) -> Duration {
+        let vm = self.vm();
+        let usage = vm.as_ref().and_then(|vm| vm.sandbox().usage().ok());
+        usage.map_or(Duration::ZERO, |usage| Duration::from_micros(usage.cpu_us))
+    }
+
+    fn memory(&self) -> Use {
+        // Not under the lock: looking takes milliseconds. A number that is somebody else's by now has another memory.
+        self.watcher.as_ref().map_or_else(Use::default, Measured::memory)
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.vm().as_ref().and(self.pid).into_iter().collect()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(vm) = self.0.vm().take() {
+            // What cannot be removed now is found by its label later.
+            let _ = self.0.host.end(vm);
+        }
     }
 }
 

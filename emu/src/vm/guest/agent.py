@@ -15,6 +15,7 @@ import json
 import os
 import random
 import runpy
+import select
 import signal
 import struct
 import subprocess
@@ -39,6 +40,14 @@ PIECE = 1 << 20
 NOBODY = 65534
 WORK = "/tmp/work"
 LOG = 2000
+# How long a browser may take for each step of its warm-up. Software emulation needs most of it.
+STEP_S = 120
+# What it is warmed up with: what agents have a browser do.
+PAGE = """<!doctype html><meta charset=utf-8><title>warm</title><style>body { font: 1em sans-serif } b { color: red }</style>
+<main><h1>Warm</h1><p>One <b>two</b> <a href='#'>three</a><ul><li>four</ul><button>five</button><canvas></canvas></main>
+<script>const all = []; for (let i = 0; i < 2000; i++) all.push({ i, text: `${i}` });
+localStorage; document.querySelector('canvas').getContext('2d').fillRect(0, 0, 9, 9);
+document.querySelector('button').onclick = () => document.querySelector('b').textContent = JSON.stringify(all).length;</script>"""
 
 # What `run` works in, from request to request.
 STATE = {}
@@ -144,19 +153,147 @@ def become(path, environment, folders, stdout, stderr):
 
 
 def end_programs():
-    """Ends every process of programs, whatever they forked, and takes their ends."""
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != 1:
-            try:
-                if os.stat(f"/proc/{name}").st_uid == NOBODY:
-                    os.kill(int(name), signal.SIGKILL)
-            except OSError:  # it has ended
-                pass
+    """Ends every process of programs, whatever they forked, and takes their ends; what else has ended, too."""
+    while any([end_program(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]):
+        time.sleep(0.001)
+
+
+def end_program(name):
+    """Whether it is there: until its end was taken, it is."""
     try:
-        while os.waitpid(-1, 0):
-            pass
-    except ChildProcessError:
+        if os.stat(f"/proc/{name}").st_uid != NOBODY:
+            return False
+        os.kill(int(name), signal.SIGKILL)
+        os.waitpid(-1, os.WNOHANG)
+    except OSError:  # it has ended, or is nobody's child yet
         pass
+    return True
+
+
+def browser(argv, environment):
+    """Starts a browser that is called over a pipe, warms it up, and lets the host call it over the second port.
+
+    A process of its own stands between: it starts the browser again when that ends, and tells the host."""
+    (name,) = glob.glob("/dev/vport*p2")
+    heard, told = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.close(heard)
+            stand_between(os.open(name, os.O_RDWR), argv, environment, told)
+        except BaseException:  # whatever it is, this copy must not go on as its original
+            os.write(told, traceback.format_exc().encode())
+        finally:
+            os._exit(1)
+    os.close(told)
+    with os.fdopen(heard) as lines:
+        said = lines.read()
+    if said != "warm":
+        raise RuntimeError(f"the browser did not start: {said}")
+    return ping()
+
+
+def stand_between(port, argv, environment, told):
+    while True:
+        started, calls, answers = start_browser(argv, environment)
+        if told is not None:
+            warm_up(calls, answers)
+            os.write(told, b"warm")
+            os.close(told)
+            told = None
+        carry(port, calls, answers)
+        os.close(calls)
+        os.close(answers)
+        started.kill()
+        started.wait()
+        send(port, b'{"method": "Trenvx.browserEnded"}\0')
+
+
+def start_browser(argv, environment):
+    """The browser, what it reads calls from, and what it writes answers to: its descriptors 3 and 4."""
+    their_calls, calls = os.pipe()
+    answers, their_answers = os.pipe()
+    # The shell has no other way to get them to their numbers, whatever those are now.
+    script = f'exec "$0" "$@" 3<&{their_calls} 4>&{their_answers} </dev/null >/dev/null 2>&1'
+    started = subprocess.Popen(
+        ["/bin/sh", "-c", script, *argv], env=environment, pass_fds=(their_calls, their_answers), cwd="/"
+    )
+    os.close(their_calls)
+    os.close(their_answers)
+    return started, calls, answers
+
+
+def warm_up(calls, answers):
+    """Opens a page, does in it what agents do, and closes it."""
+    number, pending = 0, b""
+
+    def messages():
+        nonlocal pending
+        while True:
+            while b"\0" in pending:
+                message, pending = pending.split(b"\0", 1)
+                yield json.loads(message)
+            if not select.select([answers], [], [], STEP_S)[0]:
+                raise TimeoutError(f"no answer within {STEP_S} s")
+            piece = os.read(answers, PIECE)
+            if not piece:
+                raise RuntimeError("it ended")
+            pending += piece
+
+    def call(method, session=None, **parameters):
+        nonlocal number
+        number += 1
+        message = {"id": number, "method": method, "params": parameters}
+        if session:
+            message["sessionId"] = session
+        send(calls, json.dumps(message).encode() + b"\0")
+        for message in messages():
+            if message.get("id") == number:
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']}")
+                return message["result"]
+
+    call("Browser.getVersion")
+    call("Target.setDiscoverTargets", discover=True)
+    context = call("Target.createBrowserContext", disposeOnDetach=True)["browserContextId"]
+    target = call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
+    page = call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+    call("Inspector.enable", page)
+    call("Page.enable", page)
+    frame = call("Page.getFrameTree", page)["frameTree"]["frame"]["id"]
+    call("Page.setDocumentContent", page, frameId=frame, html=PAGE)
+    evaluate = lambda text: call("Runtime.evaluate", page, expression=text, returnByValue=True, awaitPromise=True)
+    evaluate("document.querySelector('main').innerText")
+    x, y = evaluate("(box => [box.x + 4, box.y + 4])(document.querySelector('button').getBoundingClientRect())")["result"]["value"]
+    for kind in ("mousePressed", "mouseReleased"):
+        call("Input.dispatchMouseEvent", page, type=kind, x=x, y=y, button="left", clickCount=1)
+    for kind in ("keyDown", "keyUp"):
+        call("Input.dispatchKeyEvent", page, type=kind, key="ArrowLeft", code="ArrowLeft")
+    call("Page.captureScreenshot", page, format="png")
+    call("Target.closeTarget", targetId=target)
+    call("Target.disposeBrowserContext", browserContextId=context)
+
+
+def carry(port, calls, answers):
+    """Carries whole calls one way, and whatever the browser says the other, until it ends."""
+    pending = b""
+    while True:
+        ready = select.select([port, answers], [], [])[0]
+        if answers in ready:
+            piece = os.read(answers, PIECE)
+            if not piece:
+                return
+            send(port, piece)
+        if port in ready:
+            piece = os.read(port, 1 << 16)
+            if not piece:  # nobody holds the other end
+                time.sleep(0.01)
+            pending += piece
+            whole, end, rest = pending.rpartition(b"\0")
+            pending = rest
+            try:
+                send(calls, whole + end)
+            except BrokenPipeError:
+                return
 
 
 def is_full():
@@ -235,6 +372,7 @@ ACTIONS = {
     "run": run,
     "exec": execute,
     "program": program,
+    "browser": browser,
     "read": read,
     "scan": scan,
     "write": write,
