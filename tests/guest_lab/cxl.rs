@@ -89,12 +89,12 @@ pub fn a_node_of_cxl_memory_holds_templates(house: &House) {
     let doctor = |status: &str, detail: &str| {
         let report = house.shell(FILLER, "trenvx --out /tmp/out doctor --format json");
         let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
-        let found = report["facilities"].as_array().expect("facilities").iter();
-        let row = found.into_iter().find(|row| row["name"] == "cxl-node").expect("a row");
+        let checks = report["checks"].as_array().expect("checks");
+        let row = checks.iter().find(|row| row["facility"] == "cxl-node").expect("a row");
         assert_eq!(row["status"], status, "{row}");
         assert!(row["detail"].as_str().expect("text").starts_with(detail), "{row}");
     };
-    doctor("MISSING", "no node has memory and no processors");
+    doctor("missing", "no node has memory and no processors");
     house.refused(FILLER, "device --mode node --mount /mnt/node", "--online /dev/dax0.0");
     house.refused(FILLER, "device --mode node --online /dev/dax9.9 --mount /mnt/node", "is no DAX device");
     house.shell(FILLER, "ndctl create-namespace --mode devdax --map mem --size 512M");
@@ -103,7 +103,7 @@ pub fn a_node_of_cxl_memory_holds_templates(house: &House) {
         house.pool(FILLER, &format!("device --mode node --online {} --mount /mnt/node", device.trim()));
     // Whole blocks of 128 MiB of what is left beside the device's own records.
     assert_eq!(made.trim(), "node 1, 384 MiB");
-    doctor("OK", "node1 (384 MiB)");
+    doctor("ok", "node1 (384 MiB)");
     house.pool(FILLER, "fill --mount /mnt/node --name python @template");
     let read = house.pool(FILLER, "read --folder /mnt/node/python");
     assert!(read.contains(r#""source":"cxl-node","pages":1792"#), "{read}");

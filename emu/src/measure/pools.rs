@@ -126,8 +126,17 @@ pub(super) fn run(
                 .to_owned(),
         ],
         wrong: Vec::new(),
-        stand_ins: vec![format!("{CXL_MIB} MiB of this machine's DRAM stand for a CXL device in a guest")],
+        stand_ins: stand_ins(&label, rdma),
     })
+}
+
+/// What is drawn below each figure.
+fn stand_ins(label: &str, rdma: bool) -> Vec<String> {
+    let mut stand_ins = vec![format!("{label}: {CXL_MIB} MiB of this machine's DRAM stand for a CXL device")];
+    if rdma {
+        stand_ins.push("a device in software (SoftRoCE) stands for an RDMA card".to_owned());
+    }
+    stand_ins
 }
 
 /// Starts the pool daemon in a guest: it serves what is on the device, where it lies.
