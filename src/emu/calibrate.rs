@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use emu::calibrate::{Found, ReadError, calibrate, changed};
+use runs::Environment;
 
 use crate::common::Folders;
 
@@ -37,12 +38,18 @@ pub struct CalibrateArgs {
 pub fn run(folders: &Folders, args: &CalibrateArgs) -> anyhow::Result<()> {
     let files = if args.from.is_empty() { all(folders)? } else { args.from.clone() };
     let found = files.iter().map(|file| Found::read(file)).collect::<Result<Vec<Found>, ReadError>>()?;
+    let machine = found.first().map(Found::environment).context("no measurement")?;
+    let place = |of: &Environment| (of.cpu_model.clone(), of.cores, of.kernel.clone());
+    let other = files.iter().zip(&found).find(|(_, one)| place(one.environment()) != place(machine));
+    if let Some((file, _)) = other {
+        let (file, first) = (file.display(), files[0].display());
+        bail!("{file} was measured on another machine or kernel than {first}: name files of one machine");
+    }
     let calibration = calibrate(&found);
     let base = if args.to.exists() { &args.to } else { &args.base };
     let text = fs::read_to_string(base).with_context(|| format!("{}", base.display()))?;
-    let machine = found.first().map(Found::environment).context("no measurement")?;
     let title = format!(
-        "{} cores of {}, Linux {}",
+        "{} cores of {}, Linux {}, where a source says that it was measured",
         machine.cores.unwrap_or_default(),
         machine.cpu_model.as_deref().unwrap_or("an unknown processor"),
         machine.kernel.as_deref().unwrap_or("of unknown version"),

@@ -135,7 +135,7 @@ impl Handler {
         let late =
             |read: &ReadFor| now.duration_since(read.asked) > shared.patience(&read.template, read.attempt);
         loop {
-            let Some(mut read) = self.reads.take_first(&late) else { return };
+            let Some(mut read) = self.reads.take_first(late) else { return };
             let late = SourceError::Late(now.duration_since(read.asked).as_millis() as u64);
             self.silence(&read);
             match self.fall(&mut read, &late) {
