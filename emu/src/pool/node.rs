@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, mount};
 
+use super::mapping::Mapping;
+
 /// Where the kernel lists nodes.
 pub const NODES: &str = "/sys/devices/system/node";
 
@@ -87,6 +89,36 @@ pub fn mount_bound(
     mount("tmpfs", place, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(options.as_c_str()))
         .map_err(|errno| failed(errno.into()))?;
     Ok(node)
+}
+
+/// Has memory that the file needs from now on come from the node of who needs it. Pages that it has stay where they are.
+///
+/// The policy of a tmpfs holds for the copies of private mappings too: without this, the first store to a page would copy it
+/// to the node once more, and not to local memory.
+///
+/// # Errors
+/// If the kernel does not take the policy.
+pub fn let_copies_be_local(file: &fs::File) -> io::Result<()> {
+    /// `MPOL_LOCAL` of `linux/mempolicy.h`.
+    const LOCAL: libc::c_int = 4;
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    if length == 0 {
+        return Ok(());
+    }
+    let mapping = Mapping::shared(file, length)?;
+    // SAFETY: the mapping is there for the length of the call, which changes where memory is taken from and no memory.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mbind,
+            mapping.at(0, length),
+            length,
+            LOCAL,
+            std::ptr::null::<libc::c_ulong>(),
+            0,
+            0,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Whether a file lies on a tmpfs that is bound to nodes without processors.
