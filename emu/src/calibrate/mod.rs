@@ -2,7 +2,7 @@
 //!
 //! Measurements are those of the experiments that measure a machine without a workload (`out/measurements/*.json`) and of
 //! `trenvx emu bench pager --format json`. A time is taken only where it means something: not from a debug build, and not
-//! from an emulated device or processor, whose rows say so. What is counted is taken from there, too. [`RULES`] says which
+//! from an emulated device or processor, whose rows say so. What is counted is taken from there, too. `RULES` says which
 //! constant is made of what; a constant that nothing here gives keeps the value and the source that it had.
 
 mod file;
