@@ -5,6 +5,7 @@ mod bench;
 mod bench_pager;
 mod bench_template;
 mod bench_tiers;
+mod calibrate;
 mod clean;
 mod functions;
 mod guest;
@@ -43,6 +44,8 @@ enum Command {
     Agents(agents::AgentsArgs),
     /// Measure the real world.
     Bench(bench::BenchArgs),
+    /// Write what was measured here into a machine file, which the simulator reads.
+    Calibrate(calibrate::CalibrateArgs),
     /// Boot virtual machines that have CXL memory and RDMA, and run commands in them.
     Guest(guest::GuestArgs),
     /// Put templates into CXL memory or serve them by RDMA, and read them.
@@ -63,6 +66,7 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Functions(args) => functions::run(folders, &args),
         Command::Serve(args) => serve::run(args),
         Command::Bench(args) => bench::run(folders, args),
+        Command::Calibrate(args) => calibrate::run(folders, &args),
         Command::Soak(args) => soak::run(folders, &args),
         Command::Guest(args) => guest::run(folders, args),
         Command::Pool(args) => pool::run(args),

@@ -98,8 +98,17 @@ impl Measure {
     pub const VM_METHODS: &'static [&'static str] =
         &["vanilla-ch", "reap+", "e2b", "e2b+", "trenvx-vm-guest-cache", "trenvx-vm"];
     /// Tiers of [`Measure::Pools`].
-    pub const TIERS: &'static [&'static str] =
-        &["dram", "cxl-fsdax", "cxl-devdax", "rdma-lazy", "rdma-batch", "rdma-private", "criu", "criu-lazy"];
+    pub const TIERS: &'static [&'static str] = &[
+        "dram",
+        "cxl-fsdax",
+        "cxl-node",
+        "cxl-devdax",
+        "rdma-lazy",
+        "rdma-batch",
+        "rdma-private",
+        "criu",
+        "criu-lazy",
+    ];
     /// Most microVMs at a time: more would wait for each other on a small machine instead of showing anything.
     pub const MOST_VMS: u32 = 4;
     /// The largest file of [`Measure::PageCache`], MiB: what the image holds.

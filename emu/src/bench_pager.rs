@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::CpuSet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::goal::Goal;
 use crate::pager::lab::tasks::touch_hash;
@@ -52,7 +52,7 @@ impl Default for Settings {
 }
 
 /// What serves the faults of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
     /// A loop around `read` and COPY.
@@ -79,7 +79,7 @@ impl Way {
 }
 
 /// One row of the table.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Where the serving thread runs.
     pub placement: Placement,

@@ -23,6 +23,7 @@ use crate::pager::source::spec::{OpenSource, SourceSpec};
 use crate::pager::{self, Client, Mode, Options, Server};
 use crate::pool::device::Device;
 use crate::pool::folder::{self, Folder};
+use crate::pool::node;
 use crate::pool::rdma::{self, Key, Remote};
 use crate::pool::survey::survey;
 use crate::sandbox::{Base, Config, Manager, Mode as Isolation, Sandbox};
@@ -30,8 +31,6 @@ use crate::template::pages::{PageTable, TABLE};
 use crate::template::{Backing, Prepared, Scratch, Served, Store, Subject, Template, usage};
 
 const PAGE: u64 = 4096;
-/// How long the page server waits for a pool. An emulated host takes its time, above all to connect.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Calls before a function is captured or dumped.
 const WARM_UPS: u32 = 3;
 
@@ -43,6 +42,8 @@ pub enum Tier {
     Dram,
     /// Files on a CXL device, mapped without a page cache.
     CxlFsdax,
+    /// Files on a node of CXL memory that the kernel has made system memory, mapped.
+    CxlNode,
     /// A CXL device as a whole, by a page server: copies.
     CxlDevdax,
     /// A pool on another host by RDMA, by a page server: a page at each fault, into a cache that all processes share.
@@ -59,9 +60,10 @@ pub enum Tier {
 
 impl Tier {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Dram,
         Self::CxlFsdax,
+        Self::CxlNode,
         Self::CxlDevdax,
         Self::RdmaLazy,
         Self::RdmaBatch,
@@ -76,6 +78,7 @@ impl Tier {
         match self {
             Self::Dram => "dram",
             Self::CxlFsdax => "cxl-fsdax",
+            Self::CxlNode => "cxl-node",
             Self::CxlDevdax => "cxl-devdax",
             Self::RdmaLazy => "rdma-lazy",
             Self::RdmaBatch => "rdma-batch",
@@ -99,6 +102,8 @@ pub struct Settings {
     pub starts: u32,
     /// A file system on a CXL device, mounted with `dax=always`.
     pub fsdax: Option<PathBuf>,
+    /// A tmpfs that is bound to a node of CXL memory.
+    pub node: Option<PathBuf>,
     /// A CXL device as a whole, formatted.
     pub devdax: Option<PathBuf>,
     /// A pool that serves the templates on that device by RDMA, and the file with its key.
@@ -182,14 +187,17 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn measure(&self, tier: Tier) -> Result<(Vec<Sample>, u64), Failure> {
         match tier {
-            Tier::Dram => self.mapped(&self.template),
+            Tier::Dram => self.mapped(&self.template, None),
             Tier::CxlFsdax => {
                 let mount = self.settings.fsdax.as_ref().ok_or("no file system on a CXL device was named")?;
-                folder::fill(mount, self.template.id(), self.template.folder())?;
-                let template = Store::open(mount)?.find(self.template.id())?;
-                // Refuses one that has a page cache in between.
-                drop(Folder::open(template.folder())?);
-                self.mapped(&template)
+                self.mapped(&self.put(mount)?, None)
+            }
+            Tier::CxlNode => {
+                let mount =
+                    self.settings.node.as_ref().ok_or("no tmpfs of a node of CXL memory was named")?;
+                let nodes =
+                    node::bound_nodes(mount)?.ok_or("the tmpfs is not bound to a node of CXL memory")?;
+                self.mapped(&self.put(mount)?, Some(&nodes))
             }
             Tier::CxlDevdax => self.devdax(),
             Tier::RdmaLazy => self.rdma(Mode::Shared, 1),
@@ -200,15 +208,31 @@ impl Bench<'_> {
         }
     }
 
-    fn mapped(&self, template: &Template) -> Result<(Vec<Sample>, u64), Failure> {
+    /// The template, in CXL memory.
+    fn put(&self, mount: &Path) -> Result<Template, Failure> {
+        folder::fill(mount, self.template.id(), self.template.folder())?;
+        let template = Store::open(mount)?.find(self.template.id())?;
+        // Refuses one that has a page cache in between.
+        drop(Folder::open(template.folder())?);
+        Ok(template)
+    }
+
+    /// Starts from a template that is mapped, whose pages have to lie on one of these nodes if some are given.
+    fn mapped(&self, template: &Template, nodes: Option<&[u32]>) -> Result<(Vec<Sample>, u64), Failure> {
         let prepared = Prepared::new(template, Backing::Map)?;
-        let file = fs::metadata(template.folder().join(crate::template::pages::PAGES))?;
+        let path = template.folder().join(crate::template::pages::PAGES);
+        let file = fs::metadata(&path)?;
+        // What processes read of the gaps comes from their own node.
+        let gaps = file.len() / PAGE - template.manifest().pages.present;
         let mut samples = Vec::new();
         for _ in 0..self.settings.starts {
             let began = Instant::now();
             let attached = prepared.start(&self.manager, None, &self.subject.program, None)?;
             let attach = began.elapsed();
-            let count = |pid| touched(pid, file.ino());
+            let count = |pid| {
+                nodes.map_or(Ok(()), |nodes| check_nodes(pid, file.ino(), nodes, gaps))?;
+                touched(pid, file.ino())
+            };
             samples.push(self.first_reply(attached.sandbox, attach, count)?);
         }
         template.verify()?;
@@ -248,9 +272,7 @@ impl Bench<'_> {
         let source: SourceSpec = source.parse()?;
         let socket = std::env::temp_dir().join(format!("trenvx-tiers-{}", std::process::id()));
         let sources = vec![Arc::new(source) as Arc<dyn OpenSource>];
-        let mut config = pager::Config::new(socket.clone(), sources);
-        config.patience = PATIENCE;
-        let server = Server::start(config)?;
+        let server = Server::start(pager::Config::new(socket.clone(), sources))?;
         let client = Client::connect(&socket)?;
         let faults = File::options().read(true).write(true).open("/dev/userfaultfd")?;
         let served =
@@ -309,25 +331,46 @@ impl Bench<'_> {
     }
 }
 
+/// The addresses of a process's mappings of a file, as text.
+fn mappings(pid: i32, inode: u64) -> std::io::Result<Vec<(String, String)>> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let of_file = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let (from, to) = words.next()?.split_once('-')?;
+        (words.nth(3)?.parse() == Ok(inode)).then(|| (from.to_owned(), to.to_owned()))
+    };
+    Ok(maps.lines().filter_map(of_file).collect())
+}
+
 /// Pages that a process has in its mappings of a file, its own copies of them included: each was read from there.
 fn touched(pid: i32, inode: u64) -> std::io::Result<u64> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let table = File::open(format!("/proc/{pid}/pagemap"))?;
     let mut count = 0;
-    for line in maps.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let Some((from, to)) = words.next().and_then(|range| range.split_once('-')) else { continue };
-        if words.nth(3).and_then(|word| word.parse().ok()) != Some(inode) {
-            continue;
-        }
-        let number = |text| u64::from_str_radix(text, 16).map_err(std::io::Error::other);
-        let (first, last) = (number(from)? / PAGE, number(to)? / PAGE);
+    for (from, to) in mappings(pid, inode)? {
+        let number = |text: &str| u64::from_str_radix(text, 16).map_err(std::io::Error::other);
+        let (first, last) = (number(&from)? / PAGE, number(&to)? / PAGE);
         let mut entries = vec![0; ((last - first) * 8) as usize];
         table.read_exact_at(&mut entries, first * 8)?;
         // The highest bit of an entry: the page is there.
         count += entries.as_chunks::<8>().0.iter().filter(|entry| entry[7] & 0x80 != 0).count() as u64;
     }
     Ok(count)
+}
+
+/// That the pages of a file that a process has mapped lie on one of these nodes, but for gaps, and its own copies elsewhere.
+fn check_nodes(pid: i32, inode: u64, nodes: &[u32], gaps: u64) -> std::io::Result<()> {
+    let starts = mappings(pid, inode)?.into_iter().map(|(from, _)| from).collect();
+    let maps = fs::read_to_string(format!("/proc/{pid}/numa_maps"))?;
+    let (by_node, own) = node::pages_by_node(&maps, &starts);
+    let all: u64 = by_node.values().sum();
+    let there: u64 = nodes.iter().filter_map(|node| by_node.get(node)).sum();
+    if there == 0 || there + own > all || there + own + gaps < all {
+        let what = format!(
+            "pages of the template should be on nodes {nodes:?}, and {own} copies elsewhere, and it is {by_node:?}"
+        );
+        return Err(std::io::Error::other(what));
+    }
+    Ok(())
 }
 
 fn row(tier: Tier, not_run: Option<String>, samples: &[Sample], verified: u64) -> Row {

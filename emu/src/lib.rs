@@ -21,6 +21,7 @@ pub mod bench_pager;
 pub mod bench_sandbox;
 pub mod bench_template;
 pub mod bench_tiers;
+pub mod calibrate;
 pub mod clean;
 pub mod criu;
 pub mod doctor;

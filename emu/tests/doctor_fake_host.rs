@@ -112,6 +112,24 @@ fn devices_are_listed_by_name() {
 }
 
 #[test]
+fn what_a_node_of_cxl_memory_lacks_is_told() {
+    let node = |files: &[(&str, &str)]| {
+        let report = examine(files, &[]);
+        let check = report.checks.iter().find(|check| check.facility == "cxl-node").unwrap();
+        (check.detail.clone(), format!("{:?}", check.status))
+    };
+    let (detail, fix) = node(&[]);
+    assert_eq!(detail, "no node has memory and no processors");
+    assert!(fix.contains("use a machine whose kernel has CXL memory as system memory"), "{fix}");
+    let device = ("sys/bus/dax/devices/dax0.0/x", "");
+    let (detail, fix) = node(&[device]);
+    assert!(detail.ends_with("the kernel has no driver to make one of a DAX device"), "{detail}");
+    assert!(fix.contains("modprobe kmem"), "{fix}");
+    let (_, fix) = node(&[device, ("sys/bus/dax/drivers/kmem/new_id", "")]);
+    assert!(fix.contains("--mode node --online /dev/dax0.0"), "{fix}");
+}
+
+#[test]
 fn a_machine_is_described_without_naming_it() {
     let report = examine(
         &[

@@ -195,6 +195,36 @@ fn a_source_that_does_not_answer_is_given_up_for_the_next() {
 }
 
 #[test]
+fn the_last_source_may_take_longer_than_others_and_not_for_ever() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let place = Place::new();
+    let config = |source| {
+        let mut config = place.config(&[source]);
+        config.patience = Duration::from_millis(20);
+        config.alone = Duration::from_millis(600);
+        config
+    };
+    for mode in MODES {
+        let (_server, client) = place.serve_with(config("file,latency=100ms"));
+        let (process, _) = Process::attached(&client, &place.template, PAGES, 1, batch(mode, 64)).unwrap();
+        assert_eq!(process.run(&touch(0, PAGES)).unwrap().hash, place.expected(0..PAGES, 1));
+        assert_eq!(client.report().unwrap().source("file + stated 100ms").late, 0);
+        drop((process, client, _server));
+
+        let (_server, client) = place.serve_with(config("file,latency=60000ms"));
+        let (process, attachment) =
+            Process::attached(&client, &place.template, PAGES, 1, batch(mode, 1)).unwrap();
+        let began = Instant::now();
+        process.begin(&touch(0, PAGES)).unwrap();
+        let Some(Fate::Ended(said)) = attachment.fate(SOON) else { panic!("it was not ended") };
+        assert!(said.contains("no answer within"), "{said}");
+        assert!(began.elapsed() >= Duration::from_millis(600), "{:?}", began.elapsed());
+    }
+}
+
+#[test]
 fn a_slow_source_does_not_hold_up_pages_that_are_there() {
     if skip_without(NEEDS) {
         return;

@@ -53,7 +53,13 @@ pub fn run(args: PagerArgs) -> anyhow::Result<()> {
     match args.format {
         Format::Table => print!("{}\n{}", table(&rows), ::emu::goal::table(&goals(&rows))),
         Format::Json => {
-            let all = serde_json::json!({ "rows": rows, "goals": goals(&rows) });
+            let all = serde_json::json!({
+                "environment": runs::Environment::look(),
+                "emulated_by": std::env::var(::emu::guest::node::EMULATED_BY).ok(),
+                "rounds": settings.rounds,
+                "goals": goals(&rows),
+                "rows": rows,
+            });
             println!("{}", serde_json::to_string_pretty(&all)?);
         }
     }

@@ -14,8 +14,8 @@ pub struct TiersArgs {
     /// The function.
     #[arg(value_name = "NAME", default_value = "json-serde")]
     function: String,
-    /// Only these tiers (dram, cxl-fsdax, cxl-devdax, rdma-lazy, rdma-batch, rdma-private, criu, criu-lazy); default:
-    /// all.
+    /// Only these tiers (dram, cxl-fsdax, cxl-node, cxl-devdax, rdma-lazy, rdma-batch, rdma-private, criu, criu-lazy);
+    /// default: all.
     #[arg(long = "tier", value_name = "NAME", value_parser = tier)]
     tiers: Vec<Tier>,
     /// Starts from each tier.
@@ -24,6 +24,9 @@ pub struct TiersArgs {
     /// A file system on a CXL device (`emu pool device --mode fsdax --mount DIR`).
     #[arg(long, value_name = "DIR")]
     fsdax: Option<PathBuf>,
+    /// A tmpfs of a node of CXL memory (`emu pool device --mode node --mount DIR`).
+    #[arg(long, value_name = "DIR")]
+    node: Option<PathBuf>,
     /// A CXL device as a whole (`emu pool device --mode devdax`, then `emu pool format`).
     #[arg(long, value_name = "DEVICE")]
     devdax: Option<PathBuf>,
@@ -47,11 +50,11 @@ fn tier(name: &str) -> Result<Tier, String> {
 /// # Errors
 /// If the function is not set up or cannot be captured.
 pub fn run(folders: &Folders, args: TiersArgs) -> anyhow::Result<()> {
-    let TiersArgs { function, tiers, starts, fsdax, devdax, rdma, key } = args;
+    let TiersArgs { function, tiers, starts, fsdax, node, devdax, rdma, key } = args;
     let tiers = if tiers.is_empty() { Tier::ALL.to_vec() } else { tiers };
     let places = Places::here(&folders.out)?;
     let rdma = rdma.zip(key);
-    let settings = Settings { places, function, tiers, starts, fsdax, devdax, rdma };
+    let settings = Settings { places, function, tiers, starts, fsdax, node, devdax, rdma };
     for row in measure(&settings).map_err(|error| anyhow::anyhow!("{error}"))? {
         println!("{}", serde_json::to_string(&row)?);
     }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use emu::pager::source::spec::{SYNTAX, SourceSpec};
-use emu::pager::{self, lab::visit};
+use emu::pager::{self, ALONE, lab::visit};
 use emu::pool::device::Device;
 use emu::pool::folder::{self, Folder};
 use emu::pool::namespace::{self, Mode};
 use emu::pool::rdma::{Attempt, Client, Key, Remote, Server};
 use emu::pool::survey::{survey, synthetic};
-use emu::pool::{PageReader, node, orders, region};
+use emu::pool::{PageReader, node, online, orders, region};
 use emu::template::pages::{PageTable, TABLE};
 
 use crate::common::Ended;
@@ -62,6 +62,10 @@ struct DeviceArgs {
     /// Where to mount its file system (fsdax, node).
     #[arg(long, value_name = "DIR")]
     mount: Option<PathBuf>,
+    /// Give this device (/dev/dax…) to the kernel as system memory first: what is on it is lost, and it is a node until
+    /// the machine starts again (node).
+    #[arg(long, value_name = "DEVICE", conflicts_with = "read_only")]
+    online: Option<PathBuf>,
     /// Another host fills it: make nothing, and mount only to read.
     #[arg(long, conflicts_with = "mib")]
     read_only: bool,
@@ -73,8 +77,8 @@ enum ModeArg {
     Fsdax,
     /// A character device that is mapped as a whole.
     Devdax,
-    /// A tmpfs whose memory comes from the first node that has memory and no processors: CXL memory that the kernel
-    /// has made system memory.
+    /// A tmpfs whose memory comes from a node that has memory and no processors (the first, or that of --online): CXL
+    /// memory that the kernel has made system memory.
     Node,
 }
 
@@ -185,6 +189,9 @@ struct TouchArgs {
     /// How long a source may take to answer before the next is asked, ms.
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     patience: u64,
+    /// How long the last source may take, connecting included, before a process is ended, ms.
+    #[arg(long, value_name = "MS", default_value_t = ALONE.as_millis() as u64, value_parser = clap::value_parser!(u64).range(1..))]
+    alone: u64,
     /// Folder of the template.
     template: PathBuf,
 }
@@ -261,11 +268,14 @@ fn device(args: &DeviceArgs) -> anyhow::Result<()> {
                 "--read-only is for devices that hosts share, and a node is this host's"
             );
             let place = args.mount.as_ref().context("--mode node needs a place: --mount DIR")?;
-            let node = node::mount_bound(place, args.mib)?;
+            let online = args.online.as_ref();
+            let made = online.map(|device| online::make_node(Path::new(online::SYS), device)).transpose()?;
+            let node = node::mount_bound(place, made, args.mib)?;
             println!("node {}, {} MiB", node.number, node.bytes >> 20);
             return Ok(());
         }
     };
+    anyhow::ensure!(args.online.is_none(), "--online is for --mode node");
     let region = region::ensure(Path::new(region::BUS), namespace::reread_labels)?;
     let device = if args.read_only {
         namespace::find(&region.name, mode)?
@@ -387,6 +397,7 @@ fn touch(args: TouchArgs) -> anyhow::Result<()> {
         sources: args.sources,
         options: pager::Options { batch: args.batch.into(), ..pager::Options::new(mode) },
         patience: Duration::from_millis(args.patience),
+        alone: Duration::from_millis(args.alone),
         steps: args.steps,
     };
     let tell = |visit: &visit::Visit| println!("{}", serde_json::to_string(visit).expect("plain data"));

@@ -12,7 +12,7 @@ use emu::pager::export::{Export, Exported};
 use emu::pager::metrics::{Target, Teller};
 use emu::pager::source::dram::Dram;
 use emu::pager::source::spec::{OpenSource, SYNTAX, SourceSpec};
-use emu::pager::{Config, Server};
+use emu::pager::{ALONE, Config, Server};
 use emu::template::pages::{PAGES, PageTable, TABLE};
 
 /// Serve the pages of templates: to processes of this machine, or to page servers of others.
@@ -45,6 +45,9 @@ pub struct ServeArgs {
     /// How long a source may take to answer before the next is asked, ms.
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     patience: u64,
+    /// How long the last source may take, connecting included, before a process is ended, ms.
+    #[arg(long, value_name = "MS", default_value_t = ALONE.as_millis() as u64, value_parser = clap::value_parser!(u64).range(1..))]
+    alone: u64,
     /// Write OpenMetrics text to this file every second.
     #[arg(long, value_name = "PATH")]
     metrics: Option<PathBuf>,
@@ -98,6 +101,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         config.records = args.records;
         config.cache_limit = args.cache_limit.map(|mib| mib << 20);
         config.patience = Duration::from_millis(args.patience);
+        config.alone = Duration::from_millis(args.alone);
         let started =
             Server::start(config).with_context(|| format!("cannot serve at {}", socket.display()))?;
         eprintln!("serving page faults at {}", socket.display());

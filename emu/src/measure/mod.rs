@@ -17,6 +17,7 @@ use runs::{Chart, MeasuredRow};
 
 use crate::criu::Criu;
 use crate::functions::Places;
+use crate::guest::node::EMULATED_BY;
 
 /// Version of what is measured and how; moves when earlier figures no longer mean the same.
 pub const MEASURE_VERSION: u32 = 3;
@@ -73,6 +74,24 @@ pub enum Error {
 /// # Errors
 /// If something is missing that all rows need. What only one row needs is noted in that row.
 pub fn run(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
+    let mut outcome = measured(measure, places)?;
+    if let Ok(by) = std::env::var(EMULATED_BY) {
+        say_emulated(&mut outcome, &by);
+    }
+    Ok(outcome)
+}
+
+/// What was measured in a guest of the lab says so in every row.
+fn say_emulated(outcome: &mut Outcome, by: &str) {
+    let label = pools::label(by);
+    for row in &mut outcome.rows {
+        let with = if row.note.is_empty() { "" } else { "; " };
+        row.note = format!("{}{with}{label}", row.note);
+    }
+    outcome.warnings.insert(0, label);
+}
+
+fn measured(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
     match measure {
         Measure::Sandboxes { ways, starts } => sandboxes::run(ways, *starts),
         Measure::Functions { functions, starts, calls } => functions::run(places, functions, *starts, *calls),
@@ -146,7 +165,16 @@ fn of_this_machine() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::quantiles;
+    use super::*;
+
+    #[test]
+    fn what_is_measured_in_a_guest_says_so() {
+        let note = |note: &str| MeasuredRow { note: note.into(), ..MeasuredRow::default() };
+        let mut outcome = Outcome { rows: vec![note(""), note("a step")], ..Outcome::default() };
+        say_emulated(&mut outcome, "tcg");
+        let label = "In a guest under TCG, emulated device: functional, not timing";
+        assert_eq!(outcome.rows, [note(label), note(&format!("a step; {label}"))]);
+    }
 
     #[test]
     fn quantiles_are_values_that_occurred_and_tails_need_a_hundred() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use runs::{Chart, MeasuredRow};
 
 use super::{Error, Outcome};
-use crate::bench_tiers::Row;
+use crate::bench_tiers::{Row, Tier};
 use crate::functions::{self, Places};
 use crate::guest::node::EMULATED;
 use crate::guest::{self, Backing, Ended, Job, Lab, LabError, Node, Spec};
@@ -18,15 +18,22 @@ use crate::pool::rdma::Key;
 const MIB: f64 = (1 << 20) as f64;
 /// How long the guest may take for everything after it is up.
 const WITHIN: Duration = Duration::from_secs(600);
-/// Memory of the guest and of its CXL device, MiB. Half of the device is used as a whole, the rest holds files.
+/// Memory of the guest and of its CXL device, MiB. A third of the device is used as a whole, a third becomes a node, the
+/// rest holds files.
 const MEMORY_MIB: u64 = 2048;
-const CXL_MIB: u64 = 1024;
+const CXL_MIB: u64 = 1536;
 
 /// Prepares the devices; prints the one that is used as a whole.
 const PREPARE: &str = "set -e
 dax=$(trenvx emu pool device --mode devdax --mib 512)
 trenvx emu pool format --device $dax >&2
-trenvx emu pool device --mode fsdax --mount /mnt/pool >&2
+";
+/// A node of CXL memory: of a device of its own, which is the kernel's then.
+const PREPARE_NODE: &str = "ndctl create-namespace --mode devdax --map mem --size 512M >&2
+node=$(ls /dev/dax* | grep -vx $dax)
+trenvx emu pool device --mode node --online $node --mount /mnt/node >&2
+";
+const PREPARE_FILES: &str = "trenvx emu pool device --mode fsdax --mount /mnt/pool >&2
 echo $dax
 ";
 /// How long that may take, and a pool to be up.
@@ -62,7 +69,9 @@ pub(super) fn run(
     let label = label(lab.accelerator().name());
     let nothing =
         |ended: &Ended| Error::Nothing(format!("{}; logs are in {}", ended.errors.trim(), logs.display()));
-    let prepared = lab.node(0).run(["sh", "-c", PREPARE], PREPARED_WITHIN)?;
+    let node = tiers.iter().any(|tier| tier == Tier::CxlNode.name());
+    let script = [PREPARE, if node { PREPARE_NODE } else { "" }, PREPARE_FILES].concat();
+    let prepared = lab.node(0).run(["sh", "-c", &script], PREPARED_WITHIN)?;
     if !prepared.is_success() {
         return Err(nothing(&prepared));
     }
@@ -72,6 +81,7 @@ pub(super) fn run(
     let mut words = ["env", &functions, "trenvx", "--out", &path(&places.out)].map(str::to_owned).to_vec();
     words.extend(["emu", "bench", "tiers", function, "--starts", &starts.to_string()].map(str::to_owned));
     words.extend(["--devdax", device, "--fsdax", "/mnt/pool"].map(str::to_owned));
+    words.extend(if node { vec!["--node".to_owned(), "/mnt/node".to_owned()] } else { Vec::new() });
     words.extend(tiers.iter().flat_map(|tier| ["--tier".to_owned(), tier.clone()]));
     let pool = if rdma {
         let key = logs.join("key");
@@ -116,8 +126,17 @@ pub(super) fn run(
                 .to_owned(),
         ],
         wrong: Vec::new(),
-        stand_ins: vec![format!("{CXL_MIB} MiB of this machine's DRAM stand for a CXL device in a guest")],
+        stand_ins: stand_ins(&label, rdma),
     })
+}
+
+/// What is drawn below each figure.
+fn stand_ins(label: &str, rdma: bool) -> Vec<String> {
+    let mut stand_ins = vec![format!("{label}: {CXL_MIB} MiB of this machine's DRAM stand for a CXL device")];
+    if rdma {
+        stand_ins.push("a device in software (SoftRoCE) stands for an RDMA card".to_owned());
+    }
+    stand_ins
 }
 
 /// Starts the pool daemon in a guest: it serves what is on the device, where it lies.
@@ -135,7 +154,7 @@ fn serve<'a>(node: &'a Node, device: &str, address: &str, key: &str) -> Result<J
 }
 
 /// What has to be read with each row.
-fn label(accelerator: &str) -> String {
+pub(super) fn label(accelerator: &str) -> String {
     format!("In a guest under {}, {EMULATED}", accelerator.to_uppercase())
 }
 
@@ -175,7 +194,6 @@ fn measured(row: &Row, label: &str) -> Vec<MeasuredRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench_tiers::Tier;
 
     #[test]
     fn tiers_of_experiments_are_those_that_there_are() {

@@ -40,4 +40,4 @@ pub mod working_set;
 pub use client::{Attachment, Client, ClientError, Fate};
 pub use layout::Region;
 pub use messages::{Mode, Options, Prefetch};
-pub use server::{Config, Placement, Server};
+pub use server::{ALONE, Config, Placement, Server};

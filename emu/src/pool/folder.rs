@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::mapping::Mapping;
-use super::node::is_bound;
+use super::node::{is_bound, let_copies_be_local};
 use super::source::{PageReader, ReadError, index};
 use crate::template::pages::{PAGE, PAGES, PageTable, TABLE, TableError};
 
@@ -172,6 +172,7 @@ pub fn fill(mount: &Path, name: &str, template: &Path) -> Result<PathBuf, Folder
     fs::create_dir(&work).map_err(io_at(&work))?;
     let copied = copy(template, &work)
         .and_then(|()| compare(&work, template))
+        .and_then(|()| set_policy(&work.join(PAGES)))
         .and_then(|()| fs::rename(&work, &place).map_err(io_at(&place)));
     if let Err(error) = copied {
         let _ = fs::remove_dir_all(&work);
@@ -179,6 +180,12 @@ pub fn fill(mount: &Path, name: &str, template: &Path) -> Result<PathBuf, Folder
     }
     turn.sync_all().map_err(io_at(mount))?;
     Ok(place)
+}
+
+/// Pages on a node of CXL memory are there now; the copies of processes are to be elsewhere.
+fn set_policy(pages: &Path) -> Result<(), FolderError> {
+    let set = || if is_bound(pages)? { let_copies_be_local(&File::open(pages)?) } else { Ok(()) };
+    set().map_err(io_at(pages))
 }
 
 /// Removes what fillers that were killed have left: `NAME.PROCESS.partial`. Only for who has the turn.

@@ -7,7 +7,7 @@
 //! * [`device`]: a device that is mapped as a whole (`/dev/dax…`), with a [`directory`] of templates on it.
 //! * [`rdma`]: a host that has registered its memory; reading takes none of its processors' time.
 //! * [`region`] and [`namespace`] make such devices of CXL memory, on emulated and real hardware alike; [`node`] is for
-//!   CXL memory that the kernel has made system memory.
+//!   CXL memory that the kernel has made system memory, and [`online`] has it do so.
 //! * [`survey`] reads a template from end to end, checks every page and says how fast that was.
 
 pub mod device;
@@ -16,6 +16,7 @@ pub mod folder;
 mod mapping;
 pub mod namespace;
 pub mod node;
+pub mod online;
 pub mod orders;
 pub mod rdma;
 pub mod region;

@@ -87,7 +87,7 @@ pub fn reread_labels() {
     }
 }
 
-/// The device of the first namespace in this mode that there is.
+/// The device of the first namespace in this mode that there is, by the names of devices.
 ///
 /// # Errors
 /// If `ndctl` is missing or fails, there is none, or the device does not appear.
@@ -100,8 +100,10 @@ pub fn find(region: &str, mode: Mode) -> Result<PathBuf, NamespaceError> {
 
 fn listed(region: &str, mode: Mode) -> Result<Option<PathBuf>, NamespaceError> {
     let of_mode = list(region)?.into_iter().filter(|listed| listed.mode == mode.name());
-    let mut devices = of_mode.filter_map(|listed| listed.blockdev.or(listed.chardev));
-    Ok(devices.next().map(|device| Path::new("/dev").join(device)))
+    let devices = of_mode.filter_map(|listed| listed.blockdev.or(listed.chardev));
+    // Hosts that share a device list its namespaces in another order, and name them alike.
+    let first = devices.min_by_key(|device| (device.len(), device.clone()));
+    Ok(first.map(|device| Path::new("/dev").join(device)))
 }
 
 /// The same, or one of `mib` MiB (all that is left for none) that is made now.

@@ -2,12 +2,15 @@
 //! to it holds templates as a file system on a CXL device does: a private mapping's loads go to the node, the first
 //! store copies the page to local memory.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, mount};
+
+use super::mapping::Mapping;
 
 /// Where the kernel lists nodes.
 pub const NODES: &str = "/sys/devices/system/node";
@@ -26,8 +29,8 @@ pub struct MemoryNode {
 pub enum NodeError {
     /// There is no such node.
     #[error(
-        "no node has memory and no processors: give the kernel a CXL device as system memory ('daxctl reconfigure-device \
-         --mode=system-ram dax0.0', package daxctl)"
+        "no node has memory and no processors: give the kernel a CXL device as system memory ('trenvx emu pool device --mode \
+         node --online /dev/dax0.0 --mount DIR')"
     )]
     None,
     /// The file system could not be mounted.
@@ -66,13 +69,18 @@ pub fn memory_nodes(nodes: &Path) -> Vec<MemoryNode> {
     found
 }
 
-/// Mounts a tmpfs whose memory comes from the first such node, and from nowhere else; of `mib` MiB, or of all that
-/// the node has.
+/// Mounts a tmpfs whose memory comes from this node, or from the first such node, and from nowhere else; of `mib` MiB,
+/// or of all that the node has.
 ///
 /// # Errors
 /// If there is none, or it cannot be mounted.
-pub fn mount_bound(place: &Path, mib: Option<u64>) -> Result<MemoryNode, NodeError> {
-    let node = *memory_nodes(Path::new(NODES)).first().ok_or(NodeError::None)?;
+pub fn mount_bound(
+    place: &Path,
+    node: Option<MemoryNode>,
+    mib: Option<u64>,
+) -> Result<MemoryNode, NodeError> {
+    let first = || memory_nodes(Path::new(NODES)).first().copied();
+    let node = node.or_else(first).ok_or(NodeError::None)?;
     let failed = |why| NodeError::Mount { node: node.number, place: place.to_owned(), why };
     fs::create_dir_all(place).map_err(failed)?;
     let bytes = mib.map_or(node.bytes, |mib| mib << 20);
@@ -83,15 +91,76 @@ pub fn mount_bound(place: &Path, mib: Option<u64>) -> Result<MemoryNode, NodeErr
     Ok(node)
 }
 
+/// Has memory that the file needs from now on come from the node of who needs it. Pages that it has stay where they are.
+///
+/// The policy of a tmpfs holds for the copies of private mappings too: without this, the first store to a page would copy it
+/// to the node once more, and not to local memory.
+///
+/// # Errors
+/// If the kernel does not take the policy.
+pub fn let_copies_be_local(file: &fs::File) -> io::Result<()> {
+    /// `MPOL_LOCAL` of `linux/mempolicy.h`.
+    const LOCAL: libc::c_int = 4;
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    if length == 0 {
+        return Ok(());
+    }
+    let mapping = Mapping::shared(file, length)?;
+    // SAFETY: the mapping is there for the length of the call, which changes where memory is taken from and no memory.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mbind,
+            mapping.at(0, length),
+            length,
+            LOCAL,
+            std::ptr::null::<libc::c_ulong>(),
+            0,
+            0,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Whether a file lies on a tmpfs that is bound to nodes without processors.
 ///
 /// # Errors
 /// If the mounts of this process cannot be read.
 pub fn is_bound(path: &Path) -> io::Result<bool> {
+    Ok(bound_nodes(path)?.is_some())
+}
+
+/// The nodes without processors that the tmpfs with this file is bound to, if it is bound to such nodes only.
+///
+/// # Errors
+/// If the mounts of this process cannot be read.
+pub fn bound_nodes(path: &Path) -> io::Result<Option<Vec<u32>>> {
     let path = fs::canonicalize(path)?;
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let nodes: Vec<u32> = memory_nodes(Path::new(NODES)).into_iter().map(|node| node.number).collect();
-    Ok(bound_to(&path, &mounts).is_some_and(|bound| bound.iter().all(|node| nodes.contains(node))))
+    Ok(bound_to(&path, &mounts).filter(|bound| bound.iter().all(|node| nodes.contains(node))))
+}
+
+/// Pages in mappings of a process, by the node on which they lie, and how many of them are the process's own copies.
+/// `maps` is the text of its `numa_maps`; the mappings are named by the addresses where they begin, as it has them.
+#[must_use]
+pub fn pages_by_node(maps: &str, starts: &BTreeSet<String>) -> (BTreeMap<u32, u64>, u64) {
+    let (mut nodes, mut own) = (BTreeMap::new(), 0);
+    // 7f12c000 default file=/mnt/node/t/pages anon=1 dirty=1 mapped=9 N0=1 N1=8 kernelpagesize_kB=4
+    for line in maps.lines() {
+        let mut words = line.split(' ');
+        if !words.next().is_some_and(|start| starts.contains(start)) {
+            continue;
+        }
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            let Ok(value) = value.parse::<u64>() else { continue };
+            if key == "anon" {
+                own += value;
+            } else if let Some(node) = key.strip_prefix('N').and_then(|node| node.parse().ok()) {
+                *nodes.entry(node).or_default() += value;
+            }
+        }
+    }
+    (nodes, own)
 }
 
 /// The nodes that the tmpfs with this file is bound to, by the text of `/proc/self/mountinfo`.
@@ -138,6 +207,15 @@ mod tests {
         fs::write(root.path().join("possible"), "0-2").unwrap();
         assert_eq!(memory_nodes(root.path()), [MemoryNode { number: 2, bytes: 256 << 20 }]);
         assert!(memory_nodes(&root.path().join("none")).is_empty());
+    }
+
+    #[test]
+    fn pages_are_counted_by_node() {
+        let maps = "7f00 default file=/mnt/n/pages anon=2 dirty=2 mapped=9 active=0 N0=2 N1=7 kernelpagesize_kB=4\n\
+            7f10 default anon=5 dirty=5 N0=5 kernelpagesize_kB=4\n\
+            7f20 bind:1 file=/mnt/n/pages mapped=3 N1=3 kernelpagesize_kB=4\n";
+        let starts = ["7f00", "7f20"].map(str::to_owned).into();
+        assert_eq!(pages_by_node(maps, &starts), ([(0, 2), (1, 10)].into(), 2));
     }
 
     #[test]

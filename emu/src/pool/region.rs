@@ -7,6 +7,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the driver of a device's persistent memory may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The bus.
 pub const BUS: &str = "/sys/bus/cxl";
@@ -23,6 +28,9 @@ pub enum RegionError {
     /// A device has no decoder that is free.
     #[error("device {0} has no free decoder")]
     NoDecoder(String),
+    /// The kernel has no driver for the device's persistent memory yet.
+    #[error("the persistent memory of {0} has no driver after {PATIENCE:?}: is the module cxl_pmem loaded?")]
+    NotReady(String),
     /// A step failed.
     #[error("cannot {step}: {path}: {why}", path = .path.display())]
     Step {
@@ -81,10 +89,25 @@ pub fn ensure(bus: &Path, before: impl FnOnce()) -> Result<Region, RegionError> 
     });
     let first = windows.next().ok_or_else(|| RegionError::NoWindow(devices.clone()))?;
     let decoder = free_decoder(&devices, &names, memory.0)?;
+    wait_for_driver(&devices, memory.0)?;
     before();
     let make = |window: &String| make(bus, window, memory.0, &decoder, memory.1);
     // What is told is why the first did not do.
     make(first).or_else(|error| windows.find_map(|window| make(window).ok()).ok_or(error))
+}
+
+/// Waits until the persistent memory of a device (`pmem0` of `mem0`) has its driver, which takes a moment after the start of
+/// the machine. A region that is handed over before makes kernels of the 6.1 series fail, with a lock held for good.
+fn wait_for_driver(devices: &Path, memory: &str) -> Result<(), RegionError> {
+    let driver = devices.join(memory.replace("mem", "pmem")).join("driver");
+    let until = Instant::now() + PATIENCE;
+    while !driver.exists() {
+        if Instant::now() > until {
+            return Err(RegionError::NotReady(memory.to_owned()));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// An endpoint decoder of `memory` that maps nothing yet.
@@ -195,6 +218,7 @@ mod tests {
             ("devices/decoder2.0/mode", "none"),
             ("devices/mem0/pmem/size", size),
             ("devices/mem0/serial", "0x0"),
+            ("devices/pmem0/driver/uevent", ""),
             ("devices/region0/commit", ""),
             ("drivers/cxl_region/bind", ""),
         ];

@@ -131,7 +131,15 @@ impl Measurement {
         if !path.exists() {
             return Ok(None);
         }
-        sealed::read(&path).map(Some)
+        Self::read(&path).map(Some)
+    }
+
+    /// The measurement in this file.
+    ///
+    /// # Errors
+    /// If the file was altered or cannot be read.
+    pub fn read(path: &Path) -> Result<Self, StoreError> {
+        sealed::read(path)
     }
 
     /// Whether it answers what is asked for now: the same extent, version, machine, kernel, and what it is made

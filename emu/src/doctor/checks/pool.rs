@@ -40,9 +40,18 @@ pub(super) fn dax(host: &Host) -> Finding {
 pub(super) fn node(host: &Host) -> Finding {
     let nodes = memory_nodes(&host.file("sys/devices/system/node"));
     if nodes.is_empty() {
+        let none = "no node has memory and no processors";
+        if host.list("sys/bus/dax/devices").is_empty() {
+            let fix = "use a machine whose kernel has CXL memory as system memory";
+            return Finding::missing(none, format!("{fix}; {SIMULATED}"));
+        }
+        if !host.file("sys/bus/dax/drivers/kmem").exists() {
+            let detail = format!("{none}, and the kernel has no driver to make one of a DAX device");
+            return Finding::missing(detail, format!("modprobe kmem (CONFIG_DEV_DAX_KMEM); {SIMULATED}"));
+        }
         let fix =
-            "give the kernel a CXL device as system memory (daxctl reconfigure-device --mode=system-ram)";
-        return Finding::missing("no node has memory and no processors", format!("{fix}; {SIMULATED}"));
+            "give the kernel a device (trenvx emu pool device --mode node --online /dev/dax0.0 --mount DIR)";
+        return Finding::missing(none, format!("{fix}; {SIMULATED}"));
     }
     let text = |node: &MemoryNode| format!("node{} ({} MiB)", node.number, node.bytes >> 20);
     Finding::ok(nodes.iter().map(text).collect::<Vec<_>>().join(" "))

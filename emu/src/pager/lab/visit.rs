@@ -31,6 +31,8 @@ pub struct Settings {
     pub options: Options,
     /// How long a source may take to answer before the next is asked.
     pub patience: Duration,
+    /// How long the last one may take before a process is ended.
+    pub alone: Duration,
     /// Random reads and writes before everything is read. Three of ten write.
     pub steps: usize,
 }
@@ -111,7 +113,7 @@ pub fn run(settings: &Settings, times: u32, mut told: impl FnMut(&Visit)) -> Res
     let sources = settings.sources.iter().map(|source| Arc::new(source.clone()) as Arc<dyn OpenSource>);
     let mut config = Config::new(socket.clone(), sources.collect());
     config.placement = Placement::Float;
-    config.patience = settings.patience;
+    (config.patience, config.alone) = (settings.patience, settings.alone);
     let server = Server::start(config)?;
     let client = Client::connect(&socket)?;
     for number in 1..=times {

@@ -240,7 +240,7 @@ impl Handler {
                 Ok(true) => match self.submit(&read) {
                     Ok(()) => return Filled::Pending(read.count),
                     Err(error) if template.tiers.is_to_wait(read.attempt, &error) => {
-                        if read.started.elapsed() < self.patience() {
+                        if read.started.elapsed() < self.patience_with(&template, read.attempt) {
                             self.unclaim(&read);
                             return Filled::Later;
                         }

@@ -107,6 +107,11 @@ impl Handler {
         self.shared.config.patience
     }
 
+    /// How long the source of this attempt may take.
+    pub(super) fn patience_with(&self, template: &Loaded, attempt: Attempt) -> Duration {
+        self.shared.patience(template, attempt)
+    }
+
     /// Where a read begins: at the first source that holds the pages and is not known to be silent, if there is one.
     pub(super) fn first_attempt(&self, template: &Loaded, first: u64, count: usize) -> Attempt {
         let is_silent = |tier: &usize| {
@@ -367,10 +372,12 @@ impl Handler {
 
     pub(super) fn retry_deferred(&mut self) {
         let due = Instant::now();
+        // Longer than any source may take.
+        let long = self.shared.config.patience.max(self.shared.config.alone) * 2;
         for _ in 0..self.deferred.len() {
             let Some(deferred) = self.deferred.pop_front() else { return };
             let Some(mut attached) = self.slots.take(deferred.key) else { continue };
-            if !self.progress && due.duration_since(deferred.started) > self.shared.config.patience * 20 {
+            if !self.progress && due.duration_since(deferred.started) > long {
                 // Nobody has got on for long: the thread is to come back, if it still waits.
                 let _ = attached.uffd.wake(deferred.address, crate::template::pages::PAGE as u64);
             } else {

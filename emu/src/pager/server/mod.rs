@@ -32,6 +32,7 @@ use self::loaded::{Library, Loaded};
 use self::mailbox::{Command, Mailbox};
 use super::cache::Budget;
 use super::source::spec::OpenSource;
+use super::source::tiers::Attempt;
 use super::stats::{Report, ThreadStats};
 use super::working_set::WorkingSet;
 
@@ -67,6 +68,11 @@ impl Placement {
     }
 }
 
+/// What the last source may take by default: two attempts to connect, each with the time that a card takes to find out
+/// that nobody answers (some 5 s). A pool whose link is down for that long, and a busy machine's first connection, are
+/// waited for.
+pub const ALONE: Duration = Duration::from_secs(10);
+
 /// How a server works.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -84,6 +90,8 @@ pub struct Config {
     pub cache_limit: Option<u64>,
     /// How long a source with a queue may take to answer before the next is asked.
     pub patience: Duration,
+    /// The same of the last source, connecting included: behind it there is nobody to ask, and the process is ended.
+    pub alone: Duration,
     /// Pages that are installed at a time in an idle moment, at first; doubles while nothing faults.
     pub idle_chunk: usize,
 }
@@ -100,6 +108,7 @@ impl Config {
             records: None,
             cache_limit: None,
             patience: Duration::from_millis(500),
+            alone: ALONE,
             idle_chunk: 16,
         }
     }
@@ -128,6 +137,11 @@ pub(super) struct Shared {
 impl Shared {
     fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How long the source of this attempt may take.
+    fn patience(&self, template: &Loaded, attempt: Attempt) -> Duration {
+        if template.tiers.is_last(attempt) { self.config.alone } else { self.config.patience }
     }
 
     /// Has a working set written, by a thread that may wait for a disk.

@@ -130,11 +130,13 @@ impl Handler {
 
     /// Asks elsewhere for what does not come.
     pub(super) fn give_up_late(&mut self) {
-        let patience = self.shared.config.patience;
-        let Some(before) = Instant::now().checked_sub(patience) else { return };
-        while let Some(token) = self.reads.older(before) {
-            let Some(mut read) = self.reads.take(token) else { return };
-            let late = SourceError::Late(patience.as_millis() as u64);
+        let now = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        let late =
+            |read: &ReadFor| now.duration_since(read.asked) > shared.patience(&read.template, read.attempt);
+        loop {
+            let Some(mut read) = self.reads.take_first(late) else { return };
+            let late = SourceError::Late(now.duration_since(read.asked).as_millis() as u64);
             self.silence(&read);
             match self.fall(&mut read, &late) {
                 Ok(()) => self.retries.push(read),

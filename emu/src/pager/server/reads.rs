@@ -74,11 +74,10 @@ impl Reads {
         Some(read)
     }
 
-    /// The token of a read that began before `before`.
-    pub fn older(&self, before: Instant) -> Option<u64> {
-        let place =
-            self.places.iter().position(|(_, read)| read.as_ref().is_some_and(|read| read.asked < before))?;
-        Some(u64::from(self.places[place].0) << 32 | place as u64)
+    /// Takes the first read out of which something is so.
+    pub fn take_first(&mut self, is_so: impl Fn(&ReadFor) -> bool) -> Option<ReadFor> {
+        let place = self.places.iter().position(|(_, read)| read.as_ref().is_some_and(&is_so))?;
+        self.take(u64::from(self.places[place].0) << 32 | place as u64)
     }
 
     /// Whether there is one for this template.

@@ -125,7 +125,9 @@ impl Tiers {
         }
     }
 
-    fn is_last(&self, attempt: Attempt) -> bool {
+    /// Whether there is no other source to ask after this one.
+    #[must_use]
+    pub fn is_last(&self, attempt: Attempt) -> bool {
         attempt.tier + 1 == self.tiers.len()
     }
 }

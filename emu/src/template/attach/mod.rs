@@ -36,7 +36,7 @@ use self::report::Outcome;
 pub use self::report::Steps;
 use super::error::Error;
 use super::store::Template;
-use crate::pager::{self, Attachment, Client, Options};
+use crate::pager::{self, Attachment, Client, Fate, Options};
 use crate::sandbox::wire;
 use crate::sandbox::{Function, Manager, Origin, Program, Sandbox, Start};
 
@@ -202,7 +202,14 @@ impl Prepared {
         let (begun, report) = self.begin(manager, used, program, Some(server))?;
         drop(theirs);
         let attachment = self.hand_over(&begun.0, &ours, served)?;
-        let attached = self.finish(begun, &report, cache.as_ref().map(AsFd::as_fd))?;
+        let attached = match self.finish(begun, &report, cache.as_ref().map(AsFd::as_fd)) {
+            Ok(attached) => attached,
+            // The server knows more than the process that it has ended.
+            Err(error) => match attachment.and_then(|attachment| attachment.fate(Duration::from_secs(1))) {
+                Some(Fate::Ended(reason)) => return Err(self.failed(&reason)),
+                _ => return Err(error),
+            },
+        };
         let attachment = attachment.ok_or_else(|| self.failed("it did not ask for its pages"))?;
         Ok((attached, attachment))
     }
