@@ -129,7 +129,6 @@ impl Found {
     pub(super) fn value(&self, of: Of) -> Option<Value> {
         match of {
             Of::Steps(way, steps) => self.steps(way, steps),
-            Of::Starts(engine, part) => self.starts(engine, part),
             Of::Fault => self.fault(),
             Of::Alike => self.alike(),
         }
@@ -149,27 +148,6 @@ impl Found {
             number: ms * 1e3,
             unit: "us",
             origin: format!("{}: {way}, {}: {what} of {}", self.name, steps.join(" + "), rows[0].n),
-            notes: rows.iter().map(|row| row.note.clone()).collect(),
-        })
-    }
-
-    fn starts(&self, engine: &str, part: &str) -> Option<Value> {
-        let rows = self.rows(|measure| matches!(measure, Measure::Starts { .. }));
-        let rows: Vec<&MeasuredRow> = rows
-            .iter()
-            .filter(|row| row.subject == engine && row.metric == "start" && row.part == part)
-            .collect();
-        let mut medians: Vec<f64> = rows.iter().filter_map(|row| row.median).collect();
-        medians.sort_by(f64::total_cmp);
-        let ms = medians.get(medians.len().saturating_sub(1) / 2)?;
-        let (functions, n) = (medians.len(), rows.iter().map(|row| row.n).max().unwrap_or(0));
-        Some(Value {
-            number: ms * 1e3,
-            unit: "us",
-            origin: format!(
-                "{}: {engine}, {part}: median over {functions} functions of medians of {n}",
-                self.name
-            ),
             notes: rows.iter().map(|row| row.note.clone()).collect(),
         })
     }

@@ -18,8 +18,6 @@ pub use found::{Found, PagerBench, ReadError, Value};
 enum Of {
     /// Of this way to obtain a sandbox, one at a time: the steps, of e01.
     Steps(&'static str, &'static [&'static str]),
-    /// Of every function's start by this engine: the median over functions of this part, of e08.
-    Starts(&'static str, &'static str),
     /// A single fault that the page server serves from local memory with a copy, on the core of the process.
     Fault,
     /// The share of pages that are in an earlier template of the same run, of e03: a count.
@@ -38,8 +36,9 @@ const fn rule(section: &'static str, key: &'static str, of: Of) -> Rule {
 }
 
 /// Which constants are made of what. Left out are those that no step is: the runtime's own time (`runtime`), the part of
-/// a namespace's end that holds the lock (`netns_destroy`), the mean of a move between cgroups (`cgroup_migrate`), and
-/// what is split between regions, pages and threads (`attach`, `attach_region`, `criu_page`).
+/// a namespace's end that holds the lock (`netns_destroy`), the mean of a move between cgroups (`cgroup_migrate`), a fork
+/// apart from the call that it is for (`zygote_fork`), and what is split between regions, pages and threads (`attach`,
+/// `attach_region`, `criu_page`).
 const RULES: &[Rule] = &[
     rule("sandbox", "netns_create", Of::Steps("new", &["spawn init", "make link", "set up network"])),
     rule("sandbox", "netns_enter", Of::Steps("repurpose", &["enter namespaces"])),
@@ -49,7 +48,6 @@ const RULES: &[Rule] = &[
     rule("sandbox", "cgroup_limits", Of::Steps("repurpose", &["set limits"])),
     rule("sandbox", "spawn", Of::Steps("repurpose", &["clone"])),
     rule("sandbox", "kill", Of::Steps("repurpose", &["kill old"])),
-    rule("restore", "zygote_fork", Of::Starts("zygote", "state")),
     rule("restore", "identical", Of::Alike),
     rule("fault", "userfaultfd", Of::Fault),
 ];
