@@ -179,6 +179,30 @@ fn sandboxes_reach_the_host_and_not_each_other() {
     );
 }
 
+/// Goal: what a sandbox knows of the way to the host stays true. Method: it connects again and again while others, whose
+/// ends of their pairs have link addresses at random, come and go.
+#[test]
+fn a_sandbox_reaches_the_host_while_others_come_and_go() {
+    if skip_without(NEEDS) {
+        return;
+    }
+    let manager = manager(Mode::Repurpose);
+    let mut one = manager.create(&function()).unwrap();
+    ready(&mut one);
+    let host = std::net::TcpListener::bind((gateway(&one), 0)).unwrap();
+    let host = host.local_addr().unwrap().to_string();
+    let mut reaches = || ask(&mut one, "connect", json!({ "address": host, "ms": 800 }));
+    assert_eq!(reaches(), Ok(json!("connected")));
+    for _ in 0..2 {
+        let others: Vec<Sandbox> = (0..6).map(|_| manager.create(&function()).unwrap()).collect();
+        assert_eq!(reaches(), Ok(json!("connected")), "others came");
+        for other in others {
+            manager.destroy_now(other).unwrap();
+        }
+        assert_eq!(reaches(), Ok(json!("connected")), "they went");
+    }
+}
+
 /// The address of the bridge: the first of the network.
 fn gateway(sandbox: &Sandbox) -> std::net::Ipv4Addr {
     let bits = sandbox.address().unwrap().to_bits();

@@ -49,8 +49,15 @@ fn add_address(index: i32, address: Ipv4Addr, prefix: u8) -> Message {
 }
 
 /// Makes a bridge that is up and has this address; its index.
+///
+/// It has a link address of its own: else it would have the lowest of its ports', another one whenever ports come and
+/// go, and what neighbours know of it would be wrong.
 pub(crate) fn make_bridge(route: &mut Netlink, name: &str, address: Ipv4Addr, prefix: u8) -> io::Result<i32> {
-    route.send(vec![bridge(name, 0)]).map_err(|(_, error)| error)?;
+    let [_, second, third, fourth] = address.octets();
+    // Locally administered, unicast.
+    let own = [0x02, b't', b'x', second, third, fourth];
+    let make = bridge(name, 0).with(libc::IFLA_ADDRESS, &own);
+    route.send(vec![make]).map_err(|(_, error)| error)?;
     let index = index(route, name)?.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
     route.send(vec![add_address(index, address, prefix)]).map_err(|(_, error)| error)?;
     Ok(index)
