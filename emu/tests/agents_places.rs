@@ -111,6 +111,8 @@ fn agents_in_sandboxes_are_confined_and_fail_by_themselves() {
     let mut settings = settings(folder.path(), &names, System::Sandbox);
     settings.deadline = Duration::from_secs(8);
     settings.disk_bytes = Some(16 << 20);
+    // The quickest agents are done in a quarter of a second.
+    settings.sample = Duration::from_millis(20);
     let lab = Lab::start(settings).unwrap();
     let report = lab.run().unwrap();
     let expected = ["right", "disk-full", "deadline", "died", "right", "right", "right"];
