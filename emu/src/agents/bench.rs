@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Error;
-use super::browser::{Broker, Failure, Limits, Session, program};
+use super::browser::{Broker, Failure, Limits, Session, installed};
 use super::http::ANY;
 use super::place::{self, Guests};
 use super::site::Site;
@@ -107,17 +107,14 @@ fn measure(place: Where<'_>, agents: usize, per_browser: usize) -> Result<Row, E
     let limits = Limits::default();
     let (broker, site, root) = match place {
         Where::Here => {
-            let program = program().ok_or_else(|| Error::Browser {
-                program: "chromium".to_owned(),
-                reason: "it is not installed: apt-get install chromium".to_owned(),
-            })?;
+            let program = installed()?;
             let broker = Broker::start(&Ward::new()?, &program, agents, per_browser, limits, ANY.0)?;
             (broker, Site::start(ANY)?, None)
         }
         Where::Vms(method, guests) => {
             let count = agents.div_ceil(per_browser.max(1));
             let (launcher, address, root) = place::browsers(method, guests, count)?;
-            let limits = limits.times(if guests.accelerator().stand_in().is_some() { EMULATED } else { 1 });
+            let limits = limits.times(if guests.accelerator().is_emulated() { EMULATED } else { 1 });
             let launcher = |_| std::sync::Arc::clone(&launcher);
             let broker = Broker::with(agents, per_browser, limits, address, launcher)?;
             (broker, Site::start((address, 0))?, Some(root))

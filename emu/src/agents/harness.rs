@@ -327,17 +327,13 @@ fn broker(settings: &Settings, ward: &Arc<Ward>, place: &dyn Place, agents: usiz
     let Settings { per_browser, mut limits, .. } = *settings;
     let at = place.address();
     if place.launcher(0).is_some() {
-        if settings.guests.as_ref().is_some_and(|guests| guests.accelerator().stand_in().is_some()) {
+        if settings.guests.as_ref().is_some_and(|guests| guests.accelerator().is_emulated()) {
             limits = limits.times(EMULATED);
         }
         let launcher = |number| place.launcher(number).expect("a place that has one browser has all");
         return Broker::with(agents, per_browser, limits, at, launcher);
     }
-    let program = browser::program().ok_or_else(|| Error::Browser {
-        program: "chromium".to_owned(),
-        reason: "it is not installed: apt-get install chromium".to_owned(),
-    })?;
-    Broker::start(ward, &program, agents, per_browser, limits, at)
+    Broker::start(ward, &browser::installed()?, agents, per_browser, limits, at)
 }
 
 fn plans(settings: &Settings, recording: bool) -> Result<Vec<Plan>, Error> {

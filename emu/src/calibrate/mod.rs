@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub use file::{FileError, changed};
 pub use found::{Found, PagerBench, ReadError, Value};
 
-/// Steps of a sandbox's start whose medians add up to a constant.
+/// What a constant is made of.
 #[derive(Clone, Copy, Debug)]
 enum Of {
     /// Of this way to obtain a sandbox, one at a time: the steps, of e01.

@@ -44,6 +44,12 @@ impl Accelerator {
         }
     }
 
+    /// Whether the guest's code is translated by software.
+    #[must_use]
+    pub fn is_emulated(&self) -> bool {
+        matches!(self, Self::Tcg { .. })
+    }
+
     /// What results say, if they come from a stand-in.
     #[must_use]
     pub fn stand_in(&self) -> Option<String> {

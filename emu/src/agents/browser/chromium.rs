@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::Error;
 use super::super::ward::{Cell, Ward};
 use super::cdp::Connection;
 use super::launch::Running;
@@ -59,6 +60,14 @@ pub fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin".into());
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     PROGRAMS.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|one| one.is_file()))
+}
+
+/// The same where there has to be one.
+pub(in crate::agents) fn installed() -> Result<PathBuf, Error> {
+    program().ok_or_else(|| Error::Browser {
+        program: "chromium".to_owned(),
+        reason: "it is not installed: apt-get install chromium".to_owned(),
+    })
 }
 
 /// What starts a guest's browser: the same with the same flags. Software emulation translates code once more that a

@@ -34,8 +34,8 @@ mod session;
 mod shared;
 
 pub use broker::{Broker, Tally};
-pub(super) use chromium::in_guest;
 pub use chromium::program;
+pub(super) use chromium::{in_guest, installed};
 pub use session::{Limits, Opened, Session};
 pub use shared::{Shared, Usage};
 

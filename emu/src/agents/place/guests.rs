@@ -122,7 +122,7 @@ impl Guests {
 
     /// Agents' imports, and a browser that has shown a page. JSON's texts, lists and maps of texts are Python's.
     fn warm_browser(&self) -> String {
-        let (line, environment) = browser::in_guest(self.accelerator.stand_in().is_some());
+        let (line, environment) = browser::in_guest(self.accelerator.is_emulated());
         let environment: BTreeMap<_, _> = environment.into_iter().collect();
         let (line, environment) = (serde_json::json!(line), serde_json::json!(environment));
         format!("{WARM}\nimport __main__\n__main__.browser({line}, {environment})")

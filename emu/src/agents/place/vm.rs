@@ -62,14 +62,8 @@ impl Vms {
         let plain = !others.is_empty() || !apart;
         let template = |wanted: bool, browser| wanted.then(|| guests.template(method, browser)).transpose();
         let (plain, browser) = (template(plain, false)?, template(!browsing.is_empty(), true)?);
-        let mut roots = Vec::new();
-        for template in plain.iter().chain(&browser) {
-            let path = template.image().root();
-            let root = File::open(&path).map_err(Error::io("open", &path))?;
-            // What earlier guests have read is forgotten while nobody has it mapped: its cache is part of what is measured.
-            account::forget(&root).map_err(Error::io("forget", &path))?;
-            roots.push(root);
-        }
+        let roots = plain.iter().chain(&browser).map(|template| forgotten_root(template));
+        let roots = roots.collect::<Result<_, _>>()?;
         Ok(Self {
             host: Arc::new(guests.host(method)?),
             plain,
@@ -200,6 +194,15 @@ impl Place for Vms {
     }
 }
 
+/// The root image of a template's guests. What earlier guests have read of it is forgotten while nobody has it mapped: its
+/// cache is part of what is measured.
+fn forgotten_root(template: &Template) -> Result<File, Error> {
+    let path = template.image().root();
+    let root = File::open(&path).map_err(Error::io("open", &path))?;
+    account::forget(&root).map_err(Error::io("forget", &path))?;
+    Ok(root)
+}
+
 /// Guests for browsers that agents share.
 #[derive(Debug)]
 struct Browsers {
@@ -215,9 +218,7 @@ pub(in crate::agents) fn browsers(
     count: usize,
 ) -> Result<(Arc<dyn Launcher>, Ipv4Addr, File), Error> {
     let (host, template) = (Arc::new(guests.host(method)?), guests.template(method, true)?);
-    let path = template.image().root();
-    let root = File::open(&path).map_err(Error::io("open", &path))?;
-    account::forget(&root).map_err(Error::io("forget", &path))?;
+    let root = forgotten_root(&template)?;
     host.prepare_many(&template.manifest().machine, count)?;
     let address = host.gateway();
     Ok((Arc::new(Browsers { host, template }), address, root))
