@@ -3,7 +3,9 @@
 #[path = "agents_common/mod.rs"]
 mod common;
 
+use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Visit, kill, no_browser};
@@ -114,6 +116,38 @@ fn all_steps_together_have_a_limit() {
     let first = session.open(&visit.url("/shop"));
     assert!(first.is_err(), "{first:?}");
     assert_eq!(session.open(&visit.url("/shop")).unwrap_err().name(), "time-used-up");
+}
+
+#[test]
+fn pages_are_loaded_while_the_network_of_the_machine_changes() {
+    if no_browser() {
+        return;
+    }
+    // In a network namespace of the test: what is started from here is in it, too.
+    // SAFETY: only this thread moves, and it holds nothing of the old namespace.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.unwrap();
+    let ip = |line: &str| {
+        let done = Command::new("ip").args(line.split(' ')).status().unwrap();
+        assert!(done.success(), "ip {line}");
+    };
+    ip("link set lo up");
+    let visit = Visit::new(1, 1, Limits::default());
+    let mut session = visit.session(0);
+    let page = session.open(&visit.url("/shop/p/1")).unwrap().page;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                ip("address add 198.18.0.1/32 dev lo");
+                ip("address del 198.18.0.1/32 dev lo");
+            }
+        });
+        let opened = (1..=40).map(|number| session.go(page, &visit.url(&format!("/shop/p/{number}"))));
+        let opened: Vec<_> = opened.collect();
+        done.store(true, Ordering::Release);
+        assert!(opened.iter().all(Result::is_ok), "{opened:?}");
+    });
+    assert!(session.text(page, "main").unwrap().len() > 20);
 }
 
 #[test]

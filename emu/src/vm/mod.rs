@@ -24,7 +24,7 @@
 //! # Files
 //! * `image`, `accelerator`, `machine`: what a guest consists of; `launch`: how the VMM comes into its sandbox.
 //! * `qmp`: the VMM's own channel; `guest`: one guest and how it may end; `guest/` is what runs inside.
-//! * `lazy`: guest memory that comes when it is touched.
+//! * `lazy`: guest memory that comes when it is touched; `remote`: system calls that a VMM is made to do.
 //! * [`template`], `host`: templates, and starts by each of the rows; `manifest`: what is known of a template.
 //! * [`account`]: whose memory is what. [`mod@bench`]: the measurements. [`clean`]: what killed makers left.
 
@@ -42,6 +42,7 @@ mod machine;
 mod manifest;
 mod memory;
 mod qmp;
+mod remote;
 pub mod template;
 
 pub use accelerator::Accelerator;
