@@ -134,6 +134,7 @@ const ORDER: &[(&str, &str)] = &[
     ("step", "copy memory"),
     ("step", "sandbox"),
     ("step", "VMM"),
+    ("step", "advice"),
     ("step", "page server"),
     ("step", "load devices"),
     ("step", "first reply"),
@@ -177,7 +178,7 @@ pub fn starts(
 }
 
 /// Whether this machine has so much memory for what comes.
-fn room_for(mib: u64, what: &str) -> Result<(), Error> {
+pub(crate) fn room_for(mib: u64, what: &str) -> Result<(), Error> {
     let text = std::fs::read_to_string("/proc/meminfo").map_err(Error::at("read /proc/meminfo"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
