@@ -196,6 +196,12 @@ fn a_sandbox_reaches_the_host_while_others_come_and_go() {
     for _ in 0..2 {
         let others: Vec<Sandbox> = (0..6).map(|_| manager.create(&function()).unwrap()).collect();
         assert_eq!(reaches(), Ok(json!("connected")), "others came");
+        // What the machine's own addresses are does not change with them.
+        let addresses = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        for port in others.iter().flat_map(ports) {
+            let name = port.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(!addresses.split_whitespace().any(|word| word == name), "{name}: {addresses}");
+        }
         for other in others {
             manager.destroy_now(other).unwrap();
         }

@@ -12,6 +12,11 @@ const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
+/// How a link gets an IPv6 address of its own; this: not at all.
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+/// There where the kernel has IPv6, which refuses the attribute otherwise.
+const IPV6: &str = "/proc/net/if_inet6";
 /// Name of the inside end.
 pub(crate) const INSIDE: &str = "eth0";
 
@@ -64,7 +69,8 @@ pub(crate) fn make_bridge(route: &mut Netlink, name: &str, address: Ipv4Addr, pr
 }
 
 /// Makes a veth pair: `name` here, on the bridge, and [`INSIDE`] in the network namespace; both ends are up. The port is
-/// isolated: it reaches the bridge's own address, and no other isolated port.
+/// isolated: it reaches the bridge's own address, and no other isolated port. It gets no IPv6 address, which a port has no use
+/// for: programs that watch the machine's addresses, such as browsers, break off what they do when these change.
 pub(crate) fn make_pair(
     route: &mut Netlink,
     name: &str,
@@ -76,10 +82,10 @@ pub(crate) fn make_pair(
     route.send(pair(name, bridge, &inside).into()).map_err(|(_, error)| error)
 }
 
-/// A pair on the bridge, then the isolation of its port; what is known about the other end.
-fn pair(name: &str, bridge: i32, inside: &[(u16, Vec<u8>)]) -> [Message; 2] {
+/// A pair on the bridge, then what its port is like, then the port up. `inside`: what is known about the other end.
+fn pair(name: &str, bridge: i32, inside: &[(u16, Vec<u8>)]) -> [Message; 3] {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    let make = Message::new(libc::RTM_NEWLINK, flags, &link_part(0, true))
+    let make = Message::new(libc::RTM_NEWLINK, flags, &link_part(0, false))
         .with(libc::IFLA_IFNAME, &named(name))
         .with(libc::IFLA_MASTER, &bridge.to_ne_bytes())
         .with_nested(libc::IFLA_LINKINFO, &[], |info| {
@@ -89,14 +95,23 @@ fn pair(name: &str, bridge: i32, inside: &[(u16, Vec<u8>)]) -> [Message; 2] {
                 })
             })
         });
-    // What a port is like can only be said of one that is there. Nothing runs behind it yet.
-    let isolate = Message::new(libc::RTM_NEWLINK, 0, &link_part(0, false))
-        .with(libc::IFLA_IFNAME, &named(name))
-        .with_nested(libc::IFLA_LINKINFO, &[], |info| {
-            info.with(IFLA_INFO_SLAVE_KIND, b"bridge")
-                .with_nested(IFLA_INFO_SLAVE_DATA, &[], |data| data.with(IFLA_BRPORT_ISOLATED, &[1]))
-        });
-    [make, isolate]
+    // What a port is like can only be said of one that is there, and its addresses come when it goes up.
+    let port =
+        |up| Message::new(libc::RTM_NEWLINK, 0, &link_part(0, up)).with(libc::IFLA_IFNAME, &named(name));
+    let isolate = port(false).with_nested(libc::IFLA_LINKINFO, &[], |info| {
+        info.with(IFLA_INFO_SLAVE_KIND, b"bridge")
+            .with_nested(IFLA_INFO_SLAVE_DATA, &[], |data| data.with(IFLA_BRPORT_ISOLATED, &[1]))
+    });
+    let isolate = if std::path::Path::new(IPV6).exists() {
+        isolate.with_nested(libc::IFLA_AF_SPEC, &[], |families| {
+            families.with_nested(libc::AF_INET6 as u16, &[], |family| {
+                family.with(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE])
+            })
+        })
+    } else {
+        isolate
+    };
+    [make, isolate, port(true)]
 }
 
 fn bridge(name: &str, index: i32) -> Message {
@@ -108,11 +123,11 @@ fn bridge(name: &str, index: i32) -> Message {
 
 /// What the doctor tries in a network namespace of its own: a bridge, a pair on it, the isolation of its port; and the
 /// request for it, each part of which is answered in this order.
-pub(crate) fn probe() -> ([&'static str; 3], Vec<u8>) {
+pub(crate) fn probe() -> ([&'static str; 4], Vec<u8>) {
     const INDEX: i32 = 4242;
-    let [make, isolate] = pair("trenvx0", INDEX, &[(libc::IFLA_IFNAME, named("trenvx1"))]);
-    let mut batch = [bridge("trenvx", INDEX), make, isolate];
-    let parts = ["make a bridge", "make a veth pair on it", "isolate its port"];
+    let [make, isolate, up] = pair("trenvx0", INDEX, &[(libc::IFLA_IFNAME, named("trenvx1"))]);
+    let mut batch = [bridge("trenvx", INDEX), make, isolate, up];
+    let parts = ["make a bridge", "make a veth pair on it", "isolate its port", "bring its port up"];
     (parts, super::netlink::encode(&mut batch, 1))
 }
 
