@@ -142,8 +142,7 @@ pub(crate) fn remove_own() -> io::Result<()> {
     }
     let _everyone = lock_everyone()?;
     for _ in 0..ROUNDS {
-        let own: Vec<Label> =
-            find()?.into_keys().filter(|label| label.is_of(std::process::id())).collect();
+        let own: Vec<Label> = find()?.into_keys().filter(|label| label.is_of(std::process::id())).collect();
         if own.is_empty() {
             break;
         }

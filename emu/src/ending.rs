@@ -150,8 +150,7 @@ extern "C" fn told(signal: c_int) {
 
 /// Somebody has written to a pipe that nobody reads: whoever it was gets an error, unless that was what we print.
 extern "C" fn broken(signal: c_int) {
-    let mut outputs =
-        [1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    let mut outputs = [1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     // SAFETY: two entries, alive; what a failed call leaves in `errno` is put back for whoever was interrupted, and `raise`
     // after the default action was set ends the process.
     unsafe {

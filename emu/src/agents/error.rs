@@ -68,6 +68,9 @@ pub enum Error {
     /// No microVM for an agent.
     #[error(transparent)]
     Vm(#[from] crate::vm::Error),
+    /// A file could not be written whole.
+    #[error(transparent)]
+    Unwritten(#[from] traces::error::Error),
     /// A step of the operating system failed.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {

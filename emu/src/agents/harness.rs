@@ -127,13 +127,17 @@ impl Lab {
         }
         if settings.deadline.is_zero() || settings.deadline > LONGEST {
             let found = format!("{:?}", settings.deadline);
-            return Err(Error::Setting { what: "deadline", found, expected: "more than nothing, at most a year" });
+            return Err(Error::Setting {
+                what: "deadline",
+                found,
+                expected: "more than nothing, at most a year",
+            });
         }
         if settings.per_browser == 0 {
             return Err(Error::no_sharing());
         }
+        room(&settings)?;
         let plans = plans(&settings, recording)?;
-        room(&settings, &plans)?;
         let ward = Ward::new()?;
         let place = place::start(&settings, &ward)?;
         let at = (place.address(), 0);
@@ -337,15 +341,19 @@ pub fn record(manifest: &Manifest, seed: u64) -> Result<Recording, Error> {
 /// Whether this machine has room for so many agents. What each takes at least was measured: a Python process 13 MiB, a
 /// browser 80, a VMM with what its guest writes 25 (`figures/reference/epyc-2-cores`). So only what is out of the question is
 /// refused here; the rest shows itself.
-fn room(settings: &Settings, plans: &[Plan]) -> Result<(), Error> {
-    let least_mib = |number: usize| match settings.system {
-        System::Process | System::Sandbox => 13 * number as u64,
-        System::Vm(_) => 25 * number as u64,
+fn room(settings: &Settings) -> Result<(), Error> {
+    const BROWSER_MIB: u64 = 80;
+    let agent_mib = match settings.system {
+        System::Process | System::Sandbox => 13,
+        System::Vm(_) => 25,
     };
-    let browsing = plans.iter().filter(|plan| plan.place.is_some()).count();
+    let (count, kinds) = (settings.count, settings.agents.len());
+    let of_kind = |kind: usize| count / kinds + usize::from(kind < count % kinds);
+    let browsing = settings.agents.iter().enumerate().filter(|(_, agent)| agent.browser);
+    let browsing: usize = browsing.map(|(kind, _)| of_kind(kind)).sum();
     let browsers = browsing.div_ceil(settings.per_browser.max(1)) as u64;
-    let what = format!("{} agents and {browsers} browsers", plans.len());
-    Ok(crate::vm::room::need(least_mib(plans.len()) + 80 * browsers, &what)?)
+    let needs = (count as u64).saturating_mul(agent_mib).saturating_add(browsers.saturating_mul(BROWSER_MIB));
+    Ok(crate::vm::room::need(needs, &format!("{count} agents and {browsers} browsers"))?)
 }
 
 /// Says so when the last agent has ended, however this ends.

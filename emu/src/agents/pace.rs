@@ -74,7 +74,7 @@ impl Paces {
         for (what, found) in all {
             // Not what is too large or small for times either: no number is no bound, so it is not within these.
             if !(SLOWEST..=FASTEST).contains(&found) {
-                let found = found.to_string();
+                let found = format!("{found:?}");
                 return Err(Error::Setting { what, found, expected: "a number above zero, 1e-6 to 1e9" });
             }
         }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn no_speed_is_refused() {
-        for (speed, told) in [(0.0, "0"), (f64::NAN, "NaN"), (f64::INFINITY, "inf"), (1e-300, "0.0000")] {
+        for (speed, told) in [(0.0, "0.0"), (f64::NAN, "NaN"), (f64::INFINITY, "inf"), (1e-300, "1e-300")] {
             let error = Paces::new(Rates { speed, ..Rates::default() }, []).unwrap_err().to_string();
             assert!(error.starts_with(&format!("speed: {told}")), "{error}");
             assert!(error.ends_with(": expected a number above zero, 1e-6 to 1e9"), "{error}");

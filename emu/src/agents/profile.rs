@@ -58,7 +58,7 @@ pub fn write(report: &Report, base: &Path, file: &Path) -> Result<(), Error> {
     let head =
         "# Agents as measured by `trenvx emu agents run`; all else is of configs/profiles/agents.toml.\n\n";
     let text = toml::to_string(&table).map_err(|error| Error::file(file, error))?;
-    traces::atomic::write_file(file, format!("{head}{text}").as_bytes()).map_err(|error| Error::file(file, error))
+    Ok(traces::atomic::write_file(file, format!("{head}{text}").as_bytes())?)
 }
 
 fn measured(agent: &mut Table, rows: &[&Row], report: &Report) {

@@ -108,8 +108,7 @@ impl Recording {
         let file = Self::path(agent, seed);
         let text = serde_json::to_string_pretty(self).map_err(|error| Error::file(&file, error))?;
         std::fs::create_dir_all(agent.join("recordings")).map_err(Error::io("make", agent))?;
-        let text = text + "\n";
-        traces::atomic::write_file(&file, text.as_bytes()).map_err(|error| Error::file(&file, error))
+        Ok(traces::atomic::write_file(&file, (text + "\n").as_bytes())?)
     }
 }
 

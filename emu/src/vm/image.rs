@@ -75,8 +75,7 @@ impl Image {
         }
         let image = Self { folder: folder.clone(), about };
         let About { kernel_sha256, initramfs_sha256, root_sha256, .. } = &image.about;
-        let files =
-            [("kernel", kernel_sha256), ("initramfs", initramfs_sha256), ("root.img", root_sha256)];
+        let files = [("kernel", kernel_sha256), ("initramfs", initramfs_sha256), ("root.img", root_sha256)];
         whole::check(&folder, &files.map(|(name, hash)| (name, hash.as_str()))).map_err(refuse)?;
         Ok(image)
     }
