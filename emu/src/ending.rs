@@ -176,7 +176,8 @@ pub fn tell_full_output() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let said = panic.payload_as_str().unwrap_or_default();
+            // Of a formatted message, as `println!` panics with, it is a `String`.
+            let said = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
             if said.starts_with("failed printing to std") {
                 use std::io::Write;
                 let _ = writeln!(io::stderr(), "trenvx: {said}");

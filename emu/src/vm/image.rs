@@ -56,7 +56,8 @@ impl Image {
     }
 
     fn read(folder: PathBuf) -> Result<Self, Error> {
-        let refuse = |why: String| Error::NoImage { folder: folder.clone(), why };
+        let at = folder.clone();
+        let refuse = |why: String| Error::NoImage { folder: at.clone(), why };
         let text = match fs::read_to_string(folder.join("image.json")) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -73,10 +74,10 @@ impl Image {
                 return Err(refuse(format!("{name} is empty")));
             }
         }
-        let image = Self { folder: folder.clone(), about };
+        let image = Self { folder, about };
         let About { kernel_sha256, initramfs_sha256, root_sha256, .. } = &image.about;
         let files = [("kernel", kernel_sha256), ("initramfs", initramfs_sha256), ("root.img", root_sha256)];
-        whole::check(&folder, &files.map(|(name, hash)| (name, hash.as_str()))).map_err(refuse)?;
+        whole::check(&image.folder, &files.map(|(name, hash)| (name, hash.as_str()))).map_err(refuse)?;
         Ok(image)
     }
 
