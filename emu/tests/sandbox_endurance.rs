@@ -152,7 +152,7 @@ fn nothing_is_left_of_managers_that_are_killed() {
         let report = emu::clean::clean().unwrap();
         assert_eq!(report.failed, Vec::<String>::new());
         assert_eq!(of_victim(emu::clean::find().unwrap()), []);
-        assert_eq!(processes_with(&format!("trenvx-{id}")), Vec::<String>::new());
+        assert_eq!(processes_with(&format!("trenvx-{pid:x}")), Vec::<String>::new());
     }
 }
 
