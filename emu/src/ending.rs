@@ -2,9 +2,9 @@
 //!
 //! Sandboxes, guests and browsers are taken away by destructors, which a signal does not run; and what they have in the
 //! kernel — cgroups, links — outlives the process. So a program that has called [`arm`] and gets `SIGINT`, `SIGTERM` or
-//! `SIGHUP` first removes all that carries a label of its own ([`crate::clean`]) and the folders that it was writing
-//! ([`also`]), and then ends by that same signal. A second one ends it at once, as `SIGKILL` does always; `trenvx emu
-//! clean` then finds what is left.
+//! `SIGHUP` first removes all that carries a label of its own ([`crate::clean`]) and the folders that it was writing, and
+//! then ends by that same signal. A second one ends it at once, as `SIGKILL` does always; `trenvx emu clean` then finds what
+//! is left.
 //!
 //! A pipe that nobody reads is two things: standard output (`trenvx emu vm list | head -1`) ends the program quietly; the
 //! pipe of a browser that has crashed is an error of one call, and everybody else goes on.
