@@ -88,8 +88,10 @@ pub enum Measure {
     Browsers {
         /// Agents at once.
         agents: u32,
-        /// Agents to a browser; others are compared with the first.
+        /// Agents to a browser on this machine; others are compared with the first.
         per_browser: Vec<u32>,
+        /// Agents to a browser that has a microVM of its own, TrEnv-X's way; compared with E2B's, one in each agent's.
+        in_vms: Vec<u32>,
     },
 }
 

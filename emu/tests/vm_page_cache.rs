@@ -27,6 +27,11 @@ fn bypassing_guests_share_one_copy() {
         let pmem = sum(panel, "virtio-pmem, DAX");
         assert!(about(pmem, copies), "{panel}: {pmem} MiB by virtio-pmem");
     }
+    // The host has read what guests touched, and nothing around it.
+    let ahead =
+        |row: &&MeasuredRow| row.part == "read ahead by the host" && row.subject == "virtio-pmem, DAX";
+    let ahead: Vec<_> = rows.iter().filter(ahead).filter_map(|row| row.median).collect();
+    assert!(ahead.len() == 2 && ahead.iter().all(|mib| *mib < 2.0), "{ahead:?} MiB");
     let goals = bench::goals_of_page_cache(&rows);
     assert!(goals.len() == 2 && goals.iter().all(|goal| goal.met == Some(true)), "{goals:?}");
     for (panel, copies) in [("1 VM, 100 MiB", 2.0), ("2 VMs, 100 MiB", 3.0)] {

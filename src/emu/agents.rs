@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::emu::agents::bench::{self, Where};
 use ::emu::agents::harness::{Lab, Settings, record};
 use ::emu::agents::llm::Llm;
 use ::emu::agents::pace::Rates;
 use ::emu::agents::place::{Guests, System};
 use ::emu::agents::site::Site;
-use ::emu::agents::{bench, catalog, profile};
+use ::emu::agents::{catalog, profile};
 use ::emu::vm::Method;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -90,12 +91,13 @@ enum BenchCommand {
         /// Agents, each with one page open.
         #[arg(long, default_value_t = 8, value_parser = few)]
         agents: usize,
-        /// Agents to a browser; the others are compared with the first.
+        /// Agents to a browser. All rows are compared with the first.
         #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
         per_browser: Vec<usize>,
-        /// Browsers in microVMs started by this method, one in each; without it, on this machine beside each other.
+        /// Browsers in microVMs started by this method, one in each; may be given several times. Without it, on this
+        /// machine beside each other.
         #[arg(long, value_name = "NAME", value_parser = method)]
-        system: Option<Method>,
+        system: Vec<Method>,
         /// A table for people, or JSON to keep.
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
@@ -151,11 +153,15 @@ fn work(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
         Command::Bench(BenchArgs {
             command: BenchCommand::Browser { agents, per_browser, system, format },
         }) => {
-            let guests = system.map(|_| Guests::find(&folders.out)).transpose()?;
-            let place = system.zip(guests.as_ref());
-            let place =
-                place.map_or(bench::Where::Here, |(method, guests)| bench::Where::Vms(method, guests));
-            let rows = bench::browsers(agents, &per_browser, place)?;
+            let guests = (!system.is_empty()).then(|| Guests::find(&folders.out)).transpose()?;
+            let places =
+                guests.iter().flat_map(|guests| system.iter().map(|method| Where::Vms(*method, guests)));
+            let mut places: Vec<Where<'_>> = places.collect();
+            if places.is_empty() {
+                places.push(Where::Here);
+            }
+            let ways = places.iter().flat_map(|place| per_browser.iter().map(|count| (*place, *count)));
+            let rows = bench::browsers(agents, &ways.collect::<Vec<_>>())?;
             let goals = bench::goals(&rows);
             let all = serde_json::json!({ "rows": rows, "goals": goals });
             let text = || format!("{}\n{}", bench::table(&rows), ::emu::goal::table(&goals));

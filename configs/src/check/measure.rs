@@ -51,6 +51,7 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
         "browsers" => Measure::Browsers {
             agents: section.get("agents", values::count),
             per_browser: section.list("per_browser", values::count).into_iter().map(|(k, _)| k).collect(),
+            in_vms: section.list("in_vms", values::count).into_iter().map(|(k, _)| k).collect(),
         },
         _ => Measure::Functions {
             functions: names("functions"),
@@ -84,17 +85,18 @@ pub(crate) fn measure(root: &Section<'_, '_>) -> Option<Measure> {
     if matches!(&measure, Measure::PageCache { files_mib, .. } if files_mib.is_empty()) {
         section.problem("files", "sizes of the file are missing: write a list such as [\"100 MiB\"]");
     }
-    if let Measure::Browsers { agents, per_browser } = &measure {
-        match per_browser.iter().max() {
-            None => section.problem(
+    if let Measure::Browsers { agents, per_browser, in_vms } = &measure {
+        if per_browser.is_empty() {
+            section.problem(
                 "per_browser",
                 "how many agents share a browser is missing: write a list such as [1, 8]",
-            ),
-            Some(most) if most > agents => section.problem(
-                "per_browser",
-                format!("{most} agents to a browser, and there are {agents}: write {most} agents or more"),
-            ),
-            Some(_) => {}
+            );
+        }
+        for (key, counts) in [("per_browser", per_browser), ("in_vms", in_vms)] {
+            if let Some(most) = counts.iter().max().filter(|most| *most > agents) {
+                let found = format!("{most} agents to a browser, and there are {agents}");
+                section.problem(key, format!("{found}: write {most} agents or more"));
+            }
         }
     }
     section.finish();

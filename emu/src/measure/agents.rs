@@ -10,17 +10,23 @@ use std::sync::Arc;
 use runs::{Chart, MeasuredRow, median_interval};
 
 use super::{Error, Outcome, of_this_machine, quantiles};
+use crate::agents::bench::{self, Where};
 use crate::agents::browser::program;
 use crate::agents::harness::{Lab, Settings};
 use crate::agents::place::{Guests, System};
 use crate::agents::report::{Report, Sample};
-use crate::agents::{Manifest, bench, catalog};
+use crate::agents::{Manifest, catalog};
 use crate::functions::Places;
 use crate::vm::Method;
 
 const MIB: f64 = (1 << 20) as f64;
 /// The panel of all kinds together.
 const ALL: &str = "all agents";
+/// The panels of browsers alone.
+const HERE: &str = "on this machine";
+const IN_VMS: &str = "in microVMs";
+/// The metric of their first chart.
+const MEMORY: &str = "memory per agent";
 /// Values that a 99th percentile is taken of at least.
 const FOR_P99: usize = 100;
 const PUBLISHED_LATENCY: &str = "up to 58 % lower P99 than E2B (TrEnv-X abstract)";
@@ -330,49 +336,56 @@ fn saved(
     }
 }
 
-/// The browser, as it tells its version.
-pub(super) fn made_with() -> BTreeMap<String, String> {
+/// The browser, as it tells its version, and what microVMs are made of. Without an image only their rows are not there.
+pub(super) fn made_with(places: &Places, in_vms: bool) -> BTreeMap<String, String> {
     let said = program().and_then(|program| Command::new(program).arg("--version").output().ok());
     let said = said.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned());
-    said.map(|version| ("browser".to_owned(), version)).into_iter().collect()
+    let mut with: BTreeMap<_, _> = said.map(|version| ("browser".to_owned(), version)).into_iter().collect();
+    if in_vms {
+        with.extend(super::vms::made_with(places).unwrap_or_default());
+    }
+    with
 }
 
-/// Browsers of agents with a page each, by how many share one.
-pub(super) fn browsers(agents: u32, per_browser: &[u32]) -> Result<Outcome, Error> {
-    let ways: Vec<usize> = per_browser.iter().map(|k| *k as usize).collect();
-    eprintln!("{agents} agents with a page each, {per_browser:?} to a browser");
-    let measured = bench::browsers(agents as usize, &ways, bench::Where::Here)?;
-    let mut rows = Vec::new();
-    for one in &measured {
-        let values = [
-            ("memory per agent", "MiB", one.per_agent_bytes as f64 / MIB, 1),
-            ("memory of the first row's", "%", 100.0 * one.share, 1),
-            ("memory of one agent alone", "%", 100.0 * one.share_of_alone, 1),
-            ("open", "ms", one.open_ms, one.agents as u64),
-            ("processor per agent", "ms", one.cpu_ms / one.agents.max(1) as f64, 1),
-        ];
-        rows.extend(values.into_iter().map(|(metric, unit, value, n)| MeasuredRow {
-            subject: format!("k = {}", one.per_browser),
-            metric: metric.to_owned(),
-            unit: unit.to_owned(),
-            n,
-            median: Some(value),
-            note: format!("{} browsers; what agents read: {}", one.browsers, one.read),
-            ..MeasuredRow::default()
-        }));
-    }
+/// Browsers of agents with a page each, by how many share one: on this machine, and in microVMs.
+pub(super) fn browsers(
+    places: &Places,
+    agents: u32,
+    per_browser: &[u32],
+    in_vms: &[u32],
+) -> Result<Outcome, Error> {
     let mut warnings = of_this_machine();
+    let mut stand_ins =
+        vec!["browsers are called by this program, not by agents that compute beside them".to_owned()];
+    eprintln!("{agents} agents with a page each, {per_browser:?} to a browser");
+    let here: Vec<_> = per_browser.iter().map(|count| (Where::Here, *count as usize)).collect();
+    let measured = bench::browsers(agents as usize, &here)?;
+    let mut rows: Vec<_> =
+        measured.iter().flat_map(|one| browser_rows(HERE, format!("k = {}", one.per_browser), one)).collect();
     warnings.push(
         "memory is PSS: browsers on one machine share the file pages of their program, which browsers in guests do not"
             .to_owned(),
     );
+    if !in_vms.is_empty() {
+        eprintln!("{agents} agents with a page each, browsers in microVMs");
+        match in_guests(places, agents as usize, in_vms, &mut stand_ins) {
+            Ok(measured) => rows.extend(measured),
+            Err(error) => rows.push(MeasuredRow {
+                panel: IN_VMS.to_owned(),
+                metric: MEMORY.to_owned(),
+                unit: "MiB".to_owned(),
+                note: format!("NOT-RUN: {error}"),
+                ..MeasuredRow::default()
+            }),
+        }
+    }
     Ok(Outcome {
         rows,
         charts: vec![
             Chart::wholes(
                 "browser-memory",
                 "Memory of browsers for each agent, k agents to a browser",
-                "memory per agent",
+                MEMORY,
                 "PSS (MiB)",
             ),
             Chart::wholes(
@@ -390,8 +403,66 @@ pub(super) fn browsers(agents: u32, per_browser: &[u32]) -> Result<Outcome, Erro
         ],
         warnings,
         wrong: Vec::new(),
-        stand_ins: vec!["agents share browsers on this machine, not beside or in microVMs".to_owned()],
+        stand_ins,
     })
+}
+
+/// E2B's way, a browser for each agent in its microVM, and then TrEnv-X's, so many agents to one.
+fn in_guests(
+    places: &Places,
+    agents: usize,
+    shared: &[u32],
+    stand_ins: &mut Vec<String>,
+) -> Result<Vec<MeasuredRow>, Error> {
+    let guests = Guests::find(&places.out)?;
+    let mut ways = vec![(Where::Vms(Method::E2b, &guests), 1)];
+    ways.extend(shared.iter().map(|count| (Where::Vms(Method::TrenvxVm, &guests), *count as usize)));
+    let measured = bench::browsers(agents, &ways)?;
+    stand_ins.extend(guests.accelerator().stand_in());
+    let rows = measured.iter().flat_map(|one| {
+        let mut rows = browser_rows(IN_VMS, format!("{}, k = {}", one.place, one.per_browser), one);
+        if one.emulation_bytes > 0 {
+            let code = one.emulation_bytes as f64 / one.agents.max(1) as f64 / MIB;
+            rows.push(MeasuredRow {
+                metric: "translated code per agent".to_owned(),
+                unit: "MiB".to_owned(),
+                median: Some(code),
+                note: "beside its memory: only software emulation has it".to_owned(),
+                ..rows[0].clone()
+            });
+        }
+        rows
+    });
+    Ok(rows.collect())
+}
+
+/// What was measured of one way of sharing.
+fn browser_rows(panel: &str, subject: String, one: &bench::Row) -> Vec<MeasuredRow> {
+    let cached = if one.cache_bytes > 0 {
+        format!("; {:.0} MiB of their root are cached, counted once", one.cache_bytes as f64 / MIB)
+    } else {
+        String::new()
+    };
+    let values = [
+        (MEMORY, "MiB", Some(one.per_agent_bytes as f64 / MIB), 1),
+        ("memory of the first row's", "%", Some(100.0 * one.share), 1),
+        ("memory of one agent alone", "%", one.share_of_alone.map(|share| 100.0 * share), 1),
+        ("open", "ms", Some(one.open_ms), one.agents as u64),
+        ("processor per agent", "ms", Some(one.cpu_ms / one.agents.max(1) as f64), 1),
+    ];
+    let row = |(metric, unit, value, n): (&str, &str, Option<f64>, u64)| {
+        value.map(|value| MeasuredRow {
+            panel: panel.to_owned(),
+            subject: subject.clone(),
+            metric: metric.to_owned(),
+            unit: unit.to_owned(),
+            n,
+            median: Some(value),
+            note: format!("{} browsers{cached}; what agents read: {}", one.browsers, one.read),
+            ..MeasuredRow::default()
+        })
+    };
+    values.into_iter().filter_map(row).collect()
 }
 
 #[cfg(test)]

@@ -122,7 +122,9 @@ fn measured(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
         Measure::Agents { count, in_vms, rounds, per_browser, speed } => {
             agents::run(places, *count, in_vms, *rounds, *per_browser, *speed)
         }
-        Measure::Browsers { agents, per_browser } => agents::browsers(*agents, per_browser),
+        Measure::Browsers { agents, per_browser, in_vms } => {
+            agents::browsers(places, *agents, per_browser, in_vms)
+        }
     }
 }
 
@@ -133,15 +135,8 @@ fn measured(measure: &Measure, places: &Places) -> Result<Outcome, Error> {
 pub fn made_with(measure: &Measure, places: &Places) -> Result<BTreeMap<String, String>, Error> {
     match measure {
         Measure::VmStarts { .. } | Measure::PageCache { .. } => vms::made_with(places),
-        Measure::Agents { in_vms, .. } => {
-            let mut with = agents::made_with();
-            if !in_vms.is_empty() {
-                // Without an image only those rows are not there.
-                with.extend(vms::made_with(places).unwrap_or_default());
-            }
-            Ok(with)
-        }
-        Measure::Browsers { .. } => Ok(agents::made_with()),
+        Measure::Agents { in_vms, .. } => Ok(agents::made_with(places, !in_vms.is_empty())),
+        Measure::Browsers { in_vms, .. } => Ok(agents::made_with(places, !in_vms.is_empty())),
         Measure::Instances { .. } | Measure::Starts { .. } | Measure::Pools { .. } => {
             let version = Criu::find(&places.out).version();
             Ok([("CRIU".to_owned(), version.unwrap_or_else(|| "none".to_owned()))].into())

@@ -134,6 +134,7 @@ const ORDER: &[(&str, &str)] = &[
     ("step", "copy memory"),
     ("step", "sandbox"),
     ("step", "VMM"),
+    ("step", "advice"),
     ("step", "page server"),
     ("step", "load devices"),
     ("step", "first reply"),
@@ -177,7 +178,7 @@ pub fn starts(
 }
 
 /// Whether this machine has so much memory for what comes, and what VMMs and this program need beside.
-fn room_for(mib: u64, what: &str) -> Result<(), Error> {
+pub(crate) fn room_for(mib: u64, what: &str) -> Result<(), Error> {
     room::need(mib + VMM_MIB, what)
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::lazy::{self, Lazily};
 use super::machine::{Origin, arguments, descriptor};
 use super::qmp::Qmp;
-use super::{Accelerator, Error, Image, Machine, RootDevice, account, launch, memory};
+use super::{Accelerator, Error, Image, Machine, RootDevice, account, launch, memory, remote};
 use crate::pager::source::PageSource;
 use crate::sandbox::channel::{Channel, Failure};
 use crate::sandbox::{Function, Sandbox};
@@ -141,6 +141,13 @@ impl Vm {
         let pid = self.pid().ok_or_else(gone)?;
         self.pages = Some(lazy::Server::start(pid, &self.memory, source, how)?);
         Ok(())
+    }
+
+    /// Has only those pages of the root image read that the guest touches: its page cache is the host's memory. For a
+    /// root that is persistent memory.
+    pub(super) fn read_no_more_than_touched(&mut self) -> Result<(), Error> {
+        let gone = || Error::at("find the VMM")(io::ErrorKind::NotFound.into());
+        remote::read_no_more_than_touched(self.pid().ok_or_else(gone)?, &self.root)
     }
 
     /// Waits for the line that a booted guest's agent writes when it is ready: the version of its runtime.

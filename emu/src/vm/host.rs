@@ -337,6 +337,10 @@ impl Host {
         };
         let mut vm = Vm::launch(sandbox, parts)?;
         steps.note("VMM", &mut since);
+        if machine.root == RootDevice::Pmem {
+            vm.read_no_more_than_touched()?;
+            steps.note("advice", &mut since);
+        }
         if let Some(how) = lazily {
             let source = template.memory().map_err(at("open the template's memory"))?;
             vm.serve(Arc::new(GuestPages::new(source, machine.memory_bytes())), how)?;

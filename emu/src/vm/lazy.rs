@@ -9,7 +9,7 @@
 //! What a clone touches up to its first reply is recorded once and installed before the next ones run: REAP's way
 //! (Ustiugov et al., ASPLOS 2021).
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, PipeWriter};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -21,12 +21,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::Error;
 use super::machine::descriptor;
+use super::remote::{Remote, mapping};
 use crate::pager::memory::{Page, PageBuffer};
 use crate::pager::source::delayed::{Delay, Delayed};
 use crate::pager::source::{PageSource, SourceError, check_range};
 use crate::pager::uffd::{Events, Stop, Uffd, feature, track};
 use crate::pager::working_set::{Recorder, WorkingSet};
-use crate::template::capture::Tracer;
 use crate::template::pages::PAGE;
 
 /// Pages that one fault brings, of an aligned run: the middle of what was measured to pay off for functions (16 to 64).
@@ -117,7 +117,7 @@ impl Server {
             None => source,
         };
         let (begin, length) = mapping(pid, memory).map_err(at("find the guest's memory in the VMM"))?;
-        let uffd = take_descriptor(pid)?;
+        let uffd = take_descriptor(&mut Remote::hold(pid)?)?;
         uffd.agree(feature::MISSING_SHMEM).map_err(at("agree on userfaultfd"))?;
         uffd.register(begin, length, track::MISSING).map_err(at("register the guest's memory"))?;
         // What was touched before nobody would fill in.
@@ -264,41 +264,16 @@ impl Serving {
     }
 }
 
-/// Where in the process the file is mapped, as a whole: address and length.
-fn mapping(pid: u32, file: &File) -> io::Result<(u64, u64)> {
-    let about = file.metadata()?;
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let found = maps.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let (begin, end) = words.next()?.split_once('-')?;
-        let (offset, device, inode) = (words.nth(1)?, words.next()?, words.next()?);
-        let (major, minor) = device.split_once(':')?;
-        let number = |text: &str| u64::from_str_radix(text, 16).ok();
-        let device = libc::makedev(number(major)? as u32, number(minor)? as u32);
-        let same = device == about.dev() && inode.parse() == Ok(about.ino()) && number(offset) == Some(0);
-        let (begin, end) = (number(begin)?, number(end)?);
-        (same && end - begin == about.len()).then_some((begin, end - begin))
-    });
-    found.ok_or_else(|| io::Error::other("it is not mapped in one piece"))
-}
-
 /// Makes the VMM ask its userfaultfd device for a descriptor, and takes that out. It keeps neither.
-fn take_descriptor(pid: u32) -> Result<Uffd, Error> {
+fn take_descriptor(vmm: &mut Remote) -> Result<Uffd, Error> {
     /// `USERFAULTFD_IOC_NEW`
     const NEW: u64 = 0xaa00;
-    let number = pid.cast_signed();
-    let step =
-        |step: &'static str| move |error: crate::template::Error| Error::at(step)(io::Error::other(error));
-    let mut tracer = Tracer::seize(number).map_err(step("stop the VMM"))?;
-    let (vdso, code) = vdso(pid).map_err(Error::at("read the VMM's vdso"))?;
-    tracer.prepare_calls(vdso, &code).map_err(step("prepare the VMM for calls"))?;
     let device = descriptor::FAULTS as u64;
     let flags = (libc::O_CLOEXEC | libc::O_NONBLOCK) as u64;
-    let made = tracer.call(number, libc::SYS_ioctl, &[device, NEW, flags]);
-    let made = made.map_err(step("make a userfaultfd in the VMM"))?;
-    let taken = take_out(number, made as i32).map_err(Error::at("take the userfaultfd out of the VMM"));
+    let made = vmm.call("make a userfaultfd in the VMM", libc::SYS_ioctl, &[device, NEW, flags])?;
+    let taken = take_out(vmm.pid(), made as i32).map_err(Error::at("take the userfaultfd out of the VMM"));
     for descriptor in [made as u64, device] {
-        tracer.call(number, libc::SYS_close, &[descriptor]).map_err(step("close a descriptor in the VMM"))?;
+        vmm.call("close a descriptor in the VMM", libc::SYS_close, &[descriptor])?;
     }
     Ok(Uffd::from_fd(taken?))
 }
@@ -316,20 +291,6 @@ fn take_out(pid: i32, descriptor: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(taken as i32) })
 }
 
-/// Where the vdso lies, and its bytes.
-fn vdso(pid: u32) -> io::Result<(u64, Vec<u8>)> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let line =
-        maps.lines().find(|line| line.ends_with("[vdso]")).ok_or_else(|| io::Error::other("it has none"))?;
-    let range = line.split_whitespace().next().unwrap_or_default();
-    let number = |text: &str| u64::from_str_radix(text, 16).map_err(io::Error::other);
-    let (begin, end) = range.split_once('-').ok_or_else(|| io::Error::other("it has no range"))?;
-    let (begin, end) = (number(begin)?, number(end)?);
-    let mut code = vec![0; (end - begin) as usize];
-    File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut code, begin)?;
-    Ok((begin, code))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,13 +306,5 @@ mod tests {
         let first: Vec<u8> = room.pages().iter().map(|page| page[0]).collect();
         assert_eq!(first, [0, 7, 0]);
         assert!(source.read(6, room.pages_mut()).is_err(), "beyond its end");
-    }
-
-    #[test]
-    fn a_mapping_is_found_by_its_file() {
-        let file = memory::file("test", 4 * PAGE as u64).unwrap();
-        assert!(mapping(std::process::id(), &file).is_err());
-        let mapped = crate::pager::memory::Mapping::private(&file, 4 * PAGE).unwrap();
-        assert_eq!(mapping(std::process::id(), &file).unwrap(), (mapped.address(), 4 * PAGE as u64));
     }
 }

@@ -15,6 +15,8 @@ use super::shared::Shared;
 
 /// How long closing may take before it is left to the browser.
 const CLOSING: Duration = Duration::from_secs(2);
+/// What a browser calls it when the machine's network has changed under a page that it was loading.
+const NETWORK_CHANGED: &str = "net::ERR_NETWORK_CHANGED";
 
 /// What one agent may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +105,7 @@ impl Session {
         let page = self.next;
         self.step(page, |held, deadline| {
             let tab = held.attach(page, seat, deadline)?;
-            let before = held.chromium.connection.loads(&tab.session);
-            let answer = held.call(&tab, "Page.navigate", json!({ "url": address }), deadline)?;
-            if let Some(reason) = answer["errorText"].as_str() {
-                return Err(Stop::Failed(Failure::PageFailed(format!("{address}: {reason}"))));
-            }
-            held.chromium.connection.wait_load(&tab.session, before, deadline)?;
+            held.navigate(&tab, address, deadline)?;
             let title = held.evaluate(&tab, "document.title", deadline)?;
             Ok(Opened { page, title: title.as_str().unwrap_or_default().to_owned() })
         })
@@ -123,14 +120,7 @@ impl Session {
         if !address.starts_with("http://") && !address.starts_with("https://") {
             return Err(Failure::AddressRefused(address.to_owned()));
         }
-        self.on(page, |held, tab, deadline| {
-            let before = held.chromium.connection.loads(&tab.session);
-            let answer = held.call(tab, "Page.navigate", json!({ "url": address }), deadline)?;
-            if let Some(reason) = answer["errorText"].as_str() {
-                return Err(Stop::Failed(Failure::PageFailed(format!("{address}: {reason}"))));
-            }
-            Ok(held.chromium.connection.wait_load(&tab.session, before, deadline)?)
-        })
+        self.on(page, |held, tab, deadline| held.navigate(tab, address, deadline))
     }
 
     /// The text that a visitor sees in the first element that `selector` selects.
@@ -363,6 +353,26 @@ impl Held {
 
     fn call(&self, tab: &Tab, method: &str, parameters: Value, deadline: Instant) -> Result<Value, Fault> {
         self.chromium.connection.call(Some(&tab.session), method, parameters, deadline)
+    }
+
+    /// Loads an address in a tab. Where the machine's own network changes, as it does when sandboxes of others come and
+    /// go, the browser breaks off what it is loading; that is begun again.
+    fn navigate(&self, tab: &Tab, address: &str, deadline: Instant) -> Result<(), Stop> {
+        let connection = &self.chromium.connection;
+        loop {
+            let before = connection.loads(&tab.session);
+            let answer = self.call(tab, "Page.navigate", json!({ "url": address }), deadline)?;
+            match answer["errorText"].as_str() {
+                None => return Ok(connection.wait_load(&tab.session, before, deadline)?),
+                Some(NETWORK_CHANGED) => {
+                    // Of the page that tells of it, lest it count as the address's own.
+                    connection.wait_load(&tab.session, before, deadline)?;
+                }
+                Some(reason) => {
+                    return Err(Stop::Failed(Failure::PageFailed(format!("{address}: {reason}"))));
+                }
+            }
+        }
     }
 
     fn evaluate(&self, tab: &Tab, expression: &str, deadline: Instant) -> Result<Value, Stop> {
