@@ -167,6 +167,19 @@ impl fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
+/// An error with its causes, each told once: many messages end with their cause already.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
 /// Axes typed on the command line.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Axes {
@@ -183,5 +196,19 @@ impl Axes {
     /// With `--set`.
     pub fn with(&self, sets: &[String]) -> Typed {
         Typed { sets: sets.to_vec(), sweeps: self.sweeps.clone(), zips: self.zips.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let cause = || std::io::Error::other("no such thing");
+        let repeats = ::emu::vm::Error::System { step: "look".to_owned(), source: cause() };
+        assert_eq!(sentence(&repeats.into()), "cannot look: no such thing");
+        let adds = anyhow::Error::from(cause()).context("cannot look");
+        assert_eq!(sentence(&adds), "cannot look: no such thing");
     }
 }

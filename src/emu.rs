@@ -54,6 +54,14 @@ enum Command {
     Vm(vm::VmArgs),
 }
 
+impl EmuArgs {
+    /// Whether it makes sandboxes in this process. The page server, pools and the manager of sandboxes that stay wait for
+    /// signals themselves.
+    pub fn has_sandboxes(&self) -> bool {
+        !matches!(self.command, Command::Serve(_) | Command::Pool(_) | Command::Sandbox(_))
+    }
+}
+
 /// Runs `trenvx emu`.
 ///
 /// # Errors

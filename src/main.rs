@@ -81,10 +81,18 @@ enum Command {
 fn main() -> ExitCode {
     ::emu::sandbox::enter_if_asked(::emu::sandbox::ROUTINES);
     ::emu::functions::built_in::enter_if_asked();
-    // A reader that has seen enough (`trenvx systems | head`) ends the command quietly.
-    // SAFETY: no other thread exists yet, and the default action needs no handler of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    if let Err(error) = ::emu::ending::watch_output() {
+        eprintln!("trenvx: cannot watch its output: {error}");
+        return ExitCode::from(2);
+    }
+    ::emu::ending::tell_full_output();
     let cli = Cli::parse();
+    if cli.command.has_sandboxes()
+        && let Err(error) = ::emu::ending::arm()
+    {
+        eprintln!("trenvx: cannot wait for signals: {error}");
+        return ExitCode::from(2);
+    }
     let done = match cli.command {
         Command::Doctor(args) => doctor::run(&cli.folders, &args),
         Command::Trace(args) => trace::run(&cli.folders, args),
@@ -109,6 +117,8 @@ fn main() -> ExitCode {
         }
         Command::Man(args) => man::run(&args),
     };
+    // Told to end: what is taken apart under a command's hands is no failure of its own.
+    ::emu::ending::settle();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -118,8 +128,20 @@ fn main() -> ExitCode {
                 }
                 return ExitCode::from(ended.code);
             }
-            eprintln!("trenvx: {error:#}");
+            eprintln!("trenvx: {}", common::sentence(&error));
             ExitCode::from(2)
+        }
+    }
+}
+
+impl Command {
+    /// Whether it makes sandboxes, guests or browsers in this process, which have to be taken away when it is told to end.
+    /// Daemons among the rest end in ways of their own.
+    fn has_sandboxes(&self) -> bool {
+        match self {
+            Self::Run(_) | Self::Validate(_) | Self::Reproduce(_) => true,
+            Self::Emu(args) => args.has_sandboxes(),
+            _ => false,
         }
     }
 }

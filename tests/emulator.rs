@@ -276,3 +276,47 @@ fn what_the_machine_can_do_is_not_remembered_but_for_what_programs_say() {
         assert!(!check["fix"].as_str().unwrap().is_empty(), "{check}");
     }
 }
+
+#[test]
+fn numbers_of_agents_and_guests_that_make_no_sense_are_refused_before_anything_starts() {
+    let out = tempfile::tempdir().unwrap();
+    let refused = |words: &str, expected: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        let (code, said) = complaint(out.path(), &words);
+        assert!(matches!(code, Some(2 | 3)) && said.contains(expected), "{words:?}: {code:?}: {said}");
+        assert!(!said.contains("panicked"), "{words:?}: {said}");
+    };
+    refused("emu agents run --agents 0", "expected at least one");
+    refused("emu agents run --agents 10000000 --agent blackjack", "130000000 MiB of memory are needed");
+    refused("emu agents run --per-browser 0 --agent blackjack", "agents per browser: 0");
+    refused("emu agents run --deadline 0", "deadline: 0ns");
+    refused("emu agents run --deadline 18446744073709551615", "at most a year");
+    refused("emu agents run --agent nope", "there are blackjack, blog-summary");
+    refused("emu agents run --profile /nowhere/p.toml", "there is no folder /nowhere");
+    refused("emu agents bench browser --agents 100000", "100000 is not in 1..=1024");
+    refused("emu agents record --seeds 0", "0 is not in");
+    refused("emu vm bench starts --memory 0", "0 is not in 192..=16384");
+    refused("emu vm bench page-cache --memory 1", "1 is not in 192..=16384");
+    refused("emu vm bench starts --starts 0", "0 is not in");
+    refused("emu vm clone a -n 0", "0 is not in");
+    refused("emu vm remove nope", "template nope: there is none in");
+    refused("emu vm clone a", "scripts/setup --vm");
+}
+
+#[test]
+fn the_slowest_model_is_slow_and_no_slower_one_is_taken() {
+    if skip_without(&["root", "cgroup2", "cgroup-kill", "python"]) {
+        return;
+    }
+    let out = tempfile::tempdir().unwrap();
+    let run = |speed: &str| {
+        let words = ["emu", "agents", "run", "--agent", "blackjack", "--deadline", "1", "--speed", speed];
+        let output = trenvx(out.path(), &words);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let (code, said) = run("1e-6");
+    assert!(code == Some(1) && said.contains("it did not end within 1s"), "{said}");
+    let (code, said) = run("1e-300");
+    assert!(code == Some(2) && said.contains("speed: 1e-300: expected"), "{said}");
+}

@@ -21,6 +21,8 @@ const BLOCK: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 const NETWORK: u32 = 4096;
 /// Networks in the block.
 const NETWORKS: u32 = 32;
+/// How often what is our own is looked for at a sudden end: a thread may be making more of it.
+const ROUNDS: u32 = 5;
 
 /// A label that is ours, and the network that goes with it, until this is dropped.
 #[derive(Debug)]
@@ -128,6 +130,29 @@ pub fn clean() -> io::Result<Report> {
         }
     }
     Ok(report)
+}
+
+/// Removes everything with a label of this very process, whose managers may be at work: before a sudden end.
+///
+/// # Errors
+/// If the machine cannot be searched. What cannot be removed stays for [`clean`].
+pub(crate) fn remove_own() -> io::Result<()> {
+    if !Path::new(labels::RUN).is_dir() {
+        return Ok(());
+    }
+    let _everyone = lock_everyone()?;
+    for _ in 0..ROUNDS {
+        let own: Vec<Label> = find()?.into_keys().filter(|label| label.is_of(std::process::id())).collect();
+        if own.is_empty() {
+            break;
+        }
+        for label in own {
+            if remove(&label).is_ok() {
+                let _ = fs::remove_file(label.lock());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The socket of a manager that does not listen any more.

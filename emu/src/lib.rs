@@ -4,7 +4,7 @@
 //! * [`doctor`] finds out what this machine can do.
 //! * [`functions`] are the programs that sandboxes run.
 //! * [`sandbox`]: isolated places for functions, made new or repurposed; [`kernel`] is the seam below it,
-//!   [`clean`] removes what killed managers left.
+//!   [`clean`] removes what killed managers left, [`ending`] what this program would leave when it is told to end.
 //! * [`template`]: the state of a real process, captured once and attached many times; [`pager`] serves its pages
 //!   where they cannot be mapped.
 //! * [`guest`]: virtual machines with CXL memory and RDMA; [`pool`]: template pages in such memory.
@@ -25,6 +25,7 @@ pub mod calibrate;
 pub mod clean;
 pub mod criu;
 pub mod doctor;
+pub mod ending;
 pub mod functions;
 pub mod goal;
 pub mod guest;

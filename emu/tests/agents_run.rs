@@ -179,6 +179,10 @@ fn agents_that_fail_are_named_and_the_others_go_on() {
             "import trenvx_agent\nimport os\nos.environ['TRENVX_LLM'] = '127.0.0.1:1'\ntrenvx_agent.TRIES = 2\n\
                    trenvx_agent.run(lambda agent: agent.model('x').ask('who is there'))\n",
         ),
+        (
+            "shouts",
+            "import sys\nwhile True:\n    print('x' * 10**6)\n    print('x' * 10**6, file=sys.stderr)\n",
+        ),
         ("works", "print('{\"answer\": 4}')\n"),
     ];
     std::fs::create_dir(folder.path().join("runtime")).unwrap();
@@ -201,10 +205,15 @@ fn agents_that_fail_are_named_and_the_others_go_on() {
     let lab = Lab::start(settings).unwrap();
     let (id, top) = (lab.ward().id().to_owned(), lab.ward().folder());
     let report = lab.run().unwrap();
-    let expected = ["deadline", "died", "wrong", "model-refused", "model-unavailable", "right"];
+    let expected = ["deadline", "died", "wrong", "model-refused", "model-unavailable", "deadline", "right"];
     assert_eq!(outcomes(&report), expected, "{}", report.table());
     assert!(report.agents[3].message.contains("the recording ends"), "{}", report.agents[3].message);
-    assert_eq!(report.failed(), 5);
+    assert_eq!(report.failed(), 6);
+    // What it shouted, gigabytes, is neither here nor in a file.
+    let about = std::fs::read_to_string("/proc/self/status").unwrap();
+    let most_kib = about.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let most_kib: u64 = most_kib.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(most_kib < 500 << 10, "{most_kib} KiB");
     drop(lab);
     assert!(!top.exists());
     assert!(!emu::clean::find().unwrap().keys().any(|label| label.id() == id));

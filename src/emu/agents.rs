@@ -89,7 +89,7 @@ enum BenchCommand {
     /// Memory of browsers by the number of agents that share one.
     Browser {
         /// Agents, each with one page open.
-        #[arg(long, default_value_t = 8)]
+        #[arg(long, default_value_t = 8, value_parser = few)]
         agents: usize,
         /// Agents to a browser. All rows are compared with the first.
         #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
@@ -123,7 +123,7 @@ struct RecordArgs {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// How many recordings of each.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
 }
 
@@ -140,6 +140,13 @@ enum Format {
 /// # Errors
 /// As the subcommand says.
 pub fn run(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
+    work(folders, args).map_err(|error| match error.downcast_ref::<::emu::agents::Error>() {
+        Some(known) if known.is_lack() => Ended { code: 3, message: known.to_string() }.into(),
+        _ => error,
+    })
+}
+
+fn work(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
     match args.command {
         Command::List => list(),
         Command::Run(args) => agents(folders, &args),
@@ -188,6 +195,13 @@ fn method(name: &str) -> Result<Method, String> {
     Method::parse(name).ok_or_else(|| format!("the methods are {}", names()))
 }
 
+/// So many agents that memory of a large machine has room for a browser of each.
+fn few(text: &str) -> Result<usize, String> {
+    const MOST: usize = 1024;
+    let number = text.parse().map_err(|error| format!("{error}"))?;
+    if (1..=MOST).contains(&number) { Ok(number) } else { Err(format!("{number} is not in 1..={MOST}")) }
+}
+
 fn list() -> anyhow::Result<()> {
     for one in catalog::list(&catalog::here()?)? {
         let browser = if one.browser { "browser" } else { "-" };
@@ -214,9 +228,15 @@ fn agents(folders: &Folders, args: &RunArgs) -> anyhow::Result<()> {
     settings.deadline = Duration::from_secs(args.deadline);
     settings.sample = Duration::from_millis(args.sample.max(1));
     settings.python.clone_from(&args.python);
+    let profile = args.profile.as_ref();
+    let profile = profile.map(|file| anyhow::Ok((folders.configs()?.join("profiles/agents.toml"), file)));
+    let profile = profile.transpose()?;
+    if let Some((base, file)) = &profile {
+        profile::can_write(base, file)?;
+    }
     let report = Lab::start(settings)?.run()?;
-    if let Some(file) = &args.profile {
-        profile::write(&report, &folders.configs()?.join("profiles/agents.toml"), file)?;
+    if let Some((base, file)) = &profile {
+        profile::write(&report, base, file)?;
     }
     print(args.format, || serde_json::to_string_pretty(&report), || report.table())?;
     match report.failed() {

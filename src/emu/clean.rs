@@ -23,7 +23,7 @@ pub fn run(folders: &Folders, args: &CleanArgs) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let mut report = ::emu::clean::clean().context("cannot search the machine")?;
+    let mut report = ::emu::clean::clean().context("cannot search the machine (which needs root)")?;
     report
         .removed
         .extend(::emu::vm::clean::clean(&folders.out).context("cannot search the templates of VMs")?);

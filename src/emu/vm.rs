@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use runs::MeasuredRow;
 use serde_json::json;
 
-use crate::common::Folders;
+use crate::common::{Ended, Folders};
 use crate::measure::table;
 
 /// How long a clone may take over what it is asked.
@@ -46,7 +46,7 @@ struct TemplateArgs {
     /// Its name: small letters, digits and -.
     name: String,
     /// Guest memory, MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(192..=16384))]
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = memory())]
     memory: u32,
     /// How the root is reached: pmem (page-cache bypass) or blk.
     #[arg(long, default_value = "pmem", value_parser = root)]
@@ -74,7 +74,7 @@ struct CloneArgs {
     #[arg(long, requires = "lazy", value_name = "US")]
     latency: Option<u64>,
     /// How many, one after the other.
-    #[arg(short, long, default_value_t = 1)]
+    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
     /// Python to run in each; what it leaves in `result` is shown.
     #[arg(long, value_name = "CODE")]
@@ -98,10 +98,10 @@ enum What {
         #[arg(long = "method", value_name = "NAME", value_parser = method)]
         methods: Vec<Method>,
         /// Sizes of guest memory, MiB.
-        #[arg(long, value_name = "MIB", value_delimiter = ',', default_value = "512")]
+        #[arg(long, value_name = "MIB", value_delimiter = ',', default_value = "512", value_parser = memory())]
         memory: Vec<u32>,
         /// Starts per method and size.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         starts: u32,
     },
     /// Page caches of guests that read the same file.
@@ -110,12 +110,17 @@ enum What {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4))]
         vms: u32,
         /// Guest memory, MiB.
-        #[arg(long, value_name = "MIB", default_value_t = 512)]
+        #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = memory())]
         memory: u32,
         /// How much of the file they read, MiB.
         #[arg(long, value_name = "MIB", value_delimiter = ',', default_value = "100", value_parser = clap::value_parser!(u32).range(1..=100))]
         files: Vec<u32>,
     },
+}
+
+/// Guests of less do not boot, and more is more than anybody here has.
+fn memory() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(192..=16384)
 }
 
 fn root(name: &str) -> Result<RootDevice, String> {
@@ -131,6 +136,13 @@ fn method(name: &str) -> Result<Method, String> {
 /// # Errors
 /// As the guests do.
 pub fn run(folders: &Folders, args: VmArgs) -> anyhow::Result<()> {
+    work(folders, args).map_err(|error| match error.downcast_ref::<::emu::vm::Error>() {
+        Some(known) if known.is_lack() => Ended { code: 3, message: known.to_string() }.into(),
+        _ => error,
+    })
+}
+
+fn work(folders: &Folders, args: VmArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Template(args) => make(folders, &args),
         Command::Clone(args) => clone(folders, &args),
@@ -239,7 +251,9 @@ fn lazily(
         None
     } else {
         let set = host.working_set(template)?;
-        template.save_working_set(&folders.out)?;
+        if let Err(error) = template.save_working_set(&folders.out) {
+            eprintln!("note: recorded for this once: {error}");
+        }
         Some(set)
     };
     Ok(Some(Lazily { working_set, record: false, latency: args.latency.map(Duration::from_micros) }))

@@ -80,11 +80,14 @@ impl Drop for AtomicFile {
     }
 }
 
-/// Writes a small file whole.
+/// Writes a small file whole. What is there and is no file, such as `/dev/stdout`, is written to as it is.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be written.
 pub fn write_file(target: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::metadata(target).is_ok_and(|about| !about.is_file()) {
+        return fs::write(target, bytes).map_err(Error::io(target.display(), "write"));
+    }
     let mut file = AtomicFile::create(target)?;
     AtomicFile::write(&mut file, bytes)?;
     file.commit()
@@ -105,5 +108,16 @@ mod tests {
         write_file(&target, b"whole").unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_device_stays_one() {
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().unwrap();
+        // A named socket takes no bytes, and is not replaced by a file of them.
+        let target = folder.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&target).unwrap();
+        assert!(write_file(&target, b"x").is_err());
+        assert!(fs::metadata(&target).unwrap().file_type().is_socket());
     }
 }

@@ -86,7 +86,8 @@ pub fn find(folder: &Path, names: &[String]) -> Result<Vec<Manifest>, Error> {
         .map(|name| {
             all.iter().find(|one| one.name == *name).cloned().ok_or_else(|| {
                 let nearest = traces::names::nearest(name, &known).map(str::to_owned);
-                Error::Unknown { name: name.clone(), nearest }
+                let known = known.iter().map(|&one| one.to_owned()).collect();
+                Error::Unknown { name: name.clone(), nearest, known }
             })
         })
         .collect()

@@ -13,12 +13,14 @@ pub enum Error {
     )]
     NoAgents(PathBuf),
     /// A name that no agent has.
-    #[error("there is no agent `{name}`{}", .nearest.as_ref().map_or_else(String::new, |near| format!(": did you mean `{near}`?")))]
+    #[error("there is no agent `{name}`: {}", .nearest.as_ref().map_or_else(|| format!("there are {}", .known.join(", ")), |near| format!("did you mean `{near}`?")))]
     Unknown {
         /// The name that was given.
         name: String,
         /// The known name that was probably meant.
         nearest: Option<String>,
+        /// All of them.
+        known: Vec<String>,
     },
     /// A file that does not say what it should.
     #[error("{}: {message}", .file.display())]
@@ -66,6 +68,9 @@ pub enum Error {
     /// No microVM for an agent.
     #[error(transparent)]
     Vm(#[from] crate::vm::Error),
+    /// A file could not be written whole.
+    #[error(transparent)]
+    Unwritten(#[from] traces::error::Error),
     /// A step of the operating system failed.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
@@ -79,6 +84,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether this machine lacks something: a program, an image, memory, a right.
+    #[must_use]
+    pub fn is_lack(&self) -> bool {
+        match self {
+            Self::NoAgents(_) | Self::Browser { .. } => true,
+            Self::Vm(error) => error.is_lack(),
+            Self::Sandbox(_) => false,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+
     /// Adds what was being done, and to what, to a failure of the operating system.
     pub(super) fn io<E: Into<io::Error>>(
         action: &'static str,
@@ -86,6 +103,11 @@ impl Error {
     ) -> impl FnOnce(E) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source: source.into() }
+    }
+
+    /// Nobody would have a browser.
+    pub(super) fn no_sharing() -> Self {
+        Self::Setting { what: "agents per browser", found: "0".to_owned(), expected: "at least 1" }
     }
 
     /// A file that is wrong.

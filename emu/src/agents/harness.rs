@@ -25,6 +25,9 @@ use super::{Error, Manifest, browser};
 /// In what steps the end is looked for between two looks at memory.
 const STEP: Duration = Duration::from_millis(5);
 
+/// The longest deadline: one more, and there is no such moment.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How much longer browsers may take in guests of software emulation.
 const EMULATED: u32 = 20;
 
@@ -122,6 +125,18 @@ impl Lab {
             let found = format!("{} of {} kinds", settings.count, settings.agents.len());
             return Err(Error::Setting { what: "agents", found, expected: "at least one" });
         }
+        if settings.deadline.is_zero() || settings.deadline > LONGEST {
+            let found = format!("{:?}", settings.deadline);
+            return Err(Error::Setting {
+                what: "deadline",
+                found,
+                expected: "more than nothing, at most a year",
+            });
+        }
+        if settings.per_browser == 0 {
+            return Err(Error::no_sharing());
+        }
+        room(&settings)?;
         let plans = plans(&settings, recording)?;
         let ward = Ward::new()?;
         let place = place::start(&settings, &ward)?;
@@ -177,6 +192,7 @@ impl Lab {
         let ended = AtomicBool::new(false);
         let (agents, memory) = std::thread::scope(|scope| {
             let sampler = scope.spawn(|| self.sample(&seats, begun, &ended));
+            let at_end = AtEnd(&ended);
             let agents: Vec<_> = seats
                 .iter()
                 .zip(0..)
@@ -186,7 +202,7 @@ impl Lab {
                 .into_iter()
                 .map(|thread| thread.join().expect("an agent's thread does not panic"))
                 .collect();
-            ended.store(true, Ordering::Release);
+            drop(at_end);
             (rows, sampler.join().expect("the sampler does not panic"))
         });
         let browsers = self.broker.as_ref().map_or_else(Vec::new, |broker| {
@@ -292,8 +308,8 @@ impl Lab {
             let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
             samples.push(Sample { at_ms, agents_bytes, cache_bytes, browsers_bytes, emulation_bytes });
             // In small steps, so that the end is not waited for.
-            let next = begun + at + self.settings.sample;
-            while Instant::now() < next && !ended.load(Ordering::Acquire) {
+            let next = at + self.settings.sample;
+            while begun.elapsed() < next && !ended.load(Ordering::Acquire) {
                 std::thread::sleep(STEP.min(self.settings.sample));
             }
         }
@@ -320,6 +336,33 @@ pub fn record(manifest: &Manifest, seed: u64) -> Result<Recording, Error> {
     let recording = Recording { turns: lab.llm().taken(&manifest.name, seed), answer: row.answer.clone() };
     recording.write(&manifest.folder, seed)?;
     Ok(recording)
+}
+
+/// Whether this machine has room for so many agents. What each takes at least was measured: a Python process 13 MiB, a
+/// browser 80, a VMM with what its guest writes 25 (`figures/reference/epyc-2-cores`). So only what is out of the question is
+/// refused here; the rest shows itself.
+fn room(settings: &Settings) -> Result<(), Error> {
+    const BROWSER_MIB: u64 = 80;
+    let agent_mib = match settings.system {
+        System::Process | System::Sandbox => 13,
+        System::Vm(_) => 25,
+    };
+    let (count, kinds) = (settings.count, settings.agents.len());
+    let of_kind = |kind: usize| count / kinds + usize::from(kind < count % kinds);
+    let browsing = settings.agents.iter().enumerate().filter(|(_, agent)| agent.browser);
+    let browsing: usize = browsing.map(|(kind, _)| of_kind(kind)).sum();
+    let browsers = browsing.div_ceil(settings.per_browser.max(1)) as u64;
+    let needs = (count as u64).saturating_mul(agent_mib).saturating_add(browsers.saturating_mul(BROWSER_MIB));
+    Ok(crate::vm::room::need(needs, &format!("{count} agents and {browsers} browsers"))?)
+}
+
+/// Says so when the last agent has ended, however this ends.
+struct AtEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// The broker of so many agents, with browsers from where their place has them.

@@ -16,6 +16,10 @@ use traces::rng::{Streams, below};
 
 use super::Error;
 
+/// The least and the most that a rate or the speed may be; with the largest request of a trace both make a time.
+const SLOWEST: f64 = 1e-6;
+const FASTEST: f64 = 1e9;
+
 /// Rates of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rates {
@@ -60,7 +64,7 @@ impl Paces {
     /// For these rates and traces.
     ///
     /// # Errors
-    /// If a rate is not above zero, or a bundled trace does not read.
+    /// If a rate is nothing that a model could have, or a bundled trace does not read.
     pub fn new(rates: Rates, traces: impl IntoIterator<Item = TokenTrace>) -> Result<Self, Error> {
         let all = [
             ("prompt rate", rates.prompt_per_s),
@@ -68,9 +72,10 @@ impl Paces {
             ("speed", rates.speed),
         ];
         for (what, found) in all {
-            if !(found.is_finite() && found > 0.0) {
-                let found = found.to_string();
-                return Err(Error::Setting { what, found, expected: "a number above zero" });
+            // Not what is too large or small for times either: no number is no bound, so it is not within these.
+            if !(SLOWEST..=FASTEST).contains(&found) {
+                let found = format!("{found:?}");
+                return Err(Error::Setting { what, found, expected: "a number above zero, 1e-6 to 1e9" });
             }
         }
         let mut read = BTreeMap::new();
@@ -128,7 +133,20 @@ mod tests {
 
     #[test]
     fn no_speed_is_refused() {
-        let error = Paces::new(Rates { speed: 0.0, ..Rates::default() }, []).unwrap_err();
-        assert_eq!(error.to_string(), "speed: 0: expected a number above zero");
+        for (speed, told) in [(0.0, "0.0"), (f64::NAN, "NaN"), (f64::INFINITY, "inf"), (1e-300, "1e-300")] {
+            let error = Paces::new(Rates { speed, ..Rates::default() }, []).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("speed: {told}")), "{error}");
+            assert!(error.ends_with(": expected a number above zero, 1e-6 to 1e9"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_slowest_model_has_a_time() {
+        let rates = Rates { prompt_per_s: SLOWEST, answer_per_s: SLOWEST, speed: SLOWEST };
+        let paces = Paces::new(rates, [TokenTrace::Mooncake]).unwrap();
+        for turn in 0..50 {
+            let pace = paces.of(TokenTrace::Mooncake, "reader", 0, turn);
+            assert!(std::time::Instant::now().checked_add(pace.last).is_some(), "{pace:?}");
+        }
     }
 }

@@ -15,13 +15,30 @@ use super::report::{Report, Row};
 /// The least processor time that is written: a step of none is no step.
 const LEAST_S: f64 = 1e-6;
 
+/// Whether profiles can be written to that file when the run is over: it is looked at before.
+///
+/// # Errors
+/// If `base` does not read, or the file's folder is not there.
+pub fn can_write(base: &Path, file: &Path) -> Result<(), Error> {
+    read(base)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::file(file, format!("there is no folder {}: make it first", folder.display())))
+}
+
+fn read(base: &Path) -> Result<Table, Error> {
+    let text = std::fs::read_to_string(base).map_err(Error::io("read", base))?;
+    toml::from_str(&text).map_err(|error| Error::file(base, error))
+}
+
 /// The profiles of `base` with what `report` measured of its agents. Only right answers count.
 ///
 /// # Errors
 /// If `base` does not read, or has no profile of an agent that ran.
 pub fn write(report: &Report, base: &Path, file: &Path) -> Result<(), Error> {
-    let text = std::fs::read_to_string(base).map_err(Error::io("read", base))?;
-    let mut table: Table = toml::from_str(&text).map_err(|error| Error::file(base, error))?;
+    let mut table = read(base)?;
     let mut names: Vec<&str> = report.agents.iter().map(|row| row.agent.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -41,7 +58,7 @@ pub fn write(report: &Report, base: &Path, file: &Path) -> Result<(), Error> {
     let head =
         "# Agents as measured by `trenvx emu agents run`; all else is of configs/profiles/agents.toml.\n\n";
     let text = toml::to_string(&table).map_err(|error| Error::file(file, error))?;
-    std::fs::write(file, format!("{head}{text}")).map_err(Error::io("write", file))
+    Ok(traces::atomic::write_file(file, format!("{head}{text}").as_bytes())?)
 }
 
 fn measured(agent: &mut Table, rows: &[&Row], report: &Report) {

@@ -108,7 +108,7 @@ impl Recording {
         let file = Self::path(agent, seed);
         let text = serde_json::to_string_pretty(self).map_err(|error| Error::file(&file, error))?;
         std::fs::create_dir_all(agent.join("recordings")).map_err(Error::io("make", agent))?;
-        std::fs::write(&file, text + "\n").map_err(Error::io("write", &file))
+        Ok(traces::atomic::write_file(&file, (text + "\n").as_bytes())?)
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Row {
     pub latency_ms: f64,
     /// Processor time of its place: itself, the interpreter's start, its tools, the VMM; not the browser. ms.
     pub cpu_ms: f64,
-    /// The most memory of its place at any sample (PSS), bytes.
+    /// The most memory of its place at any sample (PSS), bytes. Zero if it ended before the first one.
     pub peak_bytes: u64,
     /// What it says of itself.
     pub spent: Spent,
@@ -139,7 +139,7 @@ impl Report {
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "{:3}  {:14}  {:4}  {:18}  {:5.0} ms  {:6.2} s  {:6.2} s  {:8}  {:4.0} ms  {:5.0} ms  {:>7}  {:7.1} MiB",
+                "{:3}  {:14}  {:4}  {:18}  {:5.0} ms  {:6.2} s  {:6.2} s  {:8}  {:4.0} ms  {:5.0} ms  {:>7}  {:>11}",
                 row.number,
                 row.agent,
                 row.seed,
@@ -151,7 +151,7 @@ impl Report {
                 row.spent.own_cpu_s * 1e3,
                 row.spent.tool_cpu_s * 1e3,
                 browser,
-                row.peak_bytes as f64 / MIB,
+                seen(row.peak_bytes),
             );
             if !row.message.is_empty() {
                 let _ = writeln!(text, "     {}", row.message);
@@ -185,4 +185,9 @@ impl Report {
         }
         text
     }
+}
+
+/// Memory that a sample has seen; one that was too late has seen none.
+fn seen(bytes: u64) -> String {
+    if bytes == 0 { "not seen".to_owned() } else { format!("{:.1} MiB", bytes as f64 / MIB) }
 }

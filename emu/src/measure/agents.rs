@@ -244,6 +244,8 @@ pub(super) fn run(
     if let Some(Ok(guests)) = &guests {
         stand_ins.extend(guests.accelerator().stand_in());
     }
+    // Why, if nothing ran at all.
+    let mut failed = None;
     for round in 0..rounds {
         for way in ways.iter_mut().flatten() {
             if matches!(way.system, System::Vm(_)) && way.guests.is_none() {
@@ -261,11 +263,17 @@ pub(super) fn run(
                 Err(error) => {
                     warnings.push(format!("{}, round {}: {error}", way.subject, round + 1));
                     way.failures.push(error.to_string());
+                    failed.get_or_insert(error);
                 }
             }
         }
     }
     let mut rows: Vec<MeasuredRow> = ways.iter().flatten().flat_map(Way::rows).collect();
+    if ways.iter().flatten().all(|way| way.ran == 0)
+        && let Some(error) = failed
+    {
+        return Err(error.into());
+    }
     for [before, after] in &ways {
         let p99 = (before.p99(), after.p99());
         rows.push(saved("P99 latency saved", (before, p99.0), (after, p99.1), SAVED_LATENCY));
@@ -277,7 +285,9 @@ pub(super) fn run(
             "waits for the model are divided by {speed}: what agents compute weighs more in latency"
         ));
     }
-    let fewest = ways.iter().flatten().map(|way| way.latencies.len()).min().unwrap_or(0);
+    let counts = ways.iter().flatten().map(|way| way.latencies.len());
+    // Rows without any say so themselves.
+    let fewest = counts.filter(|count| *count > 0).min().unwrap_or(0);
     let tail = if fewest < FOR_P99 {
         warnings.push(format!("P99 of {fewest} agents is the largest value"));
         "Latency of agents: the largest, which stands for P99"

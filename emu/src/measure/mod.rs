@@ -69,6 +69,18 @@ pub enum Error {
     Agents(#[from] crate::agents::Error),
 }
 
+impl Error {
+    /// Whether this machine lacks what microVMs or agents need: a set-up, memory, a right.
+    #[must_use]
+    pub fn is_lack(&self) -> bool {
+        match self {
+            Self::Vm(error) => error.is_lack(),
+            Self::Agents(error) => error.is_lack(),
+            _ => false,
+        }
+    }
+}
+
 /// Measures what is asked for, saying on standard error how far it is.
 ///
 /// # Errors

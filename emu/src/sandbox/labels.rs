@@ -48,6 +48,12 @@ impl Label {
             .then(|| Self(id.to_owned()))
     }
 
+    /// Whether a manager of that process has it.
+    #[must_use]
+    pub fn is_of(&self, pid: u32) -> bool {
+        self.0[..self.0.len() - 1] == format!("{pid:x}")
+    }
+
     /// The id.
     #[must_use]
     pub fn id(&self) -> &str {

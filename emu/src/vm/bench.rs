@@ -12,7 +12,7 @@ use runs::MeasuredRow;
 use serde_json::json;
 
 use super::account;
-use super::{Accelerator, Error, Host, Image, Machine, Method, RootDevice, Started, Template};
+use super::{Accelerator, Error, Host, Image, Machine, Method, RootDevice, Started, Template, room};
 use crate::goal::Goal;
 
 /// How long a guest may take to read the data file.
@@ -177,23 +177,9 @@ pub fn starts(
     some_of(rows, failures)
 }
 
-/// Whether this machine has so much memory for what comes.
+/// Whether this machine has so much memory for what comes, and what VMMs and this program need beside.
 pub(crate) fn room_for(mib: u64, what: &str) -> Result<(), Error> {
-    let text = std::fs::read_to_string("/proc/meminfo").map_err(Error::at("read /proc/meminfo"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
-    enough(mib, kib.map(|kib| kib >> 10), what)
-}
-
-/// A machine that does not tell is taken to have enough.
-fn enough(needs_mib: u64, has_mib: Option<u64>, what: &str) -> Result<(), Error> {
-    let needs = needs_mib + VMM_MIB;
-    match has_mib {
-        Some(has) if has < needs => {
-            Err(Error::NoRoom { what: what.to_owned(), needs_mib: needs, has_mib: has })
-        }
-        _ => Ok(()),
-    }
+    room::need(mib + VMM_MIB, what)
 }
 
 /// The rows, unless none has a value: then why.
@@ -569,16 +555,6 @@ mod tests {
         ];
         let told: Vec<_> = goals_of_page_cache(&rows).iter().map(|goal| (goal.measured, goal.met)).collect();
         assert_eq!(told, [(Some(1.05), Some(true)), (Some(2.0), Some(false))]);
-    }
-
-    #[test]
-    fn too_little_memory_is_told_with_both_numbers() {
-        assert!(enough(2048, Some(4096), "a guest").is_ok() && enough(2048, None, "a guest").is_ok());
-        let error = enough(2048, Some(1024), "a guest of 2048 MiB").unwrap_err().to_string();
-        assert!(
-            error.contains("a guest of 2048 MiB") && error.contains("2816") && error.contains("1024"),
-            "{error}"
-        );
     }
 
     #[test]

@@ -21,7 +21,9 @@ pub(super) fn place(out: &Path) -> PathBuf {
 pub(super) fn partial(out: &Path) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let nth = NEXT.fetch_add(1, Ordering::Relaxed);
-    place(out).join(format!("{PARTIAL}{}-{nth}", std::process::id()))
+    let folder = place(out).join(format!("{PARTIAL}{}-{nth}", std::process::id()));
+    crate::ending::also(folder.clone());
+    folder
 }
 
 /// Removes folders of processes that are gone: their names.

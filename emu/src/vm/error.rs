@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::sandbox::LimitMet;
 
+/// How the step begins that asks QEMU for its version.
+pub(super) const QEMU: &str = "run qemu-system-x86_64";
+
 /// A failure, with what it means for the guest.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -30,7 +33,7 @@ pub enum Error {
     Sandbox(#[from] crate::sandbox::Error),
     /// This machine has too little memory for what was asked.
     #[error(
-        "{what} needs {needs_mib} MiB of memory with all that goes with it, and {has_mib} MiB are available: free some, or ask for smaller or fewer guests"
+        "for {what}, {needs_mib} MiB of memory are needed with all that goes with it, and {has_mib} MiB are available: free some, or ask for fewer or smaller ones"
     )]
     NoRoom {
         /// What was to be started.
@@ -103,6 +106,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether this machine lacks something: a set-up, memory, a right.
+    #[must_use]
+    pub fn is_lack(&self) -> bool {
+        let unable = |source: &io::Error| {
+            matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+        };
+        match self {
+            Self::NoImage { .. } | Self::NoRoom { .. } => true,
+            Self::Sandbox(crate::sandbox::Error::SetUp { source, .. }) => unable(source),
+            Self::System { step, source } => step.starts_with(QEMU) && unable(source),
+            _ => false,
+        }
+    }
+
     /// Names the step of a failed system call.
     pub(crate) fn at(step: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let step = step.into();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Error;
+use super::{Error, whole};
 
 /// The set that `scripts/vm-image` makes.
 #[derive(Clone, Debug)]
@@ -56,7 +56,8 @@ impl Image {
     }
 
     fn read(folder: PathBuf) -> Result<Self, Error> {
-        let refuse = |why: String| Error::NoImage { folder: folder.clone(), why };
+        let at = folder.clone();
+        let refuse = |why: String| Error::NoImage { folder: at.clone(), why };
         let text = match fs::read_to_string(folder.join("image.json")) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -64,7 +65,7 @@ impl Image {
             }
             Err(error) => return Err(refuse(format!("image.json: {error}"))),
         };
-        let about = serde_json::from_str(&text)
+        let about: About = serde_json::from_str(&text)
             .map_err(|error| refuse(format!("image.json is of another version: {error}")))?;
         for name in ["kernel", "initramfs", "root.img"] {
             let length =
@@ -73,7 +74,11 @@ impl Image {
                 return Err(refuse(format!("{name} is empty")));
             }
         }
-        Ok(Self { folder, about })
+        let image = Self { folder, about };
+        let About { kernel_sha256, initramfs_sha256, root_sha256, .. } = &image.about;
+        let files = [("kernel", kernel_sha256), ("initramfs", initramfs_sha256), ("root.img", root_sha256)];
+        whole::check(&image.folder, &files.map(|(name, hash)| (name, hash.as_str()))).map_err(refuse)?;
+        Ok(image)
     }
 
     /// The read-only root.

@@ -22,7 +22,8 @@
 //! * What runs under software emulation says so in every row ([`Accelerator`]).
 //!
 //! # Files
-//! * `image`, `accelerator`, `machine`: what a guest consists of; `launch`: how the VMM comes into its sandbox.
+//! * `image` (and `whole`: whether it is), `accelerator`, `machine`: what a guest consists of; `room`: whether there is
+//!   memory for it; `launch`: how the VMM comes into its sandbox.
 //! * `qmp`: the VMM's own channel; `guest`: one guest and how it may end; `guest/` is what runs inside.
 //! * `lazy`: guest memory that comes when it is touched; `remote`: system calls that a VMM is made to do.
 //! * [`template`], `host`: templates, and starts by each of the rows; `manifest`: what is known of a template.
@@ -43,7 +44,9 @@ mod manifest;
 mod memory;
 mod qmp;
 mod remote;
+pub(crate) mod room;
 pub mod template;
+mod whole;
 
 pub use accelerator::Accelerator;
 pub use error::Error;

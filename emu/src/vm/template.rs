@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
+use super::error::QEMU;
 use super::host::ignore_shared;
 use super::manifest::FORMAT;
 use super::{Accelerator, Error, Host, Image, Machine, Manifest, Started, Steps, clean, memory};
@@ -254,13 +255,16 @@ pub fn about(out: &Path, name: &str) -> Result<Manifest, Error> {
     check_name(name)?;
     let refuse = |why: String| Error::Refused { name: name.to_owned(), why };
     let bytes = fs::read(folder(out, name).join("manifest.json")).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            refuse(format!("there is none in {}; make it: {AGAIN}", clean::place(out).display()))
-        }
+        io::ErrorKind::NotFound => none(out, name),
         _ => refuse(format!("manifest.json: {error}; make it again: {AGAIN}")),
     })?;
     serde_json::from_slice(&bytes)
         .map_err(|error| refuse(format!("manifest.json: {error}; make it again: {AGAIN}")))
+}
+
+fn none(out: &Path, name: &str) -> Error {
+    let why = format!("there is none in {}; make it: {AGAIN}", clean::place(out).display());
+    Error::Refused { name: name.to_owned(), why }
 }
 
 /// Names of all templates, in order.
@@ -286,6 +290,9 @@ pub fn list(out: &Path) -> io::Result<Vec<String>> {
 pub fn remove(out: &Path, name: &str) -> Result<(), Error> {
     check_name(name)?;
     let folder = folder(out, name);
+    if !folder.is_dir() {
+        return Err(none(out, name));
+    }
     fs::remove_dir_all(&folder).map_err(Error::at(format!("remove {}", folder.display())))
 }
 
@@ -340,7 +347,7 @@ fn stop(mut vm: super::Vm) -> Result<(File, File), Error> {
 pub(crate) fn vmm_version() -> Result<String, Error> {
     let said = Command::new("qemu-system-x86_64").arg("--version").output();
     let said = said.map_err(|source| Error::System {
-        step: "run qemu-system-x86_64 (scripts/setup --vm installs it)".to_owned(),
+        step: format!("{QEMU} (scripts/setup --vm installs it)"),
         source,
     })?;
     let text = String::from_utf8_lossy(&said.stdout);
@@ -392,7 +399,9 @@ mod tests {
         assert!(read(blake3::hash(b"another")).is_err());
         remove(out.path(), "t").unwrap();
         assert!(list(out.path()).unwrap().is_empty());
-        assert!(about(out.path(), "t").unwrap_err().to_string().contains("there is none"));
+        for error in [about(out.path(), "t").unwrap_err(), remove(out.path(), "t").unwrap_err()] {
+            assert!(error.to_string().contains("template t: there is none in"), "{error}");
+        }
     }
 
     #[test]

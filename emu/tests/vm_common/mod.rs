@@ -147,7 +147,6 @@ pub fn left_of(pid: u32) -> Vec<String> {
 
 fn labelled(pid: u32) -> Vec<String> {
     let found = emu::clean::find().expect("the machine can be searched");
-    let ours =
-        found.into_iter().filter(|(label, _)| label.id()[..label.id().len() - 1] == format!("{pid:x}"));
+    let ours = found.into_iter().filter(|(label, _)| label.is_of(pid));
     ours.flat_map(|(_, things)| things).collect()
 }

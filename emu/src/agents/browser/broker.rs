@@ -140,8 +140,7 @@ impl Broker {
         launcher: impl Fn(usize) -> Arc<dyn Launcher>,
     ) -> Result<Self, Error> {
         if per_browser == 0 {
-            let (what, found) = ("agents per browser", "0".to_owned());
-            return Err(Error::Setting { what, found, expected: "at least 1" });
+            return Err(Error::no_sharing());
         }
         let listener = TcpListener::bind((at, 0)).map_err(Error::io("listen at", at.to_string()))?;
         let address = listener.local_addr().map_err(Error::io("listen at", at.to_string()))?;

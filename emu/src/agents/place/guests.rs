@@ -111,7 +111,10 @@ impl Guests {
                 eprintln!("booting a guest for {what}, root on {}", root.name());
                 let host = Host::start(method, &image, self.accelerator.clone(), self.launcher.clone())?;
                 let made = Template::make(&host, &name, &machine, &warm)?;
-                made.template.save(&self.out)?;
+                // It serves this run whether it can be kept for others or not.
+                if let Err(error) = made.template.save(&self.out) {
+                    eprintln!("note: that guest's template is of this run alone: {error}");
+                }
                 made.template
             }
         };

@@ -134,6 +134,40 @@ impl Ended {
     }
 }
 
+/// The end of what is printed: whoever prints for ever is not to take this process along.
+#[derive(Debug, Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    /// So much is kept at least; twice that at most.
+    const KEPT: usize = 1 << 20;
+
+    fn add(&mut self, piece: &[u8]) {
+        self.0.extend_from_slice(piece);
+        if self.0.len() > 2 * Self::KEPT {
+            self.0.drain(..self.0.len() - Self::KEPT);
+        }
+    }
+
+    /// Everything until whoever prints has ended.
+    fn of(mut from: impl std::io::Read) -> Self {
+        let mut tail = Self::default();
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            match from.read(&mut piece) {
+                Ok(0) => return tail,
+                Ok(count) => tail.add(&piece[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return tail,
+            }
+        }
+    }
+
+    fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+}
+
 /// Memory of one place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Use {
@@ -258,6 +292,16 @@ mod tests {
         }
         assert_eq!(System::parse("e2b"), Some(System::Vm(Method::E2b)));
         assert_eq!(System::parse("e3b"), None);
+    }
+
+    #[test]
+    fn of_endless_output_the_end_is_kept() {
+        use std::io::Read;
+        let endless = std::io::repeat(b'x').take(50 << 20);
+        let answer: &[u8] = b"\n{\"answer\": 4}\n";
+        let tail = Tail::of(endless.chain(answer));
+        assert!((Tail::KEPT..=2 * Tail::KEPT).contains(&tail.0.len()), "{}", tail.0.len());
+        assert_eq!(Ended::read(&tail.text(), "it ended", "").unwrap().answer, Some(4.into()));
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! Agents as processes of this machine.
 
-use std::fs::File;
-use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Done, Ended, Error, Job, Measured, Place, Seat, Told, Use};
+use super::{Done, Ended, Error, Job, Measured, Place, Seat, Tail, Told, Use};
 use crate::agents::ward::{Cell, Ward};
 
 /// How often a process is asked whether it has ended.
@@ -47,8 +45,6 @@ impl Place for Processes {
         let cell = Arc::new(self.ward.cell(&name)?);
         let folder = self.ward.folder().join(&name);
         std::fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
-        let log = folder.join("printed");
-        let stderr = File::create(&log).map_err(Error::io("make", &log))?;
         let mut command = Command::new(&self.python);
         command.arg("-B").arg(job.manifest.folder.join("agent.py")).current_dir(&folder);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &folder).env("LANG", "C.UTF-8");
@@ -56,33 +52,25 @@ impl Place for Processes {
             command.env("PYTHONPATH", all.join("runtime"));
         }
         command.envs(&job.environment);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         cell.begin(&mut command)?;
         let mut child = command.spawn().map_err(Error::io("execute", &self.python))?;
         let measured: Arc<Cell> = Arc::clone(&cell);
         seat.sit(measured);
         let start_ms = begun.elapsed().as_secs_f64() * 1e3;
-        let reader = child.stdout.take().map(|mut stdout| {
-            std::thread::spawn(move || {
-                let mut text = String::new();
-                // What is no text is no answer.
-                let _ = stdout.read_to_string(&mut text);
-                text
-            })
-        });
+        let stdout = child.stdout.take().map(|stdout| std::thread::spawn(|| Tail::of(stdout)));
+        let stderr = child.stderr.take().map(|stderr| std::thread::spawn(|| Tail::of(stderr)));
         let status = wait(&mut child, job.deadline);
         // With its tools, which may hold the other end of its output.
         cell.kill();
         let _ = child.wait();
-        let printed = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
+        let [printed, log] =
+            [stdout, stderr].map(|tail| tail.and_then(|thread| thread.join().ok()).unwrap_or_default());
         let latency_ms = begun.elapsed().as_secs_f64() * 1e3;
         let cpu_ms = cell.processor_time().as_secs_f64() * 1e3;
         let ended = match status {
             None => Err(Told::deadline(job.deadline)),
-            Some(status) => {
-                let log = std::fs::read_to_string(&log).unwrap_or_default();
-                Ended::read(&printed, &status.to_string(), &log)
-            }
+            Some(status) => Ended::read(&printed.text(), &status.to_string(), &log.text()),
         };
         let _ = std::fs::remove_dir_all(&folder);
         Ok(Done { start_ms, latency_ms, cpu_ms, ended })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode as FileMode, OFlags, openat};
 
-use super::{Done, Ended, Error, Job, Measured, Place, Seat, Settings, Told, Use, files};
+use super::{Done, Ended, Error, Job, Measured, Place, Seat, Settings, Tail, Told, Use, files};
 use crate::agents::ward::{Ward, proportional};
 use crate::sandbox::channel::Failure;
 use crate::sandbox::{Base, Config, LimitMet, Manager, Mode, Program, Sandbox};
@@ -114,7 +114,7 @@ impl Place for Sandboxes {
         let ended = match printed {
             Err(Failure::Late(_)) => Err(Told::deadline(job.deadline)),
             Err(failure) => Err(Told::new("died", failure.to_string())),
-            Ok(printed) => ended(&sandbox, &printed),
+            Ok(printed) => ended(&sandbox, &printed.text()),
         };
         let latency_ms = begun.elapsed().as_secs_f64() * 1e3;
         let cpu_ms = sandbox.usage()?.cpu_us as f64 / 1e3;
@@ -125,15 +125,15 @@ impl Place for Sandboxes {
     }
 }
 
-/// Everything that the agent prints, until it closes its end.
-fn listen(sandbox: &mut Sandbox, end: Instant) -> Result<String, Failure> {
+/// What the agent prints, until it closes its end.
+fn listen(sandbox: &mut Sandbox, end: Instant) -> Result<Tail, Failure> {
     let function = sandbox.function_mut().expect("its agent was just started");
-    let mut printed = String::new();
+    let mut printed = Tail::default();
     loop {
         match function.channel.line(end.saturating_duration_since(Instant::now())) {
             Ok(line) => {
-                printed.push_str(&String::from_utf8_lossy(&line));
-                printed.push('\n');
+                printed.add(&line);
+                printed.add(b"\n");
             }
             Err(Failure::Closed) => return Ok(printed),
             Err(failure) => return Err(failure),

@@ -11,7 +11,7 @@ mod picture;
 pub mod shop;
 pub mod words;
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +33,8 @@ pub struct Site {
 #[derive(Debug, Default)]
 struct Pages {
     visitors: AtomicU64,
-    games: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// The oldest first.
+    games: Mutex<VecDeque<(String, Vec<u8>)>>,
 }
 
 /// A page, or where to go instead.
@@ -100,13 +101,15 @@ impl Pages {
             }
             ("PUT", ["game", name]) => {
                 let mut games = self.games.lock().unwrap_or_else(PoisonError::into_inner);
-                while games.len() >= GAMES && games.pop_first().is_some() {}
-                games.insert((*name).to_owned(), request.body.clone());
+                games.retain(|(known, _)| known != name);
+                while games.len() >= GAMES && games.pop_front().is_some() {}
+                games.push_back(((*name).to_owned(), request.body.clone()));
                 Page::Other("text/plain", b"kept".to_vec())
             }
             ("GET", ["game", name]) => {
                 let games = self.games.lock().unwrap_or_else(PoisonError::into_inner);
-                games.get(*name).map_or(Page::Missing, |game| Page::Other(HTML, game.clone()))
+                let game = games.iter().find(|(known, _)| known == name);
+                game.map_or(Page::Missing, |(_, game)| Page::Other(HTML, game.clone()))
             }
             _ => Page::Missing,
         }
@@ -227,5 +230,13 @@ mod tests {
         assert!(get(&site, "GET /game/one HTTP/1.1").starts_with("HTTP/1.1 404"));
         get(&site, "PUT /game/one HTTP/1.1\r\nContent-Length: 4\r\n\r\n<p>\n");
         assert!(get(&site, "GET /game/one HTTP/1.1").ends_with("<p>\n"));
+        // Others push out the oldest, whatever its name; one that is left again is a new one.
+        let leave =
+            |name: &str| get(&site, &format!("PUT /game/{name} HTTP/1.1\r\nContent-Length: 1\r\n\r\nx"));
+        (0..GAMES - 1).for_each(|number| drop(leave(&format!("a{number}"))));
+        leave("one");
+        leave("newest");
+        let is_there = |name: &str| !get(&site, &format!("GET /game/{name} HTTP/1.1")).contains(" 404 ");
+        assert_eq!(["a0", "a1", "one", "newest"].map(is_there), [false, true, true, true]);
     }
 }

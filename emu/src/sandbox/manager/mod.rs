@@ -52,7 +52,10 @@ impl Manager {
     /// # Errors
     /// The step that failed, with the kernel's reason; `trenvx doctor` tells what the machine lacks.
     pub fn start(config: Config) -> Result<Self, Error> {
-        let claim = Claim::take().map_err(|source| Error::SetUp { step: "claim a label", source })?;
+        let claim = Claim::take().map_err(|source| Error::SetUp {
+            step: "take a label (which needs root) in /run/trenvx",
+            source,
+        })?;
         let gateway = claim.gateway();
         let setup = Setup {
             label: claim.label().clone(),
