@@ -354,10 +354,7 @@ impl Host {
         loaded.map_err(|error| vm.explain(error, "while its devices were loaded"))?;
         steps.note("load devices", &mut since);
         vm.qmp.run("cont", json!({})).map_err(|error| vm.explain(error, "when it was to go on"))?;
-        // The guest's clock stood still, and its random numbers would be those of every other clone.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let entropy = entropy().map_err(at("draw random numbers"))?;
-        vm.ask("wake", json!({ "unix_ns": now.as_nanos() as u64, "entropy": entropy }), PATIENCE)?;
+        wake(&mut vm)?;
         steps.note("first reply", &mut since);
         steps.whole = since - began;
         Ok(Started { vm, steps })
@@ -407,6 +404,14 @@ impl Host {
 pub(super) fn ignore_shared(vm: &mut Vm) -> Result<(), Error> {
     let wanted = json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] });
     vm.qmp.run("migrate-set-capabilities", wanted).map(|_| ())
+}
+
+/// Tells a guest that it is another one now: its clock stood still, and its random numbers would be those of every
+/// other clone.
+pub(super) fn wake(vm: &mut Vm) -> Result<(), Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let entropy = entropy().map_err(Error::at("draw random numbers"))?;
+    vm.ask("wake", json!({ "unix_ns": now.as_nanos() as u64, "entropy": entropy }), PATIENCE).map(|_| ())
 }
 
 fn head(kernel: &File) -> std::io::Result<File> {

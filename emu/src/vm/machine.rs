@@ -141,6 +141,8 @@ pub(super) fn arguments(
     // A network of the VMM's own, whose connections are made in the network namespace of its sandbox.
     add("-netdev", "user,id=network,ipv6=off".into());
     add("-device", "virtio-net-pci,netdev=network,romfile=,mac=52:54:00:12:34:56".into());
+    // A clone has not moved to another place in a network that others would have to learn: its guest announces nothing.
+    add("-global", "migration.announce-rounds=0".into());
     match machine.root {
         RootDevice::Pmem => {
             let root = path(fd::ROOT);

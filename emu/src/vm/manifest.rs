@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Accelerator, Image, Machine};
 
-/// Version of the folder's format.
-pub(super) const FORMAT: u32 = 1;
+/// Version of the folder's format, and of the machine that states of devices are for.
+pub(super) const FORMAT: u32 = 2;
 
 /// `manifest.json` of a template.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -52,6 +52,8 @@ document.querySelector('button').onclick = () => document.querySelector('b').tex
 # What `run` works in, from request to request.
 STATE = {}
 SERVED = 0
+# The kernel's random numbers.
+POOL = os.open("/dev/urandom", os.O_WRONLY)
 
 
 def meminfo():
@@ -65,14 +67,15 @@ def ping():
 
 
 def wake(unix_ns, entropy):
-    """A clone is not its template: another time, other random numbers."""
+    """A clone is not its template: another time, other random numbers.
+
+    Its VMM has yet to see every piece of code that this runs, and software emulation translates each: so no file is
+    opened, and random numbers are not hashed to become a seed."""
     time.clock_settime_ns(time.CLOCK_REALTIME, unix_ns)
     seed = bytes.fromhex(entropy)
-    with open("/dev/urandom", "wb", buffering=0) as pool:
-        fcntl.ioctl(pool, RNDADDENTROPY, struct.pack("ii", len(seed) * 8, len(seed)) + seed)
-        fcntl.ioctl(pool, RNDRESEEDCRNG)
-    random.seed(seed)
-    return ping()
+    fcntl.ioctl(POOL, RNDADDENTROPY, struct.pack("ii", len(seed) * 8, len(seed)) + seed)
+    fcntl.ioctl(POOL, RNDRESEEDCRNG)
+    random.seed(int.from_bytes(seed, "little"))
 
 
 def run(code):
@@ -393,8 +396,11 @@ def answer(line):
         request = json.loads(line)
         arguments = request["input"]
         action = ACTIONS[arguments.pop("action")]
-        said = {"id": request["id"], "ok": True, "output": action(**arguments)}
-        reply = json.dumps(said)
+        number, output = request["id"], action(**arguments)
+        if output is None:  # a clone's first answer: without the encoder, for the reason that `wake` has
+            reply = f'{{"id": {number}, "ok": true, "output": null}}'
+        else:
+            reply = json.dumps({"id": number, "ok": True, "output": output})
     except OSError as error:
         name = f"{type(error).__name__}: {error}"
         reply = json.dumps({"id": request.get("id"), "ok": False, "error": name, "errno": error.errno})
