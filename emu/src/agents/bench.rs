@@ -13,13 +13,13 @@ use serde::Serialize;
 
 use super::Error;
 use super::browser::{Broker, Failure, Limits, Session, installed};
+use super::harness::BROWSER_MIB;
 use super::http::ANY;
 use super::place::{self, Guests};
 use super::site::Site;
 use super::ward::Ward;
 use crate::goal::Goal;
-use crate::vm::bench::room_for;
-use crate::vm::{Method, account};
+use crate::vm::{Method, account, room};
 
 /// How long a browser is left alone before its memory is looked at: it gives some back after loading.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -131,12 +131,14 @@ fn measure(place: Where<'_>, agents: usize, per_browser: usize) -> Result<Row, E
     let (broker, site, root) = match place {
         Where::Here => {
             let program = installed()?;
+            let count = agents.div_ceil(per_browser.max(1)) as u64;
+            room::need(BROWSER_MIB * count, &format!("{count} browsers"))?;
             let broker = Broker::start(&Ward::new()?, &program, agents, per_browser, limits, ANY.0)?;
             (broker, Site::start(ANY)?, None)
         }
         Where::Vms(method, guests) => {
             let count = agents.div_ceil(per_browser.max(1));
-            room_for(GUEST_MIB * count as u64, &format!("{count} guests with a browser"))?;
+            room::need(GUEST_MIB * count as u64, &format!("{count} guests with a browser"))?;
             let (launcher, address, root) = place::browsers(method, guests, count)?;
             let limits = limits.times(if guests.accelerator().is_emulated() { EMULATED } else { 1 });
             let launcher = |_| std::sync::Arc::clone(&launcher);

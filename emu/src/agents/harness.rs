@@ -338,11 +338,13 @@ pub fn record(manifest: &Manifest, seed: u64) -> Result<Recording, Error> {
     Ok(recording)
 }
 
+/// What a browser takes at least, beside others on one machine, MiB.
+pub(super) const BROWSER_MIB: u64 = 80;
+
 /// Whether this machine has room for so many agents. What each takes at least was measured: a Python process 13 MiB, a
 /// browser 80, a VMM with what its guest writes 25 (`figures/reference/epyc-2-cores`). So only what is out of the question is
 /// refused here; the rest shows itself.
 fn room(settings: &Settings) -> Result<(), Error> {
-    const BROWSER_MIB: u64 = 80;
     let agent_mib = match settings.system {
         System::Process | System::Sandbox => 13,
         System::Vm(_) => 25,

@@ -178,7 +178,7 @@ pub fn starts(
 }
 
 /// Whether this machine has so much memory for what comes, and what VMMs and this program need beside.
-pub(crate) fn room_for(mib: u64, what: &str) -> Result<(), Error> {
+fn room_for(mib: u64, what: &str) -> Result<(), Error> {
     room::need(mib + VMM_MIB, what)
 }
 
