@@ -360,8 +360,10 @@ pub(super) fn browsers(
     eprintln!("{agents} agents with a page each, {per_browser:?} to a browser");
     let here: Vec<_> = per_browser.iter().map(|count| (Where::Here, *count as usize)).collect();
     let measured = bench::browsers(agents as usize, &here)?;
-    let mut rows: Vec<_> =
-        measured.iter().flat_map(|one| browser_rows(HERE, format!("k = {}", one.per_browser), one)).collect();
+    let mut rows: Vec<_> = measured
+        .iter()
+        .flat_map(|one| browser_rows(HERE, &format!("k = {}", one.per_browser), one))
+        .collect();
     warnings.push(
         "memory is PSS: browsers on one machine share the file pages of their program, which browsers in guests do not"
             .to_owned(),
@@ -420,7 +422,7 @@ fn in_guests(
     let measured = bench::browsers(agents, &ways)?;
     stand_ins.extend(guests.accelerator().stand_in());
     let rows = measured.iter().flat_map(|one| {
-        let mut rows = browser_rows(IN_VMS, format!("{}, k = {}", one.place, one.per_browser), one);
+        let mut rows = browser_rows(IN_VMS, &format!("{}, k = {}", one.place, one.per_browser), one);
         if one.emulation_bytes > 0 {
             let code = one.emulation_bytes as f64 / one.agents.max(1) as f64 / MIB;
             rows.push(MeasuredRow {
@@ -437,7 +439,7 @@ fn in_guests(
 }
 
 /// What was measured of one way of sharing.
-fn browser_rows(panel: &str, subject: String, one: &bench::Row) -> Vec<MeasuredRow> {
+fn browser_rows(panel: &str, subject: &str, one: &bench::Row) -> Vec<MeasuredRow> {
     let cached = if one.cache_bytes > 0 {
         format!("; {:.0} MiB of their root are cached, counted once", one.cache_bytes as f64 / MIB)
     } else {
@@ -453,7 +455,7 @@ fn browser_rows(panel: &str, subject: String, one: &bench::Row) -> Vec<MeasuredR
     let row = |(metric, unit, value, n): (&str, &str, Option<f64>, u64)| {
         value.map(|value| MeasuredRow {
             panel: panel.to_owned(),
-            subject: subject.clone(),
+            subject: subject.to_owned(),
             metric: metric.to_owned(),
             unit: unit.to_owned(),
             n,
