@@ -167,6 +167,21 @@ impl fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
+/// What is not set up on this machine is no failure of the command: exit code 3.
+pub fn as_lack(error: anyhow::Error) -> anyhow::Error {
+    use ::emu::{agents, measure, vm};
+    fn of<E: std::error::Error + Send + Sync + 'static>(
+        error: &anyhow::Error,
+        is_lack: fn(&E) -> bool,
+    ) -> Option<String> {
+        error.downcast_ref::<E>().filter(|known| is_lack(known)).map(ToString::to_string)
+    }
+    let lack = of(&error, vm::Error::is_lack)
+        .or_else(|| of(&error, agents::Error::is_lack))
+        .or_else(|| of(&error, measure::Error::is_lack));
+    lack.map_or(error, |message| Ended { code: 3, message }.into())
+}
+
 /// An error with its causes, each told once: many messages end with their cause already.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut told = String::new();

@@ -16,7 +16,7 @@ mod soak;
 mod template;
 mod vm;
 
-use crate::common::Folders;
+use crate::common::{Folders, as_lack};
 use clap::{Args, Subcommand};
 
 /// Work with real sandboxes on this machine.
@@ -78,7 +78,7 @@ pub fn run(folders: &Folders, args: EmuArgs) -> anyhow::Result<()> {
         Command::Soak(args) => soak::run(folders, &args),
         Command::Guest(args) => guest::run(folders, args),
         Command::Pool(args) => pool::run(args),
-        Command::Vm(args) => vm::run(folders, args),
-        Command::Agents(args) => agents::run(folders, args),
+        Command::Vm(args) => vm::run(folders, args).map_err(as_lack),
+        Command::Agents(args) => agents::run(folders, args).map_err(as_lack),
     }
 }

@@ -1,6 +1,6 @@
 //! `trenvx run` of an experiment that measures this machine without any workload.
 
-use crate::common::{Ended, Folders};
+use crate::common::{Ended, Folders, as_lack};
 use crate::report::Loaded;
 use anyhow::Context;
 use configs::{Experiment, Measure, WorldKind};
@@ -68,17 +68,10 @@ pub fn lacking(folders: &Folders, measure: Option<&Measure>) -> Option<String> {
 fn known(folders: &Folders, experiment: &Experiment) -> anyhow::Result<Option<Measurement>> {
     let Some(measure) = &experiment.measure else { return Ok(None) };
     let Some(known) = Measurement::load(&folders.out, experiment)? else { return Ok(None) };
-    let made_with = emu::measure::made_with(measure, &Places::here(&folders.out)?).map_err(failed)?;
+    let made_with = emu::measure::made_with(measure, &Places::here(&folders.out)?)
+        .map_err(|error| as_lack(error.into()))?;
     let answers = known.answers(measure, MEASURE_VERSION, &Environment::look(), &made_with);
     Ok((answers && known.wrong.is_empty()).then_some(known))
-}
-
-/// What is not set up is the environment's lack: exit code 3.
-fn failed(error: emu::measure::Error) -> anyhow::Error {
-    if error.is_lack() {
-        return Ended { code: 3, message: error.to_string() }.into();
-    }
-    error.into()
 }
 
 /// Measures, unless this machine was measured before.
@@ -91,13 +84,13 @@ pub fn measured(folders: &Folders, experiment: &Experiment, again: bool) -> anyh
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let began = Instant::now();
     let places = Places::here(&folders.out)?;
-    let made_with = emu::measure::made_with(measure, &places).map_err(failed)?;
+    let made_with = emu::measure::made_with(measure, &places).map_err(|error| as_lack(error.into()))?;
     let outcome = match emu::measure::run(measure, &places) {
         Ok(outcome) => outcome,
         Err(error) => {
             // Verdicts and the report say later why it is not there.
             Measurement::note_failure(&folders.out, experiment, &error.to_string())?;
-            return Err(failed(error));
+            return Err(as_lack(error.into()));
         }
     };
     let measured = Measurement {

@@ -140,13 +140,6 @@ enum Format {
 /// # Errors
 /// As the subcommand says.
 pub fn run(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
-    work(folders, args).map_err(|error| match error.downcast_ref::<::emu::agents::Error>() {
-        Some(known) if known.is_lack() => Ended { code: 3, message: known.to_string() }.into(),
-        _ => error,
-    })
-}
-
-fn work(folders: &Folders, args: AgentsArgs) -> anyhow::Result<()> {
     match args.command {
         Command::List => list(),
         Command::Run(args) => agents(folders, &args),

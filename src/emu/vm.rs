@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use runs::MeasuredRow;
 use serde_json::json;
 
-use crate::common::{Ended, Folders};
+use crate::common::Folders;
 use crate::measure::table;
 
 /// How long a clone may take over what it is asked.
@@ -136,13 +136,6 @@ fn method(name: &str) -> Result<Method, String> {
 /// # Errors
 /// As the guests do.
 pub fn run(folders: &Folders, args: VmArgs) -> anyhow::Result<()> {
-    work(folders, args).map_err(|error| match error.downcast_ref::<::emu::vm::Error>() {
-        Some(known) if known.is_lack() => Ended { code: 3, message: known.to_string() }.into(),
-        _ => error,
-    })
-}
-
-fn work(folders: &Folders, args: VmArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Template(args) => make(folders, &args),
         Command::Clone(args) => clone(folders, &args),

@@ -128,16 +128,15 @@ fn same(first: Option<&Row>, row: &Row) -> Result<(), Error> {
 /// One row, whose shares are of itself.
 fn measure(place: Where<'_>, agents: usize, per_browser: usize) -> Result<Row, Error> {
     let limits = Limits::default();
+    let count = agents.div_ceil(per_browser.max(1));
     let (broker, site, root) = match place {
         Where::Here => {
             let program = installed()?;
-            let count = agents.div_ceil(per_browser.max(1)) as u64;
-            room::need(BROWSER_MIB * count, &format!("{count} browsers"))?;
+            room::need(BROWSER_MIB * count as u64, &format!("{count} browsers"))?;
             let broker = Broker::start(&Ward::new()?, &program, agents, per_browser, limits, ANY.0)?;
             (broker, Site::start(ANY)?, None)
         }
         Where::Vms(method, guests) => {
-            let count = agents.div_ceil(per_browser.max(1));
             room::need(GUEST_MIB * count as u64, &format!("{count} guests with a browser"))?;
             let (launcher, address, root) = place::browsers(method, guests, count)?;
             let limits = limits.times(if guests.accelerator().is_emulated() { EMULATED } else { 1 });

@@ -353,7 +353,7 @@ fn room(settings: &Settings) -> Result<(), Error> {
     let of_kind = |kind: usize| count / kinds + usize::from(kind < count % kinds);
     let browsing = settings.agents.iter().enumerate().filter(|(_, agent)| agent.browser);
     let browsing: usize = browsing.map(|(kind, _)| of_kind(kind)).sum();
-    let browsers = browsing.div_ceil(settings.per_browser.max(1)) as u64;
+    let browsers = browsing.div_ceil(settings.per_browser) as u64;
     let needs = (count as u64).saturating_mul(agent_mib).saturating_add(browsers.saturating_mul(BROWSER_MIB));
     Ok(crate::vm::room::need(needs, &format!("{count} agents and {browsers} browsers"))?)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::capture::maps;
 use super::manifest::Machine;
 use super::pages::PAGE;
 
@@ -28,13 +29,9 @@ pub(super) fn hash_vdso(bytes: &[u8]) -> String {
 
 /// The vdso of this process.
 fn own_vdso() -> io::Result<&'static [u8]> {
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
-    let line = maps.lines().find(|line| line.ends_with("[vdso]"));
-    let ends = line.and_then(|line| line.split_once(' ')).and_then(|(range, _)| range.split_once('-'));
-    let parse = |text: &str| usize::from_str_radix(text, 16).ok();
-    let (start, end) = ends
-        .and_then(|(start, end)| Some((parse(start)?, parse(end)?)))
-        .ok_or_else(|| io::Error::other("the kernel gives no vdso"))?;
+    let mappings = maps::list(std::process::id().cast_signed())?;
+    let vdso = maps::vdso(&mappings).ok_or_else(|| io::Error::other("the kernel gives no vdso"))?;
+    let (start, end) = (vdso.start as usize, vdso.end as usize);
     debug_assert!(start.is_multiple_of(PAGE));
     // SAFETY: the kernel maps it readable into every process for its whole life, and it never changes.
     Ok(unsafe { std::slice::from_raw_parts(start as *const u8, end - start) })

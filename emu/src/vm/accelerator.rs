@@ -107,7 +107,9 @@ impl Accelerator {
                 tcg(&format!("/dev/kvm is there, but no guest had booted after {} s", DEADLINE.as_secs()))
             }
             // Nothing was tried: that says nothing about the processor, and is not kept.
-            Err(error @ (Error::Sandbox(_) | Error::System { .. } | Error::NoImage { .. })) => {
+            Err(
+                error @ (Error::Sandbox(_) | Error::System { .. } | Error::NoVmm(_) | Error::NoImage { .. }),
+            ) => {
                 return Err(error);
             }
             Err(error) => {

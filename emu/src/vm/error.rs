@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use crate::sandbox::LimitMet;
 
-/// How the step begins that asks QEMU for its version.
-pub(super) const QEMU: &str = "run qemu-system-x86_64";
-
 /// A failure, with what it means for the guest.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -28,6 +25,9 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// The VMM's program does not run.
+    #[error("cannot run qemu-system-x86_64 (scripts/setup --vm installs it): {0}")]
+    NoVmm(#[source] io::Error),
     /// No sandbox for the VMM.
     #[error(transparent)]
     Sandbox(#[from] crate::sandbox::Error),
@@ -114,8 +114,9 @@ impl Error {
         };
         match self {
             Self::NoImage { .. } | Self::NoRoom { .. } => true,
-            Self::Sandbox(crate::sandbox::Error::SetUp { source, .. }) => unable(source),
-            Self::System { step, source } => step.starts_with(QEMU) && unable(source),
+            Self::NoVmm(source) | Self::Sandbox(crate::sandbox::Error::SetUp { source, .. }) => {
+                unable(source)
+            }
             _ => false,
         }
     }

@@ -137,17 +137,14 @@ impl Vm {
 
     /// Has the memory, which is empty, served from now on. The guest must not run yet.
     pub(super) fn serve(&mut self, source: Arc<dyn PageSource>, how: &Lazily) -> Result<(), Error> {
-        let gone = || Error::at("find the VMM")(io::ErrorKind::NotFound.into());
-        let pid = self.pid().ok_or_else(gone)?;
-        self.pages = Some(lazy::Server::start(pid, &self.memory, source, how)?);
+        self.pages = Some(lazy::Server::start(self.alive()?, &self.memory, source, how)?);
         Ok(())
     }
 
     /// Has only those pages of the root image read that the guest touches: its page cache is the host's memory. For a
     /// root that is persistent memory.
     pub(super) fn read_no_more_than_touched(&mut self) -> Result<(), Error> {
-        let gone = || Error::at("find the VMM")(io::ErrorKind::NotFound.into());
-        remote::read_no_more_than_touched(self.pid().ok_or_else(gone)?, &self.root)
+        remote::read_no_more_than_touched(self.alive()?, &self.root)
     }
 
     /// Waits for the line that a booted guest's agent writes when it is ready: the version of its runtime.
@@ -203,6 +200,11 @@ impl Vm {
         self.function().pid().and_then(|pid| u32::try_from(pid).ok())
     }
 
+    /// The same, where it has to live.
+    fn alive(&self) -> Result<u32, Error> {
+        self.pid().ok_or_else(gone)
+    }
+
     /// Its sandbox.
     #[must_use]
     pub fn sandbox(&self) -> &Sandbox {
@@ -214,7 +216,6 @@ impl Vm {
     /// # Errors
     /// If the VMM is gone.
     pub fn memory(&self) -> Result<account::Memory, Error> {
-        let gone = || Error::at("find the VMM")(io::ErrorKind::NotFound.into());
         self.watcher()?.ok_or_else(gone)?.memory()
     }
 
@@ -308,6 +309,10 @@ impl Vm {
         let at = text.find("Kernel panic - not syncing")?;
         text[at..].lines().next().map(|line| line.trim().to_owned())
     }
+}
+
+fn gone() -> Error {
+    Error::at("find the VMM")(io::ErrorKind::NotFound.into())
 }
 
 /// The VMM's ends are its own alone, so that their closing tells its end.

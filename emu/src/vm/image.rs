@@ -56,8 +56,7 @@ impl Image {
     }
 
     fn read(folder: PathBuf) -> Result<Self, Error> {
-        let at = folder.clone();
-        let refuse = |why: String| Error::NoImage { folder: at.clone(), why };
+        let refuse = |why: String| Error::NoImage { folder: folder.clone(), why };
         let text = match fs::read_to_string(folder.join("image.json")) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -67,18 +66,10 @@ impl Image {
         };
         let about: About = serde_json::from_str(&text)
             .map_err(|error| refuse(format!("image.json is of another version: {error}")))?;
-        for name in ["kernel", "initramfs", "root.img"] {
-            let length =
-                fs::metadata(folder.join(name)).map_err(|error| refuse(format!("{name}: {error}")))?;
-            if length.len() == 0 {
-                return Err(refuse(format!("{name} is empty")));
-            }
-        }
-        let image = Self { folder, about };
-        let About { kernel_sha256, initramfs_sha256, root_sha256, .. } = &image.about;
+        let About { kernel_sha256, initramfs_sha256, root_sha256, .. } = &about;
         let files = [("kernel", kernel_sha256), ("initramfs", initramfs_sha256), ("root.img", root_sha256)];
-        whole::check(&image.folder, &files.map(|(name, hash)| (name, hash.as_str()))).map_err(refuse)?;
-        Ok(image)
+        whole::check(&folder, &files.map(|(name, hash)| (name, hash.as_str()))).map_err(refuse)?;
+        Ok(Self { folder, about })
     }
 
     /// The read-only root.

@@ -21,7 +21,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::Error;
 use super::machine::descriptor;
-use super::remote::{Remote, mapping};
+use super::remote::Remote;
 use crate::pager::memory::{Page, PageBuffer};
 use crate::pager::source::delayed::{Delay, Delayed};
 use crate::pager::source::{PageSource, SourceError, check_range};
@@ -116,8 +116,10 @@ impl Server {
             Some(latency) => Arc::new(Delayed::new(source, Delay::latency(latency))),
             None => source,
         };
-        let (begin, length) = mapping(pid, memory).map_err(at("find the guest's memory in the VMM"))?;
-        let uffd = take_descriptor(&mut Remote::hold(pid)?)?;
+        let mut vmm = Remote::hold(pid)?;
+        let (begin, length) = vmm.mapping(memory).map_err(at("find the guest's memory in the VMM"))?;
+        let uffd = take_descriptor(&mut vmm)?;
+        drop(vmm);
         uffd.agree(feature::MISSING_SHMEM).map_err(at("agree on userfaultfd"))?;
         uffd.register(begin, length, track::MISSING).map_err(at("register the guest's memory"))?;
         // What was touched before nobody would fill in.

@@ -3,17 +3,19 @@
 //! They are done as the template engine has processes do them: its threads are stopped, one of them does the call, and
 //! all go on as if nothing had been.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::Error;
 use crate::template::capture::Tracer;
+use crate::template::capture::maps::{self, Mapping};
 
 /// A VMM that is stopped for calls. Dropped, it goes on.
 pub(super) struct Remote {
     pid: i32,
     tracer: Tracer,
+    mappings: Vec<Mapping>,
 }
 
 impl Remote {
@@ -21,14 +23,20 @@ impl Remote {
     pub(super) fn hold(pid: u32) -> Result<Self, Error> {
         let number = pid.cast_signed();
         let mut tracer = Tracer::seize(number).map_err(step("stop the VMM"))?;
-        let (vdso, code) = vdso(pid).map_err(Error::at("read the VMM's vdso"))?;
+        let mappings = maps::list(number).map_err(Error::at("list the VMM's mappings"))?;
+        let (vdso, code) = vdso(pid, &mappings).map_err(Error::at("read the VMM's vdso"))?;
         tracer.prepare_calls(vdso, &code).map_err(step("prepare the VMM for calls"))?;
-        Ok(Self { pid: number, tracer })
+        Ok(Self { pid: number, tracer, mappings })
     }
 
     /// Its number.
     pub(super) fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Where it has the file mapped, as a whole: address and length.
+    pub(super) fn mapping(&self, file: &File) -> io::Result<(u64, u64)> {
+        find(&self.mappings, file)
     }
 
     /// Has it do a system call, which is for `what`; its result.
@@ -51,8 +59,8 @@ fn step(step: &'static str) -> impl Fn(crate::template::Error) -> Error {
 /// The kernel reads ahead around each page of a mapping that is not cached yet, and QEMU has asked for huge pages, for
 /// which 2 MiB are read at once. Nobody else can change that for a process: `process_madvise` takes neither advice.
 pub(super) fn read_no_more_than_touched(pid: u32, root: &File) -> Result<(), Error> {
-    let (begin, length) = mapping(pid, root).map_err(Error::at("find the root image in the VMM"))?;
     let mut vmm = Remote::hold(pid)?;
+    let (begin, length) = vmm.mapping(root).map_err(Error::at("find the root image in the VMM"))?;
     for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_RANDOM] {
         let advice = [begin, length, advice as u64];
         vmm.call("advise the VMM's mapping of the root image", libc::SYS_madvise, &advice)?;
@@ -60,36 +68,23 @@ pub(super) fn read_no_more_than_touched(pid: u32, root: &File) -> Result<(), Err
     Ok(())
 }
 
-/// Where in the process the file is mapped, as a whole: address and length.
-pub(super) fn mapping(pid: u32, file: &File) -> io::Result<(u64, u64)> {
+/// Where the file is mapped, as a whole: address and length.
+fn find(mappings: &[Mapping], file: &File) -> io::Result<(u64, u64)> {
     let about = file.metadata()?;
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let found = maps.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let (begin, end) = words.next()?.split_once('-')?;
-        let (offset, device, inode) = (words.nth(1)?, words.next()?, words.next()?);
-        let (major, minor) = device.split_once(':')?;
-        let number = |text: &str| u64::from_str_radix(text, 16).ok();
-        let device = libc::makedev(number(major)? as u32, number(minor)? as u32);
-        let same = device == about.dev() && inode.parse() == Ok(about.ino()) && number(offset) == Some(0);
-        let (begin, end) = (number(begin)?, number(end)?);
-        (same && end - begin == about.len()).then_some((begin, end - begin))
-    });
+    let whole = |one: &&Mapping| {
+        (one.device, one.inode, one.offset) == (about.dev(), about.ino(), 0)
+            && one.end - one.start == about.len()
+    };
+    let found = mappings.iter().find(whole).map(|one| (one.start, one.end - one.start));
     found.ok_or_else(|| io::Error::other("it is not mapped in one piece"))
 }
 
 /// Where the vdso lies, and its bytes.
-fn vdso(pid: u32) -> io::Result<(u64, Vec<u8>)> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let line =
-        maps.lines().find(|line| line.ends_with("[vdso]")).ok_or_else(|| io::Error::other("it has none"))?;
-    let range = line.split_whitespace().next().unwrap_or_default();
-    let number = |text: &str| u64::from_str_radix(text, 16).map_err(io::Error::other);
-    let (begin, end) = range.split_once('-').ok_or_else(|| io::Error::other("it has no range"))?;
-    let (begin, end) = (number(begin)?, number(end)?);
-    let mut code = vec![0; (end - begin) as usize];
-    File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut code, begin)?;
-    Ok((begin, code))
+fn vdso(pid: u32, mappings: &[Mapping]) -> io::Result<(u64, Vec<u8>)> {
+    let vdso = maps::vdso(mappings).ok_or_else(|| io::Error::other("it has none"))?;
+    let mut code = vec![0; (vdso.end - vdso.start) as usize];
+    File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut code, vdso.start)?;
+    Ok((vdso.start, code))
 }
 
 #[cfg(test)]
@@ -100,8 +95,9 @@ mod tests {
     #[test]
     fn a_mapping_is_found_by_its_file() {
         let file = memory::file("test", 4 * 4096).unwrap();
-        assert!(mapping(std::process::id(), &file).is_err());
+        let mapping = || find(&maps::list(std::process::id().cast_signed()).unwrap(), &file);
+        assert!(mapping().is_err());
         let mapped = crate::pager::memory::Mapping::private(&file, 4 * 4096).unwrap();
-        assert_eq!(mapping(std::process::id(), &file).unwrap(), (mapped.address(), 4 * 4096));
+        assert_eq!(mapping().unwrap(), (mapped.address(), 4 * 4096));
     }
 }

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
-use super::error::QEMU;
 use super::host::{ignore_shared, wake};
 use super::manifest::FORMAT;
 use super::{Accelerator, Error, Host, Image, Machine, Manifest, Started, Steps, clean, memory};
@@ -353,10 +352,7 @@ fn stop(mut vm: super::Vm) -> Result<(File, File), Error> {
 /// QEMU's version as it tells it, with its package's: states are for one version.
 pub(crate) fn vmm_version() -> Result<String, Error> {
     let said = Command::new("qemu-system-x86_64").arg("--version").output();
-    let said = said.map_err(|source| Error::System {
-        step: format!("{QEMU} (scripts/setup --vm installs it)"),
-        source,
-    })?;
+    let said = said.map_err(Error::NoVmm)?;
     let text = String::from_utf8_lossy(&said.stdout);
     let first = text.lines().next().unwrap_or_default();
     Ok(first.trim_start_matches("QEMU emulator version ").to_owned())

@@ -50,6 +50,9 @@ pub(super) fn check(folder: &Path, files: &[(&str, &str)]) -> Result<(), String>
     for &(name, expected) in files {
         let path = folder.join(name);
         let about = fs::metadata(&path).map_err(|error| format!("{name}: {error}"))?;
+        if about.len() == 0 {
+            return Err(format!("{name} is empty"));
+        }
         if known.get(name) == Some(&Seen::of(&about, expected.to_owned())) {
             continue;
         }
@@ -108,5 +111,7 @@ mod tests {
         assert!(why.contains("root.img is damaged: 9 bytes") && why.contains(&expected), "{why}");
         fs::write(&root, "some root").unwrap();
         look().unwrap();
+        fs::write(&root, "").unwrap();
+        assert_eq!(look().unwrap_err(), "root.img is empty");
     }
 }

@@ -9,16 +9,16 @@ use crate::template::pages::PAGE;
 
 /// One line of `/proc/PID/maps`, with what `smaps` adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::template) struct Mapping {
-    pub(in crate::template) start: u64,
-    pub(in crate::template) end: u64,
+pub(crate) struct Mapping {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
     /// `PROT_*`.
     pub(in crate::template) protection: u32,
     pub(in crate::template) shared: bool,
-    pub(in crate::template) offset: u64,
-    pub(in crate::template) device: u64,
-    pub(in crate::template) inode: u64,
-    pub(in crate::template) path: String,
+    pub(crate) offset: u64,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) path: String,
     /// Bytes that are there now.
     pub(in crate::template) resident: u64,
     /// Bytes of it that are in no file.
@@ -37,8 +37,22 @@ impl Mapping {
 
 /// All mappings of a process, ascending.
 pub(in crate::template) fn read(pid: i32) -> io::Result<Vec<Mapping>> {
+    read_from(pid, "smaps")
+}
+
+/// The same without looking at what is there, which takes the kernel far longer: nothing that `smaps` adds is known.
+pub(crate) fn list(pid: i32) -> io::Result<Vec<Mapping>> {
+    read_from(pid, "maps")
+}
+
+/// The kernel's own code in a process, if it has any.
+pub(crate) fn vdso(mappings: &[Mapping]) -> Option<&Mapping> {
+    mappings.iter().find(|mapping| mapping.path == "[vdso]")
+}
+
+fn read_from(pid: i32, name: &str) -> io::Result<Vec<Mapping>> {
     let mut text = String::new();
-    File::open(Path::new("/proc").join(pid.to_string()).join("smaps"))?.read_to_string(&mut text)?;
+    File::open(Path::new("/proc").join(pid.to_string()).join(name))?.read_to_string(&mut text)?;
     parse(&text).ok_or_else(|| io::Error::other("the kernel's list of mappings has another form"))
 }
 

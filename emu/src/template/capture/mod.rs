@@ -5,7 +5,7 @@
 //! cannot hold is refused by name, before anything is written.
 
 mod files;
-pub(super) mod maps;
+pub(crate) mod maps;
 mod memory;
 mod own_files;
 mod settings;
@@ -70,8 +70,7 @@ pub fn capture(store: &Store, function: &Function, request: &Request) -> Result<
     let mut memory = Memory::open(pid, &pages)?;
     let mappings = maps::read(pid).map_err(Error::step("read the mappings"))?;
 
-    let vdso = mappings.iter().find(|mapping| mapping.path == "[vdso]");
-    let vdso = vdso.ok_or_else(|| Error::Uncapturable("it has no vdso".into()))?;
+    let vdso = maps::vdso(&mappings).ok_or_else(|| Error::Uncapturable("it has no vdso".into()))?;
     let code = memory.read(vdso.start, (vdso.end - vdso.start) as usize)?;
     let ours = machine::this().map_err(Error::step("learn what this machine is"))?;
     let here = Machine { vdso: machine::hash_vdso(&code), ..ours };

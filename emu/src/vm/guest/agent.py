@@ -52,11 +52,8 @@ document.querySelector('button').onclick = () => document.querySelector('b').tex
 # What `run` works in, from request to request.
 STATE = {}
 SERVED = 0
-# The kernel's random numbers. Its descriptor is a high one: the shell that gives a browser its pipes knows only those of
-# one digit.
-LOW = os.open("/dev/urandom", os.O_WRONLY)
-POOL = fcntl.fcntl(LOW, fcntl.F_DUPFD_CLOEXEC, 100)
-os.close(LOW)
+# The kernel's random numbers.
+POOL = os.open("/dev/urandom", os.O_WRONLY)
 
 
 def meminfo():
@@ -218,8 +215,9 @@ def start_browser(argv, environment):
     """The browser, what it reads calls from, and what it writes answers to: its descriptors 3 and 4."""
     their_calls, calls = os.pipe()
     answers, their_answers = os.pipe()
-    # The shell has no other way to get them to their numbers, whatever those are now.
-    script = f'exec "$0" "$@" 3<&{their_calls} 4>&{their_answers} </dev/null >/dev/null 2>&1'
+    # A shell gets them to their numbers. By path, as it copies only descriptors of one digit.
+    own = "/proc/self/fd"
+    script = f'exec "$0" "$@" 3<{own}/{their_calls} 4>{own}/{their_answers} </dev/null >/dev/null 2>&1'
     started = subprocess.Popen(
         ["/bin/sh", "-c", script, *argv], env=environment, pass_fds=(their_calls, their_answers), cwd="/"
     )
